@@ -1,0 +1,128 @@
+//! e^x within 1 ULP.
+//!
+//! ```text
+//! n = round(x / ln 2);  r = x - n ln 2  (two steps, the first exact);  |r| <= 0.347
+//! e^x = 2^n (1 + (r + r^2 q(r)))        q: minimax polynomial
+//! ```
+//! - The sum is formed from the small end: only its last addition costs half a unit in the last place.
+//! - `r^2 q` is formed as `(r q) r`, fused: `r^2` alone may be subnormal, which is slow.
+//! - 2^n is built in two factors, so that subnormal results are rounded once, by the second.
+//! - An error term of the argument joins where the second reduction step rounds anyway: a softmax
+//!   needs e^(x - max) of the exact difference, not of the rounded one.
+
+use super::pair::{Pair, fast_two_sum};
+use super::{Lanes, Pack, Real, pack};
+
+/// What differs between the types.
+pub struct Constants {
+    /// 1.5 * 2^(mantissa bits): adding it rounds to an integer, left in the lowest bits.
+    round: f64,
+    /// ln 2 in two parts, the first of the type's precision.
+    ln_2: [f64; 2],
+    /// The exponent's bias, for the first factor of the scale.
+    bias: f64,
+    /// 2^-SHIFT: the second factor where x <= 0; its inverse elsewhere.
+    shift: f64,
+    unshift: f64,
+    /// Beyond these the result is 0 or infinite.
+    lowest: f64,
+    highest: f64,
+}
+
+pub mod f32 {
+    pub(in super::super) const CONSTANTS: super::Constants = super::Constants {
+        round: 12_582_912.0,
+        ln_2: [0.693_147_182_464_599_6, -1.904_654_323_148_236e-9],
+        bias: 127.0,
+        shift: 64.0,
+        unshift: 5.421_010_862_427_522e-20,
+        lowest: -104.0,
+        highest: 88.722_84,
+    };
+    pub(in super::super) const POLYNOMIAL: [f32; 5] =
+        [0.5, 0.166_665_32, 0.041_668_326, 0.008_369_228, 0.001_381_584_7];
+}
+
+pub mod f64 {
+    pub(in super::super) const CONSTANTS: super::Constants = super::Constants {
+        round: 6_755_399_441_055_744.0,
+        ln_2: [core::f64::consts::LN_2, 2.319_046_813_846_299_6e-17],
+        bias: 1023.0,
+        shift: 256.0,
+        unshift: 8.636_168_555_094_445e-78,
+        lowest: -745.2,
+        highest: 709.782_712_893_384,
+    };
+    pub(in super::super) const POLYNOMIAL: [f64; 10] = [
+        0.500_000_000_000_001_067_43,
+        0.166_666_666_666_664_070_75,
+        0.041_666_666_666_529_577_937,
+        0.008_333_333_333_497_630_191_1,
+        0.001_388_888_894_382_681_194_4,
+        0.000_198_412_695_002_901_327_84,
+        0.000_024_801_492_855_134_183_112,
+        2.755_759_148_985_934_343_5e-6,
+        2.763_034_782_286_431_433_6e-7,
+        2.499_860_769_197_975_867_3e-8,
+    ];
+}
+
+/// 1.5 * 2^bits + n in the lowest bits, and the reduced argument in two parts.
+#[inline(always)]
+fn reduce<S: Lanes, T: Real>(x: Pack<S, T>, error: Pack<S, T>, to: f64) -> (Pack<S, T>, Pack<S, T>, Pack<S, T>) {
+    let k = T::EXP;
+    let round = x.c(k.round + to);
+    let t = x.fma(x.c(core::f64::consts::LOG2_E), round);
+    let n = t - round;
+    let upper = n.fma(x.c(-k.ln_2[0]), x);
+    let lower = n.fma(x.c(-k.ln_2[1]), error);
+    (t, upper, lower)
+}
+
+/// e^(x + error) for x <= 0, where `error` is below the last place of `x`; e^-inf is 0.
+#[inline(always)]
+pub fn exp_non_positive<S: Lanes, T: Real>(x: Pack<S, T>, error: Pack<S, T>) -> Pack<S, T> {
+    let k = T::EXP;
+    let (t, upper, lower) = reduce(x, error, k.bias + k.shift);
+    let r = upper + lower;
+    let q = pack(x.s, T::exp_polynomial(x.s, r.v));
+    let sum = x.c(1.0) + (upper + (r * q).fma(r, lower));
+    let result = (sum * t.shl_exponent()) * x.c(k.unshift);
+    x.lt(x.c(k.lowest)).select(x.c(0.0), result)
+}
+
+/// As [`exp_non_positive`], with the part that rounding loses: good to a tenth of a unit in the last
+/// place and better.
+#[inline(always)]
+pub fn exp_non_positive_pair<S: Lanes, T: Real>(x: Pack<S, T>, error: Pack<S, T>) -> Pair<S, T> {
+    let k = T::EXP;
+    let (t, upper, lower) = reduce(x, error, k.bias + k.shift);
+    let r = fast_two_sum(upper, lower);
+    let q = pack(x.s, T::exp_polynomial(x.s, r.hi.v));
+    let sum = fast_two_sum(x.c(1.0), r.hi);
+    let tail = (r.hi * q).fma(r.hi, sum.lo + r.lo);
+    let sum = fast_two_sum(sum.hi, tail);
+    let zero = x.lt(x.c(k.lowest));
+    let (scale, unshift) = (t.shl_exponent(), x.c(k.unshift));
+    Pair {
+        hi: zero.select(x.c(0.0), (sum.hi * scale) * unshift),
+        lo: zero.select(x.c(0.0), (sum.lo * scale) * unshift),
+    }
+}
+
+/// e^x for any x.
+#[inline(always)]
+pub fn exp<S: Lanes, T: Real>(x: Pack<S, T>) -> Pack<S, T> {
+    let k = T::EXP;
+    let (t, upper, lower) = reduce(x, x.c(0.0), k.bias);
+    let r = upper + lower;
+    let q = pack(x.s, T::exp_polynomial(x.s, r.v));
+    let sum = x.c(1.0) + (upper + (r * q).fma(r, lower));
+    // 2^n in two factors that are both normal: 2^(n - s) 2^s with s = shift or -shift
+    let negative = x.le(x.c(0.0));
+    let shift = negative.select(x.c(k.round + k.shift), x.c(k.round - k.shift)).sub_bits(x.c(k.round));
+    let unshift = negative.select(x.c(k.unshift), x.c(1.0 / k.unshift));
+    let result = (sum * t.add_bits(shift).shl_exponent()) * unshift;
+    let result = x.lt(x.c(k.lowest)).select(x.c(0.0), result);
+    x.gt(x.c(k.highest)).select(x.c(f64::INFINITY), result)
+}

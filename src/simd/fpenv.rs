@@ -1,0 +1,80 @@
+//! The floating-point environment: kernels run in round-to-nearest with subnormals and without traps,
+//! whatever a caller (PyTorch's flush-denormal switch, a library linked with -Ofast) has set.
+
+/// Puts the caller's environment back when dropped.
+pub struct Environment {
+    #[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(dead_code))]
+    found: u64,
+    #[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(dead_code))]
+    changed: bool,
+}
+
+#[cfg(target_arch = "x86_64")]
+mod arch {
+    /// Rounding mode, flush to zero, denormals are zero, and the six exception masks.
+    pub const RELEVANT: u64 = 0xff80 | 0x0040;
+    /// Round to nearest, subnormals kept, exceptions masked.
+    pub const WANTED: u64 = 0x1f80;
+
+    pub fn read() -> u64 {
+        let mut mxcsr = 0u32;
+        // SAFETY: stores the SSE control register to a place of its size
+        unsafe { core::arch::asm!("stmxcsr [{}]", in(reg) &raw mut mxcsr, options(nostack, preserves_flags)) };
+        u64::from(mxcsr)
+    }
+    pub fn write(value: u64) {
+        let mxcsr = value as u32;
+        // SAFETY: loads a value that `read` gave or one of its defined bits; the caller's is put back
+        unsafe { core::arch::asm!("ldmxcsr [{}]", in(reg) &raw const mxcsr, options(nostack, preserves_flags)) };
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+mod arch {
+    /// AHP, DN, FZ, RMode, FZ16, the exception enables, AH and FIZ.
+    pub const RELEVANT: u64 = 0x07c8_9f03;
+    pub const WANTED: u64 = 0;
+
+    pub fn read() -> u64 {
+        let fpcr: u64;
+        // SAFETY: reads the floating-point control register
+        unsafe { core::arch::asm!("mrs {}, fpcr", out(reg) fpcr, options(nomem, nostack, preserves_flags)) };
+        fpcr
+    }
+    pub fn write(value: u64) {
+        // SAFETY: writes a value that `read` gave or zeros; the caller's is put back
+        unsafe { core::arch::asm!("msr fpcr, {}", in(reg) value, options(nostack, preserves_flags)) };
+    }
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod arch {
+    pub const RELEVANT: u64 = 0;
+    pub const WANTED: u64 = 0;
+    pub fn read() -> u64 {
+        0
+    }
+    pub fn write(_: u64) {}
+}
+
+impl Environment {
+    /// Sets what the kernels need, if it is not set already.
+    #[inline]
+    pub fn enter() -> Self {
+        let found = arch::read();
+        let changed = found & arch::RELEVANT != arch::WANTED & arch::RELEVANT;
+        if changed {
+            arch::write(found & !arch::RELEVANT | arch::WANTED);
+        }
+        Environment { found, changed }
+    }
+}
+
+impl Drop for Environment {
+    #[inline]
+    fn drop(&mut self) {
+        if self.changed {
+            arch::write(self.found);
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! The instruction sets, and the one place where a kernel is sent to one.
+
+use pulp::Scalar;
+
+use super::{Kernel, Lanes};
+
+/// An instruction set that kernels are compiled for.
+///
+/// Results have the same bits on all of them; only the speed differs.
+///
+/// ```
+/// use losskit::Isa;
+/// assert!(Isa::best().is_available());
+/// assert!(Isa::Scalar.is_available());
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Isa {
+    /// One element at a time, fused multiply-add in software: for correctness on any CPU.
+    Scalar,
+    /// x86-64-v3: AVX2, FMA, BMI1, BMI2, LZCNT.
+    Avx2,
+    /// x86-64-v4: AVX-512 F, BW, CD, DQ, VL.
+    Avx512,
+    /// AArch64 Advanced SIMD.
+    Neon,
+}
+
+impl Isa {
+    /// Every instruction set, the least first.
+    pub const ALL: [Isa; 4] = [Isa::Scalar, Isa::Neon, Isa::Avx2, Isa::Avx512];
+
+    /// The name that `LOSSKIT_ISA` and `lk_isa_name` use: `scalar`, `avx2`, `avx512`, `neon`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Isa::Scalar => "scalar",
+            Isa::Avx2 => "avx2",
+            Isa::Avx512 => "avx512",
+            Isa::Neon => "neon",
+        }
+    }
+
+    /// The instruction set of that name.
+    pub fn from_name(name: &str) -> Option<Isa> {
+        Isa::ALL.into_iter().find(|isa| isa.name() == name)
+    }
+
+    /// Whether this CPU has it.
+    pub fn is_available(self) -> bool {
+        match self {
+            Isa::Scalar => true,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => pulp::x86::V3::is_available(),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => pulp::x86::V4::is_available(),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => pulp::aarch64::Neon::is_available(),
+            _ => false,
+        }
+    }
+
+    /// The best one this CPU has.
+    pub fn best() -> Isa {
+        Isa::ALL.into_iter().rfind(|isa| isa.is_available()).unwrap_or(Isa::Scalar)
+    }
+
+    /// The best one this CPU has that is no better than `self`.
+    pub fn capped(self) -> Isa {
+        let end = 1 + Isa::ALL.iter().position(|&isa| isa == self).unwrap_or(0);
+        Isa::ALL[..end].iter().copied().rfind(|isa| isa.is_available()).unwrap_or(Isa::Scalar)
+    }
+
+    /// Runs `kernel` on this instruction set; on the scalar one if the CPU lacks it.
+    #[inline]
+    pub fn dispatch<K: Kernel>(self, kernel: K) -> K::Output {
+        #[cfg(target_arch = "x86_64")]
+        match self {
+            Isa::Avx512 => {
+                if let Some(simd) = pulp::x86::V4::try_new() {
+                    return simd.run(kernel);
+                }
+            }
+            Isa::Avx2 => {
+                if let Some(simd) = pulp::x86::V3::try_new() {
+                    return simd.run(kernel);
+                }
+            }
+            _ => {}
+        }
+        #[cfg(target_arch = "aarch64")]
+        if self == Isa::Neon
+            && let Some(simd) = pulp::aarch64::Neon::try_new()
+        {
+            return simd.run(kernel);
+        }
+        Scalar.run(kernel)
+    }
+}

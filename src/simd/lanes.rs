@@ -1,0 +1,303 @@
+//! The few vector operations that pulp lacks, on every type pulp dispatches to.
+
+use pulp::{Scalar, Scalar128b, Scalar256b, Scalar512b, Simd, WithSimd, cast};
+
+/// Work that runs on whichever vector type was dispatched.
+pub trait Kernel {
+    type Output;
+    fn run<S: Lanes>(self, simd: S) -> Self::Output;
+}
+
+/// pulp's operations and those it lacks.
+///
+/// A *group* is 128 bytes of elements (32 `f32` or 16 `f64`), whatever the register: sums keep one
+/// accumulator for each lane of a group, so that their bits do not depend on the register's width.
+pub trait Lanes: Simd {
+    /// One `X` for each vector of a group.
+    type PerGroup<X: Copy>: Copy + AsRef<[X]> + AsMut<[X]>;
+    fn per_group<X: Copy>(x: X) -> Self::PerGroup<X>;
+
+    /// `f32` lanes as `f64`, lower and upper half. On one-lane types the upper half is zero.
+    fn widen(self, a: Self::f32s) -> (Self::f64s, Self::f64s);
+    /// The inverse of [`widen`](Lanes::widen), rounded to nearest.
+    fn narrow(self, lower: Self::f64s, upper: Self::f64s) -> Self::f32s;
+
+    /// `a * b + c`, rounded once. (pulp's own is the platform's or libm's on scalar types.)
+    fn fma_f32s(self, a: Self::f32s, b: Self::f32s, c: Self::f32s) -> Self::f32s;
+    fn fma_f64s(self, a: Self::f64s, b: Self::f64s, c: Self::f64s) -> Self::f64s;
+
+    /// The lowest bits of each lane moved to the exponent's place.
+    fn shl_exponent_f32s(self, a: Self::f32s) -> Self::f32s;
+    fn shl_exponent_f64s(self, a: Self::f64s) -> Self::f64s;
+    /// Sign and exponent moved to the lowest bits of each lane.
+    fn shr_exponent_f32s(self, a: Self::f32s) -> Self::f32s;
+    fn shr_exponent_f64s(self, a: Self::f64s) -> Self::f64s;
+
+    /// Runs `kernel` compiled for this instruction set.
+    #[inline(always)]
+    fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        struct Adapter<K, S>(K, S);
+        impl<K: Kernel, S: Lanes> WithSimd for Adapter<K, S> {
+            type Output = K::Output;
+            #[inline(always)]
+            fn with_simd<P: Simd>(self, _: P) -> K::Output {
+                self.0.run(self.1)
+            }
+        }
+        self.vectorize(Adapter(kernel, self))
+    }
+}
+
+/// `a * b + c` rounded once, on CPUs without the instruction: the product is exact in `f64`, and a
+/// sum rounded to odd can be rounded again without harm (Boldo and Melquiond, 2008).
+pub fn fma_f32(a: f32, b: f32, c: f32) -> f32 {
+    let product = f64::from(a) * f64::from(b);
+    let c = f64::from(c);
+    let sum = product + c;
+    if !sum.is_finite() {
+        return sum as f32;
+    }
+    let from_c = sum - product;
+    let error = (product - (sum - from_c)) + (c - from_c);
+    let bits = sum.to_bits();
+    if error == 0.0 || bits & 1 == 1 {
+        return sum as f32;
+    }
+    let away = (error > 0.0) == (sum > 0.0);
+    f64::from_bits(if away { bits + 1 } else { bits - 1 }) as f32
+}
+
+/// Lane by lane, for the types that have no vector instructions behind them.
+macro_rules! scalar_lanes {
+    ($($simd: ty: $f32: literal f32, $f64: literal f64, $packs: literal per group;)*) => {$(
+        impl Lanes for $simd {
+            type PerGroup<X: Copy> = [X; $packs];
+            #[inline(always)]
+            fn per_group<X: Copy>(x: X) -> [X; $packs] {
+                [x; $packs]
+            }
+            #[inline(always)]
+            fn widen(self, a: Self::f32s) -> (Self::f64s, Self::f64s) {
+                let a: [f32; $f32] = cast(a);
+                let mut halves = [[0.0; $f64]; 2];
+                for i in 0..$f32 {
+                    halves[i / $f64][i % $f64] = f64::from(a[i]);
+                }
+                (cast(halves[0]), cast(halves[1]))
+            }
+            #[inline(always)]
+            fn narrow(self, lower: Self::f64s, upper: Self::f64s) -> Self::f32s {
+                let halves: [[f64; $f64]; 2] = [cast(lower), cast(upper)];
+                cast(core::array::from_fn::<f32, $f32, _>(|i| halves[i / $f64][i % $f64] as f32))
+            }
+            #[inline(always)]
+            fn fma_f32s(self, a: Self::f32s, b: Self::f32s, c: Self::f32s) -> Self::f32s {
+                let (a, b, c): ([f32; $f32], [f32; $f32], [f32; $f32]) = (cast(a), cast(b), cast(c));
+                cast(core::array::from_fn::<f32, $f32, _>(|i| fma_f32(a[i], b[i], c[i])))
+            }
+            #[inline(always)]
+            fn fma_f64s(self, a: Self::f64s, b: Self::f64s, c: Self::f64s) -> Self::f64s {
+                let (a, b, c): ([f64; $f64], [f64; $f64], [f64; $f64]) = (cast(a), cast(b), cast(c));
+                cast(core::array::from_fn::<f64, $f64, _>(|i| libm::fma(a[i], b[i], c[i])))
+            }
+            #[inline(always)]
+            fn shl_exponent_f32s(self, a: Self::f32s) -> Self::f32s {
+                let a: [u32; $f32] = cast(a);
+                cast(a.map(|a| a << 23))
+            }
+            #[inline(always)]
+            fn shl_exponent_f64s(self, a: Self::f64s) -> Self::f64s {
+                let a: [u64; $f64] = cast(a);
+                cast(a.map(|a| a << 52))
+            }
+            #[inline(always)]
+            fn shr_exponent_f32s(self, a: Self::f32s) -> Self::f32s {
+                let a: [u32; $f32] = cast(a);
+                cast(a.map(|a| a >> 23))
+            }
+            #[inline(always)]
+            fn shr_exponent_f64s(self, a: Self::f64s) -> Self::f64s {
+                let a: [u64; $f64] = cast(a);
+                cast(a.map(|a| a >> 52))
+            }
+        }
+    )*};
+}
+
+// One lane wide, an f64 group has 16 vectors and an f32 group 32: room for the larger.
+scalar_lanes! {
+    Scalar: 1 f32, 1 f64, 32 per group;
+    Scalar128b: 4 f32, 2 f64, 8 per group;
+    Scalar256b: 8 f32, 4 f64, 4 per group;
+    Scalar512b: 16 f32, 8 f64, 2 per group;
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::{Lanes, Simd, cast};
+    use pulp::x86::{V3, V4};
+
+    impl Lanes for V3 {
+        type PerGroup<X: Copy> = [X; 4];
+        #[inline(always)]
+        fn per_group<X: Copy>(x: X) -> [X; 4] {
+            [x; 4]
+        }
+        #[inline(always)]
+        fn widen(self, a: Self::f32s) -> (Self::f64s, Self::f64s) {
+            let upper = self.avx._mm256_extractf128_ps::<1>(cast(a));
+            let lower = self.avx._mm256_castps256_ps128(cast(a));
+            (cast(self.avx._mm256_cvtps_pd(lower)), cast(self.avx._mm256_cvtps_pd(upper)))
+        }
+        #[inline(always)]
+        fn narrow(self, lower: Self::f64s, upper: Self::f64s) -> Self::f32s {
+            let lower = self.avx._mm256_cvtpd_ps(cast(lower));
+            let upper = self.avx._mm256_cvtpd_ps(cast(upper));
+            cast(self.avx._mm256_set_m128(upper, lower))
+        }
+        #[inline(always)]
+        fn fma_f32s(self, a: Self::f32s, b: Self::f32s, c: Self::f32s) -> Self::f32s {
+            self.mul_add_f32s(a, b, c)
+        }
+        #[inline(always)]
+        fn fma_f64s(self, a: Self::f64s, b: Self::f64s, c: Self::f64s) -> Self::f64s {
+            self.mul_add_f64s(a, b, c)
+        }
+        #[inline(always)]
+        fn shl_exponent_f32s(self, a: Self::f32s) -> Self::f32s {
+            cast(self.avx2._mm256_slli_epi32::<23>(cast(a)))
+        }
+        #[inline(always)]
+        fn shl_exponent_f64s(self, a: Self::f64s) -> Self::f64s {
+            cast(self.avx2._mm256_slli_epi64::<52>(cast(a)))
+        }
+        #[inline(always)]
+        fn shr_exponent_f32s(self, a: Self::f32s) -> Self::f32s {
+            cast(self.avx2._mm256_srli_epi32::<23>(cast(a)))
+        }
+        #[inline(always)]
+        fn shr_exponent_f64s(self, a: Self::f64s) -> Self::f64s {
+            cast(self.avx2._mm256_srli_epi64::<52>(cast(a)))
+        }
+    }
+
+    impl Lanes for V4 {
+        type PerGroup<X: Copy> = [X; 2];
+        #[inline(always)]
+        fn per_group<X: Copy>(x: X) -> [X; 2] {
+            [x; 2]
+        }
+        #[inline(always)]
+        fn widen(self, a: Self::f32s) -> (Self::f64s, Self::f64s) {
+            let upper = self.avx512dq._mm512_extractf32x8_ps::<1>(cast(a));
+            let lower = self.avx512f._mm512_castps512_ps256(cast(a));
+            (cast(self.avx512f._mm512_cvtps_pd(lower)), cast(self.avx512f._mm512_cvtps_pd(upper)))
+        }
+        #[inline(always)]
+        fn narrow(self, lower: Self::f64s, upper: Self::f64s) -> Self::f32s {
+            let lower = self.avx512f._mm512_cvtpd_ps(cast(lower));
+            let upper = self.avx512f._mm512_cvtpd_ps(cast(upper));
+            let lower = self.avx512f._mm512_castps256_ps512(lower);
+            cast(self.avx512dq._mm512_insertf32x8::<1>(lower, upper))
+        }
+        #[inline(always)]
+        fn fma_f32s(self, a: Self::f32s, b: Self::f32s, c: Self::f32s) -> Self::f32s {
+            self.mul_add_f32s(a, b, c)
+        }
+        #[inline(always)]
+        fn fma_f64s(self, a: Self::f64s, b: Self::f64s, c: Self::f64s) -> Self::f64s {
+            self.mul_add_f64s(a, b, c)
+        }
+        #[inline(always)]
+        fn shl_exponent_f32s(self, a: Self::f32s) -> Self::f32s {
+            cast(self.avx512f._mm512_slli_epi32::<23>(cast(a)))
+        }
+        #[inline(always)]
+        fn shl_exponent_f64s(self, a: Self::f64s) -> Self::f64s {
+            cast(self.avx512f._mm512_slli_epi64::<52>(cast(a)))
+        }
+        #[inline(always)]
+        fn shr_exponent_f32s(self, a: Self::f32s) -> Self::f32s {
+            cast(self.avx512f._mm512_srli_epi32::<23>(cast(a)))
+        }
+        #[inline(always)]
+        fn shr_exponent_f64s(self, a: Self::f64s) -> Self::f64s {
+            cast(self.avx512f._mm512_srli_epi64::<52>(cast(a)))
+        }
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+mod aarch64 {
+    use super::{Lanes, Simd, cast};
+    use pulp::aarch64::Neon;
+
+    impl Lanes for Neon {
+        type PerGroup<X: Copy> = [X; 8];
+        #[inline(always)]
+        fn per_group<X: Copy>(x: X) -> [X; 8] {
+            [x; 8]
+        }
+        #[inline(always)]
+        fn widen(self, a: Self::f32s) -> (Self::f64s, Self::f64s) {
+            let lower = self.neon.vget_low_f32(cast(a));
+            (cast(self.neon.vcvt_f64_f32(lower)), cast(self.neon.vcvt_high_f64_f32(cast(a))))
+        }
+        #[inline(always)]
+        fn narrow(self, lower: Self::f64s, upper: Self::f64s) -> Self::f32s {
+            let lower = self.neon.vcvt_f32_f64(cast(lower));
+            cast(self.neon.vcvt_high_f32_f64(lower, cast(upper)))
+        }
+        #[inline(always)]
+        fn fma_f32s(self, a: Self::f32s, b: Self::f32s, c: Self::f32s) -> Self::f32s {
+            self.mul_add_f32s(a, b, c)
+        }
+        #[inline(always)]
+        fn fma_f64s(self, a: Self::f64s, b: Self::f64s, c: Self::f64s) -> Self::f64s {
+            self.mul_add_f64s(a, b, c)
+        }
+        #[inline(always)]
+        fn shl_exponent_f32s(self, a: Self::f32s) -> Self::f32s {
+            cast(self.neon.vshlq_n_u32::<23>(cast(a)))
+        }
+        #[inline(always)]
+        fn shl_exponent_f64s(self, a: Self::f64s) -> Self::f64s {
+            cast(self.neon.vshlq_n_u64::<52>(cast(a)))
+        }
+        #[inline(always)]
+        fn shr_exponent_f32s(self, a: Self::f32s) -> Self::f32s {
+            cast(self.neon.vshrq_n_u32::<23>(cast(a)))
+        }
+        #[inline(always)]
+        fn shr_exponent_f64s(self, a: Self::f64s) -> Self::f64s {
+            cast(self.neon.vshrq_n_u64::<52>(cast(a)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fma_f32;
+
+    /// Against libm's `fma` in `f64`, where product and sum are exact for these exponents.
+    #[test]
+    fn soft_fma_rounds_once() {
+        // the case libm's fmaf rounds twice
+        assert_eq!(fma_f32(1.0, f32::from_bits(0x0040_0000), 1e-45), f32::from_bits(0x0040_0001));
+        let mut state = 1u64;
+        let mut random = || {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            f32::from_bits((state >> 32) as u32)
+        };
+        for _ in 0..200_000 {
+            let (a, b, c) = (random(), random(), random());
+            let expected = a.mul_add(b, c);
+            let got = fma_f32(a, b, c);
+            assert!(got == expected || (got.is_nan() && expected.is_nan()), "{a:e} {b:e} {c:e}");
+        }
+        for (a, b, c) in [(f32::INFINITY, 0.0, 1.0), (f32::MAX, 2.0, f32::NEG_INFINITY), (0.0, -1.0, 0.0)] {
+            let (got, expected) = (fma_f32(a, b, c), a.mul_add(b, c));
+            assert!(got.to_bits() == expected.to_bits() || (got.is_nan() && expected.is_nan()));
+        }
+    }
+}

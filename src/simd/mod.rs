@@ -1,0 +1,24 @@
+//! pulp, and the few operations it lacks: dispatch, lanes, elementary functions, sums, views.
+//!
+//! Besides the C ABI this is the only place with `unsafe` code.
+
+mod exp;
+mod fpenv;
+mod isa;
+mod lanes;
+mod log;
+mod pack;
+mod pair;
+mod real;
+mod sum;
+pub mod view;
+
+pub use exp::{exp, exp_non_positive, exp_non_positive_pair};
+pub use fpenv::Environment;
+pub use isa::Isa;
+pub use lanes::{Kernel, Lanes};
+pub use log::{log, log1p, log1p_with_error};
+pub use pack::{Mask, Pack, pack, splat};
+pub use pair::{Pair, two_diff, two_sum};
+pub use real::{GROUP_BYTES, MAX_GROUP, Real};
+pub use sum::{LaneSum, Total, total};

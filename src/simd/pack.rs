@@ -1,0 +1,169 @@
+//! One vector with its operators, so that formulas read as formulas.
+
+use core::ops::{Add, BitAnd, BitOr, Div, Mul, Neg, Sub};
+
+use super::{Lanes, Real};
+
+/// A vector of `T` in the registers of `S`. Operators work lane by lane and round as IEEE 754 says.
+#[derive(Clone, Copy)]
+pub struct Pack<S: Lanes, T: Real> {
+    pub s: S,
+    pub v: T::V<S>,
+}
+
+/// A truth value a lane.
+#[derive(Clone, Copy)]
+pub struct Mask<S: Lanes, T: Real> {
+    s: S,
+    m: T::M<S>,
+}
+
+#[inline(always)]
+pub fn pack<S: Lanes, T: Real>(s: S, v: T::V<S>) -> Pack<S, T> {
+    Pack { s, v }
+}
+
+/// The same value in every lane.
+#[inline(always)]
+pub fn splat<S: Lanes, T: Real>(s: S, x: T) -> Pack<S, T> {
+    pack(s, T::splat(s, x))
+}
+
+/// The polynomial with these coefficients, the constant one first.
+#[inline(always)]
+pub fn horner<S: Lanes, T: Real>(s: S, x: T::V<S>, coefficients: &[T]) -> T::V<S> {
+    let (&last, rest) = coefficients.split_last().expect("a polynomial has a coefficient");
+    let mut sum = T::splat(s, last);
+    for &c in rest.iter().rev() {
+        sum = T::fma(s, sum, x, T::splat(s, c));
+    }
+    sum
+}
+
+impl<S: Lanes, T: Real> Pack<S, T> {
+    /// Lanes in a vector.
+    pub const LANES: usize = size_of::<T::V<S>>() / size_of::<T>();
+    /// Vectors in a group.
+    pub const PER_GROUP: usize = T::GROUP / Self::LANES;
+
+    /// The constant `x` in every lane.
+    #[inline(always)]
+    pub fn c(self, x: f64) -> Self {
+        splat(self.s, T::from_f64(x))
+    }
+    /// `self * b + c`, rounded once.
+    #[inline(always)]
+    pub fn fma(self, b: Self, c: Self) -> Self {
+        pack(self.s, T::fma(self.s, self.v, b.v, c.v))
+    }
+    #[inline(always)]
+    pub fn abs(self) -> Self {
+        pack(self.s, T::abs(self.s, self.v))
+    }
+    #[inline(always)]
+    pub fn lt(self, b: Self) -> Mask<S, T> {
+        Mask { s: self.s, m: T::less(self.s, self.v, b.v) }
+    }
+    #[inline(always)]
+    pub fn le(self, b: Self) -> Mask<S, T> {
+        Mask { s: self.s, m: T::less_equal(self.s, self.v, b.v) }
+    }
+    #[inline(always)]
+    pub fn gt(self, b: Self) -> Mask<S, T> {
+        b.lt(self)
+    }
+    /// Whether the lanes are equal (false on NaN).
+    #[inline(always)]
+    pub fn same(self, b: Self) -> Mask<S, T> {
+        Mask { s: self.s, m: T::equal(self.s, self.v, b.v) }
+    }
+    /// The larger; `self` where it is not ordered.
+    #[inline(always)]
+    pub fn max(self, b: Self) -> Self {
+        self.lt(b).select(b, self)
+    }
+    /// The smaller; `self` where it is not ordered.
+    #[inline(always)]
+    pub fn min(self, b: Self) -> Self {
+        b.lt(self).select(b, self)
+    }
+    /// `x` where `self` is a number, NaN where it is not.
+    #[inline(always)]
+    pub fn or_nan(self, x: Self) -> Self {
+        self.same(self).select(x, self)
+    }
+    #[inline(always)]
+    pub fn add_bits(self, b: Self) -> Self {
+        pack(self.s, T::add_bits(self.s, self.v, b.v))
+    }
+    #[inline(always)]
+    pub fn sub_bits(self, b: Self) -> Self {
+        pack(self.s, T::sub_bits(self.s, self.v, b.v))
+    }
+    #[inline(always)]
+    pub fn and_bits(self, b: Self) -> Self {
+        pack(self.s, T::and_bits(self.s, self.v, b.v))
+    }
+    #[inline(always)]
+    pub fn or_bits(self, b: Self) -> Self {
+        pack(self.s, T::or_bits(self.s, self.v, b.v))
+    }
+    #[inline(always)]
+    pub fn bits(self, bits: u64) -> Self {
+        pack(self.s, T::splat_bits(self.s, bits))
+    }
+    #[inline(always)]
+    pub fn shl_exponent(self) -> Self {
+        pack(self.s, T::shl_exponent(self.s, self.v))
+    }
+    #[inline(always)]
+    pub fn shr_exponent(self) -> Self {
+        pack(self.s, T::shr_exponent(self.s, self.v))
+    }
+}
+
+impl<S: Lanes, T: Real> Mask<S, T> {
+    #[inline(always)]
+    pub fn select(self, a: Pack<S, T>, b: Pack<S, T>) -> Pack<S, T> {
+        pack(self.s, T::select(self.s, self.m, a.v, b.v))
+    }
+    #[inline(always)]
+    pub fn any(self) -> bool {
+        T::any(self.s, self.m)
+    }
+}
+
+macro_rules! operator {
+    ($($trait: ident $function: ident;)*) => {$(
+        impl<S: Lanes, T: Real> $trait for Pack<S, T> {
+            type Output = Self;
+            #[inline(always)]
+            fn $function(self, b: Self) -> Self {
+                pack(self.s, <T as Real>::$function(self.s, self.v, b.v))
+            }
+        }
+    )*};
+}
+operator! { Add add; Sub sub; Mul mul; Div div; }
+
+impl<S: Lanes, T: Real> Neg for Pack<S, T> {
+    type Output = Self;
+    #[inline(always)]
+    fn neg(self) -> Self {
+        pack(self.s, T::negate(self.s, self.v))
+    }
+}
+impl<S: Lanes, T: Real> BitAnd for Mask<S, T> {
+    type Output = Self;
+    #[inline(always)]
+    fn bitand(self, b: Self) -> Self {
+        Mask { s: self.s, m: T::and(self.s, self.m, b.m) }
+    }
+}
+impl<S: Lanes, T: Real> BitOr for Mask<S, T> {
+    type Output = Self;
+    #[inline(always)]
+    fn bitor(self, b: Self) -> Self {
+        Mask { s: self.s, m: T::or(self.s, self.m, b.m) }
+    }
+}

@@ -1,0 +1,75 @@
+//! Unevaluated sums of two numbers: twice the precision where one would lose digits.
+//!
+//! Dekker (1971), Knuth (TAOCP 2, 4.2.2); the names are those of Hida, Li and Bailey's QD library.
+
+use super::{Lanes, Pack, Real};
+
+/// `hi + lo`, `lo` below the last place of `hi`.
+#[derive(Clone, Copy)]
+pub struct Pair<S: Lanes, T: Real> {
+    pub hi: Pack<S, T>,
+    pub lo: Pack<S, T>,
+}
+
+/// The exact `a + b`, whichever is larger.
+#[inline(always)]
+pub fn two_sum<S: Lanes, T: Real>(a: Pack<S, T>, b: Pack<S, T>) -> Pair<S, T> {
+    let hi = a + b;
+    let from_b = hi - a;
+    Pair { hi, lo: (a - (hi - from_b)) + (b - from_b) }
+}
+
+/// The exact `a + b` where |a| >= |b|.
+#[inline(always)]
+pub fn fast_two_sum<S: Lanes, T: Real>(a: Pack<S, T>, b: Pack<S, T>) -> Pair<S, T> {
+    let hi = a + b;
+    Pair { hi, lo: b - (hi - a) }
+}
+
+/// The exact `a - b`.
+#[inline(always)]
+pub fn two_diff<S: Lanes, T: Real>(a: Pack<S, T>, b: Pack<S, T>) -> Pair<S, T> {
+    two_sum(a, -b)
+}
+
+impl<S: Lanes, T: Real> Pair<S, T> {
+    #[inline(always)]
+    pub fn new(hi: Pack<S, T>) -> Self {
+        Pair { hi, lo: hi.c(0.0) }
+    }
+
+    /// The nearest single number.
+    #[inline(always)]
+    pub fn round(self) -> Pack<S, T> {
+        self.hi + self.lo
+    }
+
+    #[inline(always)]
+    pub fn add(self, b: Self) -> Self {
+        let sum = two_sum(self.hi, b.hi);
+        fast_two_sum(sum.hi, sum.lo + (self.lo + b.lo))
+    }
+
+    #[inline(always)]
+    pub fn mul(self, b: Self) -> Self {
+        let hi = self.hi * b.hi;
+        let lo = self.hi.fma(b.hi, -hi);
+        fast_two_sum(hi, self.hi.fma(b.lo, self.lo.fma(b.hi, lo)))
+    }
+
+    #[inline(always)]
+    pub fn scale(self, b: Pack<S, T>) -> Self {
+        let hi = self.hi * b;
+        let lo = self.hi.fma(b, -hi);
+        fast_two_sum(hi, self.lo.fma(b, lo))
+    }
+
+    /// 1 / self.
+    #[inline(always)]
+    pub fn recip(self) -> Self {
+        let hi = self.hi.c(1.0) / self.hi;
+        let rest = (-hi).fma(self.hi, hi.c(1.0));
+        let rest = (-hi).fma(self.lo, rest);
+        Pair { hi, lo: hi * rest }
+    }
+}

@@ -1,0 +1,193 @@
+//! `f32` and `f64` behind one trait, so that a kernel is written once for both.
+
+use core::fmt::{Debug, Display};
+use core::ops::{Add, Div, Mul, Neg, Sub};
+
+use super::{Lanes, exp, log};
+
+/// Bytes in a group; see [`Lanes`].
+pub const GROUP_BYTES: usize = 128;
+
+/// Most elements a group has, for buffers on the stack.
+pub const MAX_GROUP: usize = GROUP_BYTES / size_of::<f32>();
+
+/// What kernels need of an element type. The functions mirror pulp's.
+#[allow(missing_docs)]
+pub trait Real:
+    Copy
+    + Default
+    + PartialEq
+    + PartialOrd
+    + Debug
+    + Display
+    + Send
+    + Sync
+    + 'static
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Neg<Output = Self>
+{
+    /// Elements in a group.
+    const GROUP: usize = GROUP_BYTES / size_of::<Self>();
+    const INFINITY: Self;
+    const NAN: Self;
+
+    type V<S: Lanes>: Copy;
+    type M<S: Lanes>: Copy;
+
+    fn from_f64(x: f64) -> Self;
+    fn to_f64(self) -> f64;
+
+    fn splat<S: Lanes>(s: S, x: Self) -> Self::V<S>;
+    /// 0, 1, 2, ... in the lanes.
+    fn lane_index<S: Lanes>(s: S) -> Self::V<S>;
+    fn add<S: Lanes>(s: S, a: Self::V<S>, b: Self::V<S>) -> Self::V<S>;
+    fn sub<S: Lanes>(s: S, a: Self::V<S>, b: Self::V<S>) -> Self::V<S>;
+    fn mul<S: Lanes>(s: S, a: Self::V<S>, b: Self::V<S>) -> Self::V<S>;
+    fn div<S: Lanes>(s: S, a: Self::V<S>, b: Self::V<S>) -> Self::V<S>;
+    fn fma<S: Lanes>(s: S, a: Self::V<S>, b: Self::V<S>, c: Self::V<S>) -> Self::V<S>;
+    fn negate<S: Lanes>(s: S, a: Self::V<S>) -> Self::V<S>;
+    fn abs<S: Lanes>(s: S, a: Self::V<S>) -> Self::V<S>;
+    fn less<S: Lanes>(s: S, a: Self::V<S>, b: Self::V<S>) -> Self::M<S>;
+    fn less_equal<S: Lanes>(s: S, a: Self::V<S>, b: Self::V<S>) -> Self::M<S>;
+    fn equal<S: Lanes>(s: S, a: Self::V<S>, b: Self::V<S>) -> Self::M<S>;
+    fn select<S: Lanes>(s: S, m: Self::M<S>, a: Self::V<S>, b: Self::V<S>) -> Self::V<S>;
+    fn and<S: Lanes>(s: S, a: Self::M<S>, b: Self::M<S>) -> Self::M<S>;
+    fn or<S: Lanes>(s: S, a: Self::M<S>, b: Self::M<S>) -> Self::M<S>;
+    fn any<S: Lanes>(s: S, m: Self::M<S>) -> bool;
+    /// The sum of the lanes' bits as integers.
+    fn add_bits<S: Lanes>(s: S, a: Self::V<S>, b: Self::V<S>) -> Self::V<S>;
+    fn sub_bits<S: Lanes>(s: S, a: Self::V<S>, b: Self::V<S>) -> Self::V<S>;
+    fn and_bits<S: Lanes>(s: S, a: Self::V<S>, b: Self::V<S>) -> Self::V<S>;
+    fn or_bits<S: Lanes>(s: S, a: Self::V<S>, b: Self::V<S>) -> Self::V<S>;
+    fn splat_bits<S: Lanes>(s: S, bits: u64) -> Self::V<S>;
+    fn shl_exponent<S: Lanes>(s: S, a: Self::V<S>) -> Self::V<S>;
+    fn shr_exponent<S: Lanes>(s: S, a: Self::V<S>) -> Self::V<S>;
+
+    /// The elements as `f64` lanes: `f32` in two halves, `f64` as they are, with `None`.
+    fn widen<S: Lanes>(s: S, a: Self::V<S>) -> (S::f64s, Option<S::f64s>);
+    fn narrow<S: Lanes>(s: S, lower: S::f64s, upper: S::f64s) -> Self::V<S>;
+
+    /// Constants of [`exp`].
+    const EXP: exp::Constants;
+    /// The polynomial of [`exp`]: `(e^r - 1 - r) / r^2`.
+    fn exp_polynomial<S: Lanes>(s: S, r: Self::V<S>) -> Self::V<S>;
+    /// Constants of [`log`].
+    const LOG: log::Constants;
+    /// The tail of [`log`]: `log(1 + f) - f`.
+    fn log_tail<S: Lanes>(s: S, f: Self::V<S>) -> Self::V<S>;
+}
+
+macro_rules! real {
+    ($t: ident, $bits: ident, $v: ident, $m: ident, $wide: expr, $narrow: expr, $log_tail: path;
+     $splat: ident $add: ident $sub: ident $mul: ident $div: ident $fma: ident $neg: ident $abs: ident
+     $lt: ident $le: ident $eq: ident $select: ident $and: ident $or: ident $first_true: ident
+     $to_bits: ident $from_bits: ident $splat_bits: ident $add_bits: ident $sub_bits: ident
+     $and_bits: ident $or_bits: ident $shl: ident $shr: ident $load: ident) => {
+        #[rustfmt::skip]
+        impl Real for $t {
+            const INFINITY: Self = $t::INFINITY;
+            const NAN: Self = $t::NAN;
+            type V<S: Lanes> = S::$v;
+            type M<S: Lanes> = S::$m;
+            #[inline(always)]
+            fn from_f64(x: f64) -> Self { x as $t }
+            #[inline(always)]
+            fn to_f64(self) -> f64 { f64::from(self) }
+            #[inline(always)]
+            fn splat<S: Lanes>(s: S, x: Self) -> S::$v { s.$splat(x) }
+            #[inline(always)]
+            fn lane_index<S: Lanes>(s: S) -> S::$v {
+                const INDEX: [$t; 16] = [0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15.];
+                s.$load(&INDEX[..size_of::<S::$v>() / size_of::<$t>()])
+            }
+            #[inline(always)]
+            fn add<S: Lanes>(s: S, a: S::$v, b: S::$v) -> S::$v { s.$add(a, b) }
+            #[inline(always)]
+            fn sub<S: Lanes>(s: S, a: S::$v, b: S::$v) -> S::$v { s.$sub(a, b) }
+            #[inline(always)]
+            fn mul<S: Lanes>(s: S, a: S::$v, b: S::$v) -> S::$v { s.$mul(a, b) }
+            #[inline(always)]
+            fn div<S: Lanes>(s: S, a: S::$v, b: S::$v) -> S::$v { s.$div(a, b) }
+            #[inline(always)]
+            fn fma<S: Lanes>(s: S, a: S::$v, b: S::$v, c: S::$v) -> S::$v { s.$fma(a, b, c) }
+            #[inline(always)]
+            fn negate<S: Lanes>(s: S, a: S::$v) -> S::$v { s.$neg(a) }
+            #[inline(always)]
+            fn abs<S: Lanes>(s: S, a: S::$v) -> S::$v { s.$abs(a) }
+            #[inline(always)]
+            fn less<S: Lanes>(s: S, a: S::$v, b: S::$v) -> S::$m { s.$lt(a, b) }
+            #[inline(always)]
+            fn less_equal<S: Lanes>(s: S, a: S::$v, b: S::$v) -> S::$m { s.$le(a, b) }
+            #[inline(always)]
+            fn equal<S: Lanes>(s: S, a: S::$v, b: S::$v) -> S::$m { s.$eq(a, b) }
+            #[inline(always)]
+            fn select<S: Lanes>(s: S, m: S::$m, a: S::$v, b: S::$v) -> S::$v { s.$select(m, a, b) }
+            #[inline(always)]
+            fn and<S: Lanes>(s: S, a: S::$m, b: S::$m) -> S::$m { s.$and(a, b) }
+            #[inline(always)]
+            fn or<S: Lanes>(s: S, a: S::$m, b: S::$m) -> S::$m { s.$or(a, b) }
+            #[inline(always)]
+            fn any<S: Lanes>(s: S, m: S::$m) -> bool {
+                s.$first_true(m) < size_of::<S::$v>() / size_of::<$t>()
+            }
+            #[inline(always)]
+            fn add_bits<S: Lanes>(s: S, a: S::$v, b: S::$v) -> S::$v {
+                s.$from_bits(s.$add_bits(s.$to_bits(a), s.$to_bits(b)))
+            }
+            #[inline(always)]
+            fn sub_bits<S: Lanes>(s: S, a: S::$v, b: S::$v) -> S::$v {
+                s.$from_bits(s.$sub_bits(s.$to_bits(a), s.$to_bits(b)))
+            }
+            #[inline(always)]
+            fn and_bits<S: Lanes>(s: S, a: S::$v, b: S::$v) -> S::$v {
+                s.$from_bits(s.$and_bits(s.$to_bits(a), s.$to_bits(b)))
+            }
+            #[inline(always)]
+            fn or_bits<S: Lanes>(s: S, a: S::$v, b: S::$v) -> S::$v {
+                s.$from_bits(s.$or_bits(s.$to_bits(a), s.$to_bits(b)))
+            }
+            #[inline(always)]
+            fn splat_bits<S: Lanes>(s: S, bits: u64) -> S::$v { s.$from_bits(s.$splat_bits(bits as $bits)) }
+            #[inline(always)]
+            fn shl_exponent<S: Lanes>(s: S, a: S::$v) -> S::$v { s.$shl(a) }
+            #[inline(always)]
+            fn shr_exponent<S: Lanes>(s: S, a: S::$v) -> S::$v { s.$shr(a) }
+            #[inline(always)]
+            fn widen<S: Lanes>(s: S, a: S::$v) -> (S::f64s, Option<S::f64s>) { $wide(s, a) }
+            #[inline(always)]
+            fn narrow<S: Lanes>(s: S, lower: S::f64s, upper: S::f64s) -> S::$v { $narrow(s, lower, upper) }
+
+            const EXP: exp::Constants = exp::$t::CONSTANTS;
+            #[inline(always)]
+            fn exp_polynomial<S: Lanes>(s: S, r: S::$v) -> S::$v {
+                super::pack::horner::<S, $t>(s, r, &exp::$t::POLYNOMIAL)
+            }
+            const LOG: log::Constants = log::$t::CONSTANTS;
+            #[inline(always)]
+            fn log_tail<S: Lanes>(s: S, f: S::$v) -> S::$v { $log_tail(s, f) }
+        }
+    };
+}
+
+#[inline(always)]
+fn widen_f32<S: Lanes>(s: S, a: S::f32s) -> (S::f64s, Option<S::f64s>) {
+    let (lower, upper) = s.widen(a);
+    (lower, Some(upper))
+}
+
+real! { f32, u32, f32s, m32s, widen_f32, |s: S, lower, upper| s.narrow(lower, upper), log::f32::tail;
+    splat_f32s add_f32s sub_f32s mul_f32s div_f32s fma_f32s neg_f32s abs_f32s
+    less_than_f32s less_than_or_equal_f32s equal_f32s select_f32s and_m32s or_m32s first_true_m32s
+    transmute_u32s_f32s transmute_f32s_u32s splat_u32s add_u32s sub_u32s
+    and_u32s or_u32s shl_exponent_f32s shr_exponent_f32s partial_load_f32s
+}
+
+real! { f64, u64, f64s, m64s, |_, a| (a, None), |_, lower, _| lower, log::f64::tail;
+    splat_f64s add_f64s sub_f64s mul_f64s div_f64s fma_f64s neg_f64s abs_f64s
+    less_than_f64s less_than_or_equal_f64s equal_f64s select_f64s and_m64s or_m64s first_true_m64s
+    transmute_u64s_f64s transmute_f64s_u64s splat_u64s add_u64s sub_u64s
+    and_u64s or_u64s shl_exponent_f64s shr_exponent_f64s partial_load_f64s
+}

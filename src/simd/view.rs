@@ -1,0 +1,216 @@
+//! Memory that kernels read and write: pointer and length, checked once a group.
+//!
+//! Slices will not do: a gradient may stand where its input stood, and rows of different shards may
+//! lie between each other. Whoever makes a view promises what a slice would have promised, less
+//! exclusiveness; whoever uses one needs no `unsafe`.
+
+use core::cell::Cell;
+use core::marker::PhantomData;
+
+use super::{Lanes, MAX_GROUP, Pack, Real, pack};
+
+/// Elements to be read.
+pub struct In<'a, T> {
+    start: *const T,
+    len: usize,
+    life: PhantomData<&'a Cell<T>>,
+}
+
+/// Elements to be written (and read back).
+pub struct Out<'a, T> {
+    start: *mut T,
+    len: usize,
+    life: PhantomData<&'a Cell<T>>,
+}
+
+impl<T> Clone for In<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T> Copy for In<'_, T> {}
+impl<T> Clone for Out<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T> Copy for Out<'_, T> {}
+
+// SAFETY: as a `&[T]`, except that an `Out` may write the same elements. The constructors' contract is
+// that only one task touches an element that is written; drivers give each task its own samples.
+unsafe impl<T: Sync> Send for In<'_, T> {}
+unsafe impl<T: Sync> Sync for In<'_, T> {}
+unsafe impl<T: Send> Send for Out<'_, T> {}
+unsafe impl<T: Send> Sync for Out<'_, T> {}
+
+impl<'a, T> From<&'a [T]> for In<'a, T> {
+    fn from(slice: &'a [T]) -> Self {
+        In { start: slice.as_ptr(), len: slice.len(), life: PhantomData }
+    }
+}
+
+impl<'a, T> From<&'a mut [T]> for Out<'a, T> {
+    fn from(slice: &'a mut [T]) -> Self {
+        Out { start: slice.as_mut_ptr(), len: slice.len(), life: PhantomData }
+    }
+}
+
+/// Both views of one slice: for results that replace their input.
+pub fn in_place<T>(slice: &mut [T]) -> (In<'_, T>, Out<'_, T>) {
+    let out = Out::from(slice);
+    (In { start: out.start, len: out.len, life: PhantomData }, out)
+}
+
+impl<'a, T: Copy> In<'a, T> {
+    /// # Safety
+    /// `start` is aligned and valid for reading `len` elements for `'a`, and nobody outside of the
+    /// call that the view is made for writes them meanwhile.
+    pub unsafe fn from_raw(start: *const T, len: usize) -> Self {
+        In { start, len, life: PhantomData }
+    }
+
+    pub fn len(self) -> usize {
+        self.len
+    }
+
+    /// The elements from `at` on, `len` of them.
+    #[inline(always)]
+    pub fn slice(self, at: usize, len: usize) -> Self {
+        assert!(at <= self.len && len <= self.len - at, "view out of range");
+        // SAFETY: in range, just checked
+        In { start: unsafe { self.start.add(at) }, len, life: PhantomData }
+    }
+
+    #[inline(always)]
+    pub fn get(self, at: usize) -> T {
+        assert!(at < self.len, "view out of range");
+        // SAFETY: in range, just checked
+        unsafe { self.start.add(at).read() }
+    }
+}
+
+impl<'a, T: Copy> Out<'a, T> {
+    /// # Safety
+    /// `start` is aligned and valid for reading and writing `len` elements for `'a`, and nobody
+    /// outside of the call that the view is made for touches them meanwhile.
+    pub unsafe fn from_raw(start: *mut T, len: usize) -> Self {
+        Out { start, len, life: PhantomData }
+    }
+
+    /// The same elements, to be read.
+    #[inline(always)]
+    pub fn as_in(self) -> In<'a, T> {
+        In { start: self.start, len: self.len, life: PhantomData }
+    }
+
+    #[inline(always)]
+    pub fn slice(self, at: usize, len: usize) -> Self {
+        assert!(at <= self.len && len <= self.len - at, "view out of range");
+        // SAFETY: in range, just checked
+        Out { start: unsafe { self.start.add(at) }, len, life: PhantomData }
+    }
+
+    #[inline(always)]
+    pub fn set(self, at: usize, x: T) {
+        assert!(at < self.len, "view out of range");
+        // SAFETY: in range, just checked
+        unsafe { self.start.add(at).write(x) }
+    }
+
+    pub fn fill(self, x: T) {
+        for i in 0..self.len {
+            // SAFETY: in range
+            unsafe { self.start.add(i).write(x) }
+        }
+    }
+}
+
+/// A group's elements in memory, to be read.
+#[derive(Clone, Copy)]
+pub struct Group<'a, T> {
+    start: *const T,
+    life: PhantomData<&'a Cell<T>>,
+}
+
+/// A group's elements in memory, to be written.
+#[derive(Clone, Copy)]
+pub struct GroupMut<'a, T> {
+    start: *mut T,
+    life: PhantomData<&'a Cell<T>>,
+}
+
+impl<'a, T: Real> In<'a, T> {
+    /// The group that begins at `at`.
+    #[inline(always)]
+    pub fn group(self, at: usize) -> Group<'a, T> {
+        Group { start: self.slice(at, T::GROUP).start, life: PhantomData }
+    }
+
+    /// The last, incomplete group, in a buffer.
+    #[inline(always)]
+    pub fn copy_to(self, buffer: &mut Buffer<T>) {
+        assert!(self.len <= MAX_GROUP);
+        // SAFETY: both are valid for `len` elements; a buffer on the stack overlaps nothing
+        unsafe { core::ptr::copy_nonoverlapping(self.start, buffer.0.as_mut_ptr(), self.len) }
+    }
+}
+
+impl<'a, T: Real> Out<'a, T> {
+    #[inline(always)]
+    pub fn group(self, at: usize) -> GroupMut<'a, T> {
+        GroupMut { start: self.slice(at, T::GROUP).start, life: PhantomData }
+    }
+
+    #[inline(always)]
+    pub fn copy_from(self, buffer: &Buffer<T>) {
+        assert!(self.len <= MAX_GROUP);
+        // SAFETY: both are valid for `len` elements; a buffer on the stack overlaps nothing
+        unsafe { core::ptr::copy_nonoverlapping(buffer.0.as_ptr(), self.start, self.len) }
+    }
+}
+
+impl<T: Real> Group<'_, T> {
+    /// The group's `i`-th vector.
+    #[inline(always)]
+    pub fn load<S: Lanes>(self, s: S, i: usize) -> Pack<S, T> {
+        assert!(i < Pack::<S, T>::PER_GROUP);
+        // SAFETY: the group has PER_GROUP vectors; a vector type takes any bits of its elements
+        pack(s, unsafe { self.start.cast::<T::V<S>>().add(i).read_unaligned() })
+    }
+}
+
+impl<'a, T: Real> GroupMut<'a, T> {
+    #[inline(always)]
+    pub fn store<S: Lanes>(self, i: usize, x: Pack<S, T>) {
+        assert!(i < Pack::<S, T>::PER_GROUP);
+        // SAFETY: the group has PER_GROUP vectors
+        unsafe { self.start.cast::<T::V<S>>().add(i).write_unaligned(x.v) }
+    }
+
+    /// The same group, to be read.
+    #[inline(always)]
+    pub fn as_group(self) -> Group<'a, T> {
+        Group { start: self.start, life: PhantomData }
+    }
+}
+
+/// A group's elements on the stack: for the elements that do not fill a group, and for results that
+/// are not yet in their place.
+#[derive(Clone, Copy)]
+#[repr(C, align(128))]
+pub struct Buffer<T>(pub [T; MAX_GROUP]);
+
+impl<T: Real> Buffer<T> {
+    #[inline(always)]
+    pub fn new(x: T) -> Self {
+        Buffer([x; MAX_GROUP])
+    }
+    #[inline(always)]
+    pub fn group(&self) -> Group<'_, T> {
+        Group { start: self.0.as_ptr(), life: PhantomData }
+    }
+    #[inline(always)]
+    pub fn group_mut(&mut self) -> GroupMut<'_, T> {
+        GroupMut { start: self.0.as_mut_ptr(), life: PhantomData }
+    }
+}

@@ -1,4 +1,23 @@
+#![doc = include_str!("../README.md")]
 #![cfg_attr(not(feature = "std"), no_std)]
-#[doc(hidden)]
-pub mod simd;
+#![deny(unsafe_code)]
+#![warn(missing_docs)]
+
+mod context;
+mod cost;
+mod error;
+mod kernel;
+mod loss;
+mod options;
+mod parallel;
+mod shape;
+#[allow(unsafe_code, missing_docs)]
+mod simd;
+
+pub use context::Context;
+pub use cost::Cost;
+pub use error::Error;
+pub use loss::{Bce, BceWithLogits, Huber, L1, Likelihood, Mse, SmoothL1};
+pub use options::{Options, Outputs, Summary};
+pub use shape::{ClassShape, Element, Indices, Reduction, Targets, Weights};
 pub use simd::Isa;

@@ -3,6 +3,8 @@
 //! Besides the C ABI this is the only place with `unsafe` code.
 
 mod exp;
+#[cfg(all(unix, feature = "rayon"))]
+pub mod fork_hook;
 mod fpenv;
 mod isa;
 mod lanes;

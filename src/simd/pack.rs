@@ -46,6 +46,13 @@ impl<S: Lanes, T: Real> Pack<S, T> {
     /// Vectors in a group.
     pub const PER_GROUP: usize = T::GROUP / Self::LANES;
 
+    /// The first lane.
+    #[inline(always)]
+    pub fn first(self) -> T {
+        let mut first = [T::default()];
+        T::store_partial(self.s, &mut first, self.v);
+        first[0]
+    }
     /// The constant `x` in every lane.
     #[inline(always)]
     pub fn c(self, x: f64) -> Self {
@@ -76,6 +83,11 @@ impl<S: Lanes, T: Real> Pack<S, T> {
     #[inline(always)]
     pub fn same(self, b: Self) -> Mask<S, T> {
         Mask { s: self.s, m: T::equal(self.s, self.v, b.v) }
+    }
+    /// The larger, as the instruction set has it: see [`Real::max_any`].
+    #[inline(always)]
+    pub fn max_any(self, b: Self) -> Self {
+        pack(self.s, T::max_any(self.s, self.v, b.v))
     }
     /// The larger; `self` where it is not ordered.
     #[inline(always)]

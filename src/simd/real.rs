@@ -33,6 +33,8 @@ pub trait Real:
     const GROUP: usize = GROUP_BYTES / size_of::<Self>();
     const INFINITY: Self;
     const NAN: Self;
+    /// The smallest positive number.
+    const SMALLEST: Self;
 
     type V<S: Lanes>: Copy;
     type M<S: Lanes>: Copy;
@@ -43,6 +45,9 @@ pub trait Real:
     fn splat<S: Lanes>(s: S, x: Self) -> Self::V<S>;
     /// 0, 1, 2, ... in the lanes.
     fn lane_index<S: Lanes>(s: S) -> Self::V<S>;
+    /// The first elements of a vector from or to a slice that is shorter than it.
+    fn load_partial<S: Lanes>(s: S, from: &[Self]) -> Self::V<S>;
+    fn store_partial<S: Lanes>(s: S, to: &mut [Self], a: Self::V<S>);
     fn add<S: Lanes>(s: S, a: Self::V<S>, b: Self::V<S>) -> Self::V<S>;
     fn sub<S: Lanes>(s: S, a: Self::V<S>, b: Self::V<S>) -> Self::V<S>;
     fn mul<S: Lanes>(s: S, a: Self::V<S>, b: Self::V<S>) -> Self::V<S>;
@@ -50,6 +55,8 @@ pub trait Real:
     fn fma<S: Lanes>(s: S, a: Self::V<S>, b: Self::V<S>, c: Self::V<S>) -> Self::V<S>;
     fn negate<S: Lanes>(s: S, a: Self::V<S>) -> Self::V<S>;
     fn abs<S: Lanes>(s: S, a: Self::V<S>) -> Self::V<S>;
+    /// The larger. Of zeros of both signs and beside a NaN it may be either: not for results.
+    fn max_any<S: Lanes>(s: S, a: Self::V<S>, b: Self::V<S>) -> Self::V<S>;
     fn less<S: Lanes>(s: S, a: Self::V<S>, b: Self::V<S>) -> Self::M<S>;
     fn less_equal<S: Lanes>(s: S, a: Self::V<S>, b: Self::V<S>) -> Self::M<S>;
     fn equal<S: Lanes>(s: S, a: Self::V<S>, b: Self::V<S>) -> Self::M<S>;
@@ -85,11 +92,12 @@ macro_rules! real {
      $splat: ident $add: ident $sub: ident $mul: ident $div: ident $fma: ident $neg: ident $abs: ident
      $lt: ident $le: ident $eq: ident $select: ident $and: ident $or: ident $first_true: ident
      $to_bits: ident $from_bits: ident $splat_bits: ident $add_bits: ident $sub_bits: ident
-     $and_bits: ident $or_bits: ident $shl: ident $shr: ident $load: ident) => {
-        #[rustfmt::skip]
+     $and_bits: ident $or_bits: ident $shl: ident $shr: ident $max: ident $load: ident $store: ident) => {
+#[rustfmt::skip]
         impl Real for $t {
             const INFINITY: Self = $t::INFINITY;
             const NAN: Self = $t::NAN;
+            const SMALLEST: Self = $t::from_bits(1);
             type V<S: Lanes> = S::$v;
             type M<S: Lanes> = S::$m;
             #[inline(always)]
@@ -104,6 +112,10 @@ macro_rules! real {
                 s.$load(&INDEX[..size_of::<S::$v>() / size_of::<$t>()])
             }
             #[inline(always)]
+            fn load_partial<S: Lanes>(s: S, from: &[Self]) -> S::$v { s.$load(from) }
+            #[inline(always)]
+            fn store_partial<S: Lanes>(s: S, to: &mut [Self], a: S::$v) { s.$store(to, a) }
+            #[inline(always)]
             fn add<S: Lanes>(s: S, a: S::$v, b: S::$v) -> S::$v { s.$add(a, b) }
             #[inline(always)]
             fn sub<S: Lanes>(s: S, a: S::$v, b: S::$v) -> S::$v { s.$sub(a, b) }
@@ -117,6 +129,8 @@ macro_rules! real {
             fn negate<S: Lanes>(s: S, a: S::$v) -> S::$v { s.$neg(a) }
             #[inline(always)]
             fn abs<S: Lanes>(s: S, a: S::$v) -> S::$v { s.$abs(a) }
+            #[inline(always)]
+            fn max_any<S: Lanes>(s: S, a: S::$v, b: S::$v) -> S::$v { s.$max(a, b) }
             #[inline(always)]
             fn less<S: Lanes>(s: S, a: S::$v, b: S::$v) -> S::$m { s.$lt(a, b) }
             #[inline(always)]
@@ -182,12 +196,12 @@ real! { f32, u32, f32s, m32s, widen_f32, |s: S, lower, upper| s.narrow(lower, up
     splat_f32s add_f32s sub_f32s mul_f32s div_f32s fma_f32s neg_f32s abs_f32s
     less_than_f32s less_than_or_equal_f32s equal_f32s select_f32s and_m32s or_m32s first_true_m32s
     transmute_u32s_f32s transmute_f32s_u32s splat_u32s add_u32s sub_u32s
-    and_u32s or_u32s shl_exponent_f32s shr_exponent_f32s partial_load_f32s
+    and_u32s or_u32s shl_exponent_f32s shr_exponent_f32s max_f32s partial_load_f32s partial_store_f32s
 }
 
 real! { f64, u64, f64s, m64s, |_, a| (a, None), |_, lower, _| lower, log::f64::tail;
     splat_f64s add_f64s sub_f64s mul_f64s div_f64s fma_f64s neg_f64s abs_f64s
     less_than_f64s less_than_or_equal_f64s equal_f64s select_f64s and_m64s or_m64s first_true_m64s
     transmute_u64s_f64s transmute_f64s_u64s splat_u64s add_u64s sub_u64s
-    and_u64s or_u64s shl_exponent_f64s shr_exponent_f64s partial_load_f64s
+    and_u64s or_u64s shl_exponent_f64s shr_exponent_f64s max_f64s partial_load_f64s partial_store_f64s
 }

@@ -95,6 +95,14 @@ pub fn total<S: Lanes, T: Real>(s: S, group: S::PerGroup<LaneSum<S>>) -> Total {
     Total { hi: hi[0], lo: lo[0] }
 }
 
+/// `a * b + c`, rounded once.
+fn fma(a: f64, b: f64, c: f64) -> f64 {
+    #[cfg(feature = "std")]
+    return a.mul_add(b, c);
+    #[cfg(not(feature = "std"))]
+    libm::fma(a, b, c)
+}
+
 /// A sum and what it lost to rounding.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Total {
@@ -122,6 +130,16 @@ impl Total {
         if self.hi.is_finite() { self.hi + self.lo } else { self.hi }
     }
 
+    /// The nearest `T`, and the nearest to what that leaves.
+    pub fn split<T: Real>(self) -> [T; 2] {
+        let value = self.value();
+        let hi = T::from_f64(value);
+        if !hi.to_f64().is_finite() {
+            return [hi, T::from_f64(0.0)];
+        }
+        [hi, T::from_f64((self.hi - hi.to_f64()) + self.lo)]
+    }
+
     /// self / divisor, rounded to within half a unit in the last place and a trifle.
     pub fn divided_by(self, divisor: Total) -> f64 {
         let (numerator, denominator) = (self.value(), divisor.value());
@@ -130,7 +148,7 @@ impl Total {
             return quotient;
         }
         // what is left of the numerator, including the parts that value() rounded off
-        let rest = libm::fma(-quotient, denominator, numerator);
+        let rest = fma(-quotient, denominator, numerator);
         let rest = rest + ((self.hi - numerator) + self.lo) - quotient * ((divisor.hi - denominator) + divisor.lo);
         quotient + rest / denominator
     }

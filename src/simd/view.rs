@@ -6,6 +6,7 @@
 
 use core::cell::Cell;
 use core::marker::PhantomData;
+use core::mem::MaybeUninit;
 
 use super::{Lanes, MAX_GROUP, Pack, Real, pack};
 
@@ -146,12 +147,17 @@ impl<'a, T: Real> In<'a, T> {
         Group { start: self.slice(at, T::GROUP).start, life: PhantomData }
     }
 
-    /// The last, incomplete group, in a buffer.
+    /// The vector that begins at `at`, of which only the first `lanes` are read; the others are 0.
     #[inline(always)]
-    pub fn copy_to(self, buffer: &mut Buffer<T>) {
-        assert!(self.len <= MAX_GROUP);
-        // SAFETY: both are valid for `len` elements; a buffer on the stack overlaps nothing
-        unsafe { core::ptr::copy_nonoverlapping(self.start, buffer.0.as_mut_ptr(), self.len) }
+    pub fn load<S: Lanes>(self, s: S, at: usize, lanes: usize) -> Pack<S, T> {
+        let part = self.slice(at, lanes);
+        if lanes == Pack::<S, T>::LANES {
+            // SAFETY: a vector's elements are in range, just checked; any bits make one
+            pack(s, unsafe { part.start.cast::<T::V<S>>().read_unaligned() })
+        } else {
+            // SAFETY: in range, just checked; the slice lives for this load alone
+            pack(s, T::load_partial(s, unsafe { core::slice::from_raw_parts(part.start, lanes) }))
+        }
     }
 }
 
@@ -161,11 +167,17 @@ impl<'a, T: Real> Out<'a, T> {
         GroupMut { start: self.slice(at, T::GROUP).start, life: PhantomData }
     }
 
+    /// Writes the first `lanes` from `at` on.
     #[inline(always)]
-    pub fn copy_from(self, buffer: &Buffer<T>) {
-        assert!(self.len <= MAX_GROUP);
-        // SAFETY: both are valid for `len` elements; a buffer on the stack overlaps nothing
-        unsafe { core::ptr::copy_nonoverlapping(buffer.0.as_ptr(), self.start, self.len) }
+    pub fn store<S: Lanes>(self, at: usize, lanes: usize, x: Pack<S, T>) {
+        let part = self.slice(at, lanes);
+        if lanes == Pack::<S, T>::LANES {
+            // SAFETY: a vector's elements are in range, just checked
+            unsafe { part.start.cast::<T::V<S>>().write_unaligned(x.v) }
+        } else {
+            // SAFETY: in range, just checked; the slice lives for this store alone
+            T::store_partial(x.s, unsafe { core::slice::from_raw_parts_mut(part.start, lanes) }, x.v)
+        }
     }
 }
 
@@ -212,5 +224,68 @@ impl<T: Real> Buffer<T> {
     #[inline(always)]
     pub fn group_mut(&mut self) -> GroupMut<'_, T> {
         GroupMut { start: self.0.as_mut_ptr(), life: PhantomData }
+    }
+}
+
+/// Most classes a [`Tile`] holds.
+pub const TILE_CLASSES: usize = 64;
+
+/// Classes by samples on the stack, a group of samples for each class: few classes, however they lie in
+/// memory, are turned into this, so that lanes are samples.
+#[repr(C, align(128))]
+pub struct Tile<T>(MaybeUninit<[T; TILE_CLASSES * MAX_GROUP]>);
+
+impl<T: Real> Tile<T> {
+    #[inline(always)]
+    pub fn new() -> Self {
+        Tile(MaybeUninit::uninit())
+    }
+
+    /// `classes` groups of zeros.
+    #[inline(always)]
+    pub fn zeros(&mut self, classes: usize) -> Out<'_, T> {
+        assert!(classes <= TILE_CLASSES);
+        let start = self.0.as_mut_ptr().cast::<T>();
+        let len = classes * T::GROUP;
+        // SAFETY: `len` elements are at most what the array holds; all of them are written
+        unsafe {
+            start.write_bytes(0, len);
+            Out::from_raw(start, len)
+        }
+    }
+}
+
+impl<T: Real> Out<'_, T> {
+    /// Of a tile: the lane's classes become `from`'s elements, `stride` apart.
+    #[inline(always)]
+    pub fn set_lane(self, lane: usize, classes: usize, from: In<'_, T>, stride: usize) {
+        let from = from.strided(classes, stride);
+        let to = self.slice(lane, (classes - 1) * T::GROUP + 1);
+        for class in 0..classes {
+            // SAFETY: both were checked as far as the last class
+            unsafe { to.start.add(class * T::GROUP).write(from.start.add(class * stride).read()) }
+        }
+    }
+
+    /// Of a tile: the lane's classes go to `to`'s elements, `stride` apart, or are added there.
+    #[inline(always)]
+    pub fn put_lane(self, lane: usize, classes: usize, to: Out<'_, T>, stride: usize, add: bool) {
+        let from = self.slice(lane, (classes - 1) * T::GROUP + 1);
+        to.as_in().strided(classes, stride);
+        for class in 0..classes {
+            // SAFETY: both were checked as far as the last class
+            unsafe {
+                let (x, to) = (from.start.add(class * T::GROUP).read(), to.start.add(class * stride));
+                to.write(if add { to.read() + x } else { x });
+            }
+        }
+    }
+}
+
+impl<'a, T: Copy> In<'a, T> {
+    /// As far as the last of `count` elements that are `stride` apart.
+    #[inline(always)]
+    fn strided(self, count: usize, stride: usize) -> Self {
+        self.slice(0, (count - 1) * stride + 1)
     }
 }

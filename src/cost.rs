@@ -1,0 +1,154 @@
+//! The data-set cost: an exact sum, so that no order of batches and merges changes a bit of it.
+
+use crate::simd::Total;
+
+/// Bits a digit stands for.
+const DIGIT: u32 = 32;
+/// Digits of the fixed-point number; digit 0 begins at 2^-1088, the last ends above 2^1120.
+const DIGITS: usize = 69;
+/// The exponent of digit 0's unit.
+const LOWEST: i32 = -1088;
+/// Places after the digits, counting terms that are no finite number.
+const NAN: usize = 69;
+const POSITIVE_INFINITY: usize = 70;
+const NEGATIVE_INFINITY: usize = 71;
+
+/// The mean over a whole data set, gathered batch by batch.
+///
+/// It holds sum and weight as fixed-point numbers that cover the whole range of `f64`, 32 bits a
+/// digit, a digit an `i64`: adding is exact, so the mean has the same bits whatever the order of
+/// batches, merges and threads. All zeros is the empty cost; merging is adding entry by entry, so an
+/// integer sum over many machines (`MPI_SUM` over `MPI_INT64_T`) merges up to 2^30 of them.
+///
+/// ```
+/// use losskit::Cost;
+/// let (mut all, mut a, mut b) = (Cost::new(), Cost::new(), Cost::new());
+/// a.add(1e300, 1.0);
+/// b.add(3.0, 1.0);
+/// b.add(-1e300, 1.0);
+/// all.merge(&a);
+/// all.merge(&b);
+/// assert_eq!(all.mean(), 1.0);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Cost {
+    sum: [i64; 72],
+    weight: [i64; 72],
+}
+
+impl Default for Cost {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Cost {
+    /// No batch yet. Its mean is NaN.
+    pub const fn new() -> Self {
+        Cost { sum: [0; 72], weight: [0; 72] }
+    }
+
+    /// Adds a batch: the sum of its losses and what its mean divides by (its samples, or their weights).
+    pub fn add(&mut self, sum: f64, weight: f64) {
+        add(&mut self.sum, sum);
+        add(&mut self.weight, weight);
+    }
+
+    /// Adds the batches of another cost.
+    pub fn merge(&mut self, other: &Cost) {
+        for (into, from) in [(&mut self.sum, &other.sum), (&mut self.weight, &other.weight)] {
+            for (into, from) in into.iter_mut().zip(from) {
+                *into = into.wrapping_add(*from);
+            }
+            carry(into);
+        }
+    }
+
+    /// The sum of all losses divided by the sum of all weights, off by less than one unit in the last
+    /// place; NaN if there is nothing.
+    pub fn mean(&self) -> f64 {
+        value(&self.sum).divided_by(value(&self.weight))
+    }
+
+    pub(crate) fn add_totals(&mut self, sum: Total, weight: Total) {
+        for (into, total) in [(&mut self.sum, sum), (&mut self.weight, weight)] {
+            add(into, total.hi);
+            if total.hi.is_finite() {
+                add(into, total.lo);
+            }
+        }
+    }
+}
+
+fn add(number: &mut [i64; 72], x: f64) {
+    if x.is_nan() {
+        number[NAN] += 1;
+    } else if x.is_infinite() {
+        number[if x > 0.0 { POSITIVE_INFINITY } else { NEGATIVE_INFINITY }] += 1;
+    } else if x != 0.0 {
+        let bits = x.to_bits();
+        let exponent = ((bits >> 52) & 0x7ff) as i32;
+        let fraction = bits & ((1 << 52) - 1);
+        // x = mantissa * 2^scale
+        let (mantissa, scale) = if exponent == 0 { (fraction, -1074) } else { (fraction | 1 << 52, exponent - 1075) };
+        let at = (scale - LOWEST) as u32;
+        let mut wide = u128::from(mantissa) << (at % DIGIT);
+        let sign = if x < 0.0 { -1 } else { 1 };
+        let mut digit = (at / DIGIT) as usize;
+        while wide != 0 {
+            number[digit] += sign * (wide as u32 as i64);
+            wide >>= DIGIT;
+            digit += 1;
+        }
+        carry(number);
+    }
+}
+
+/// Brings every digit but the highest into 0..2^32: the one form that a number has.
+fn carry(number: &mut [i64; 72]) {
+    let mut carry = 0;
+    for digit in &mut number[..DIGITS - 1] {
+        let sum = *digit + carry;
+        carry = sum >> DIGIT;
+        *digit = sum & 0xffff_ffff;
+    }
+    number[DIGITS - 1] += carry;
+}
+
+/// The number's leading bits as an unevaluated sum; the same for every history that led to the number.
+fn value(number: &[i64; 72]) -> Total {
+    let [nan, positive, negative] = [NAN, POSITIVE_INFINITY, NEGATIVE_INFINITY].map(|i| number[i] != 0);
+    if nan || (positive && negative) {
+        return Total::new(f64::NAN);
+    }
+    if positive || negative {
+        return Total::new(if positive { f64::INFINITY } else { f64::NEG_INFINITY });
+    }
+    let mut digits = *number;
+    carry(&mut digits);
+    // the magnitude: a negative number has a negative highest digit
+    let negative = digits[DIGITS - 1] < 0;
+    if negative {
+        for digit in &mut digits[..DIGITS] {
+            *digit = -*digit;
+        }
+        carry(&mut digits);
+    }
+    // The leading five digits hold at least 129 bits. Each is exact as f64; so is their sum as a Total
+    // but for what lies 2^-106 below the first.
+    let top = digits[..DIGITS].iter().rposition(|&digit| digit != 0).unwrap_or(0);
+    let mut total = Total::ZERO;
+    for i in (top.saturating_sub(4)..=top).rev() {
+        let term = scaled(digits[i] as f64, LOWEST + i as i32 * DIGIT as i32);
+        total = total.merge(Total::new(term));
+    }
+    let hi = total.hi + total.lo;
+    let total = if hi.is_finite() { Total { hi, lo: total.lo - (hi - total.hi) } } else { Total::new(hi) };
+    if negative { Total { hi: -total.hi, lo: -total.lo } } else { total }
+}
+
+/// x * 2^exponent
+fn scaled(x: f64, exponent: i32) -> f64 {
+    libm::scalbn(x, exponent)
+}

@@ -1,0 +1,86 @@
+//! What can be wrong with a call.
+
+/// An error: nothing was written to any output.
+///
+/// The variants are the C statuses, word for word: [`Error::TargetOutOfRange`] is
+/// `LK_TARGET_OUT_OF_RANGE`. [`Error::status`] gives its number, fixed for ever.
+///
+/// ```
+/// use losskit::{Error, Mse};
+/// let error = Mse::new().mean(&[1.0f32, 2.0], &[1.0]).unwrap_err();
+/// assert_eq!(error.to_string(), "target has 1 elements, 2 are needed");
+/// assert_eq!(error.status(), -3);
+/// ```
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A pointer that must not be null is.
+    #[error("{name} is null")]
+    NullPointer { name: &'static str },
+    /// A pointer is not aligned to its element's size.
+    #[error("{name} is not aligned to {alignment} bytes")]
+    Misaligned { name: &'static str, alignment: usize },
+    /// An array has another length than the shape asks for.
+    #[error("{name} has {length} elements, {needed} are needed")]
+    LengthMismatch { name: &'static str, length: usize, needed: usize },
+    /// A size is larger than memory can be.
+    #[error("{name} would take more bytes than an address can count")]
+    SizeTooLarge { name: &'static str },
+    /// Two arrays share memory in a way that is not permitted. Only the gradient may be where the
+    /// input is, from the same element on, and not when it is accumulated.
+    #[error("{first} and {second} overlap")]
+    PartialOverlap { first: &'static str, second: &'static str },
+    /// Strides under which two elements would be the same.
+    #[error("outer stride {outer_stride} and class stride {class_stride} let elements coincide")]
+    InvalidStride { outer_stride: usize, class_stride: usize },
+    /// A constant that this version does not know.
+    #[error("{name} has the unknown value {value}")]
+    UnknownConstant { name: &'static str, value: i64 },
+    /// A target, or an action, that is no index of a class, and not `ignore_index`.
+    #[error("target {target} at row {row} is outside 0..{classes}")]
+    TargetOutOfRange { target: i64, row: usize, classes: usize },
+    /// Huber's delta must be greater than 0.
+    #[error("delta {value} is not greater than 0")]
+    InvalidDelta { value: f64 },
+    /// smooth L1's beta must not be negative.
+    #[error("beta {value} is negative or not a number")]
+    InvalidBeta { value: f64 },
+    /// Label smoothing must be between 0 and 1.
+    #[error("label_smoothing {value} is outside [0, 1]")]
+    InvalidLabelSmoothing { value: f64 },
+    /// An option is not a number.
+    #[error("{name} is NaN")]
+    NanOption { name: &'static str },
+    /// A struct's size field is smaller than the first version of that struct.
+    #[error("{name}.struct_size is {size}, at least {needed} is needed")]
+    InvalidStructSize { name: &'static str, size: usize, needed: usize },
+    /// A newer caller's option that this version does not know, or a combination that it cannot do.
+    #[error("{name} is not supported")]
+    UnsupportedOption { name: &'static str },
+    /// A fault of this library: outputs may have been written in part.
+    #[error("internal error: {message}")]
+    Panic { message: &'static str },
+}
+
+impl Error {
+    /// The number of this status in C.
+    pub const fn status(&self) -> i32 {
+        match self {
+            Error::NullPointer { .. } => -1,
+            Error::Misaligned { .. } => -2,
+            Error::LengthMismatch { .. } => -3,
+            Error::SizeTooLarge { .. } => -4,
+            Error::PartialOverlap { .. } => -5,
+            Error::InvalidStride { .. } => -6,
+            Error::UnknownConstant { .. } => -7,
+            Error::TargetOutOfRange { .. } => -8,
+            Error::InvalidDelta { .. } => -9,
+            Error::InvalidBeta { .. } => -10,
+            Error::InvalidLabelSmoothing { .. } => -11,
+            Error::NanOption { .. } => -12,
+            Error::InvalidStructSize { .. } => -13,
+            Error::UnsupportedOption { .. } => -14,
+            Error::Panic { .. } => -15,
+        }
+    }
+}

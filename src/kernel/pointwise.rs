@@ -1,0 +1,227 @@
+//! Independent elements: a formula over vectors, carried over arrays.
+//!
+//! ```text
+//! for each group of 128 bytes of the block:
+//!     value, grad, hess = formula(input, target)        (what is not asked for falls away)
+//!     sum[lane] += weight * value
+//!     grad = (weight * grad) * factor
+//! ```
+//! - One pass: each element is read once and each result written once.
+//! - The formula works on whole vectors; the last, incomplete group goes through masked lanes.
+//! - Values are added in as many lanes as a group has elements, whatever the register's width, so the
+//!   vectors of a group are independent of each other and keep the units busy.
+//! - The two usual calls (value; value and gradient) have loops of their own, the rest share one that
+//!   branches once a group.
+
+use crate::parallel::{Blocks, Partial};
+use crate::simd::view::{In, Out};
+use crate::simd::{Isa, Kernel, LaneSum, Lanes, Mask, Pack, Real, pack, splat, total};
+
+/// A loss of independent elements.
+pub trait Formula<T: Real>: Copy + Sync {
+    /// A constant factor of gradient and Hessian, folded into the one multiplication by `1 / n`.
+    const FACTOR: f64 = 1.0;
+    /// Whether [`terms`](Formula::terms) reads its parameter vector.
+    const HAS_PARAMETER: bool = false;
+
+    /// Value, gradient and Hessian of each lane.
+    fn terms<S: Lanes>(self, input: Pack<S, T>, target: Pack<S, T>, parameter: Pack<S, T>) -> Terms<S, T>;
+
+    /// Where the loss is not defined: NaN is written there.
+    #[inline(always)]
+    fn outside<S: Lanes>(self, _input: Pack<S, T>) -> Option<Mask<S, T>> {
+        None
+    }
+}
+
+/// What a formula gives.
+#[derive(Clone, Copy)]
+pub struct Terms<S: Lanes, T: Real> {
+    pub value: Pack<S, T>,
+    pub grad: Pack<S, T>,
+    pub hess: Pack<S, T>,
+}
+
+/// A call on `input.len()` elements.
+pub struct Pointwise<'a, T, F> {
+    pub formula: F,
+    pub input: In<'a, T>,
+    pub target: In<'a, T>,
+    pub weight: Option<In<'a, T>>,
+    /// Repeats along the input; read where the formula has a parameter. Not empty then.
+    pub parameter: In<'a, T>,
+    /// One value per element.
+    pub loss: Option<Out<'a, T>>,
+    pub grad: Option<Out<'a, T>>,
+    pub hess: Option<Out<'a, T>>,
+    pub accumulate: bool,
+    /// Factor of gradient and Hessian, with the formula's own in it.
+    pub factor: T,
+    pub needs_total: bool,
+}
+
+/// Elements of a block: enough to make its fixed costs small, few enough to share out.
+const BLOCK: usize = 8192;
+
+impl<T: Real, F: Formula<T>> Blocks for Pointwise<'_, T, F> {
+    fn count(&self) -> usize {
+        self.input.len().div_ceil(BLOCK)
+    }
+    fn cycles(&self) -> usize {
+        BLOCK.min(self.input.len())
+    }
+    fn block(&self, isa: Isa, index: usize) -> Partial {
+        let start = index * BLOCK;
+        isa.dispatch(Block { call: self, start, len: BLOCK.min(self.input.len() - start) })
+    }
+}
+
+struct Block<'a, 'b, T, F> {
+    call: &'a Pointwise<'b, T, F>,
+    start: usize,
+    len: usize,
+}
+
+/// Which loop: the usual ones, or the one for everything.
+const VALUE: u8 = 0;
+const VALUE_AND_GRAD: u8 = 1;
+const ANY: u8 = 2;
+
+struct Sums<S: Lanes> {
+    lanes: S::PerGroup<LaneSum<S>>,
+    outside: bool,
+}
+
+impl<T: Real, F: Formula<T>> Kernel for Block<'_, '_, T, F> {
+    type Output = Partial;
+
+    #[inline(always)]
+    fn run<S: Lanes>(self, s: S) -> Partial {
+        let Block { call, start, len } = self;
+        let mut sums = Sums { lanes: S::per_group(LaneSum::zero(s)), outside: false };
+        let whole = len - len % T::GROUP;
+        let plain = call.weight.is_none() && call.loss.is_none() && call.hess.is_none() && !call.accumulate;
+        match (plain && call.needs_total, call.grad.is_some()) {
+            (true, false) => call.groups::<S, VALUE>(s, start, start + whole, &mut sums),
+            (true, true) => call.groups::<S, VALUE_AND_GRAD>(s, start, start + whole, &mut sums),
+            _ => call.groups::<S, ANY>(s, start, start + whole, &mut sums),
+        }
+        if whole < len {
+            call.tail(s, start + whole, len - whole, &mut sums);
+        }
+        let total = if call.needs_total { total::<S, T>(s, sums.lanes) } else { Default::default() };
+        Partial { total, out_of_domain: sums.outside }
+    }
+}
+
+impl<T: Real, F: Formula<T>> Pointwise<'_, T, F> {
+    /// The formula's terms with their factors, NaN outside of the domain.
+    #[inline(always)]
+    fn weighted<S: Lanes>(
+        &self,
+        [input, target, parameter]: [Pack<S, T>; 3],
+        weight: Option<Pack<S, T>>,
+        outside: &mut Option<Mask<S, T>>,
+    ) -> Terms<S, T> {
+        let mut terms = self.formula.terms(input, target, parameter);
+        if let Some(here) = self.formula.outside(input) {
+            let nan = input.c(f64::NAN);
+            terms = terms.map(|x| here.select(nan, x));
+            *outside = Some(outside.map_or(here, |before| before | here));
+        }
+        if let Some(weight) = weight {
+            terms = terms.map(|x| x * weight);
+        }
+        let factor = splat(input.s, self.factor);
+        Terms { value: terms.value, grad: terms.grad * factor, hess: terms.hess * factor }
+    }
+
+    /// The whole groups of a block.
+    #[inline(always)]
+    fn groups<S: Lanes, const LOOP: u8>(&self, s: S, start: usize, end: usize, sums: &mut Sums<S>) {
+        let any = LOOP == ANY;
+        let mut outside = None;
+        let mut at = start;
+        while at < end {
+            let input = self.input.group(at);
+            let target = self.target.group(at);
+            let weight = if any { self.weight.map(|view| view.group(at)) } else { None };
+            let loss = if any { self.loss.map(|view| view.group(at)) } else { None };
+            let grad = if LOOP == VALUE { None } else { self.grad.map(|view| view.group(at)) };
+            let hess = if any { self.hess.map(|view| view.group(at)) } else { None };
+            for i in 0..Pack::<S, T>::PER_GROUP {
+                let x = input.load(s, i);
+                let parameter = if F::HAS_PARAMETER { self.parameter(s, at + i * Pack::<S, T>::LANES) } else { x };
+                let weight = weight.map(|group| group.load(s, i));
+                let terms = self.weighted([x, target.load(s, i), parameter], weight, &mut outside);
+                if !any || self.needs_total {
+                    sums.lanes.as_mut()[i].add(terms.value);
+                }
+                if let Some(loss) = loss {
+                    loss.store(i, terms.value);
+                }
+                for (out, result) in [(grad, terms.grad), (hess, terms.hess)] {
+                    if let Some(out) = out {
+                        let add = any && self.accumulate;
+                        out.store(i, if add { out.as_group().load(s, i) + result } else { result });
+                    }
+                }
+            }
+            at += T::GROUP;
+        }
+        sums.outside |= outside.is_some_and(Mask::any);
+    }
+
+    /// The last, incomplete group of `len` elements.
+    #[inline(always)]
+    fn tail<S: Lanes>(&self, s: S, at: usize, len: usize, sums: &mut Sums<S>) {
+        let lanes = Pack::<S, T>::LANES;
+        let mut outside = None;
+        for i in 0..len.div_ceil(lanes) {
+            let (at, len) = (at + i * lanes, (len - i * lanes).min(lanes));
+            let load = |view: In<'_, T>| view.load(s, at, len);
+            let parameter = if F::HAS_PARAMETER { self.parameter(s, at) } else { splat(s, T::from_f64(1.0)) };
+            let operands = [load(self.input), load(self.target), parameter];
+            let terms = self.weighted(operands, self.weight.map(load), &mut outside);
+            if self.needs_total {
+                let zero = splat(s, T::from_f64(0.0));
+                let inside = pack(s, T::lane_index(s)).lt(splat(s, T::from_f64(len as f64)));
+                sums.lanes.as_mut()[i].add(inside.select(terms.value, zero));
+            }
+            if let Some(loss) = self.loss {
+                loss.store(at, len, terms.value);
+            }
+            for (out, result) in [(self.grad, terms.grad), (self.hess, terms.hess)] {
+                if let Some(out) = out {
+                    out.store(at, len, if self.accumulate { load(out.as_in()) + result } else { result });
+                }
+            }
+        }
+        sums.outside |= outside.is_some_and(Mask::any);
+    }
+
+    /// The parameters that belong to the vector at element `at`.
+    #[inline(always)]
+    fn parameter<S: Lanes>(&self, s: S, at: usize) -> Pack<S, T> {
+        let (period, lanes) = (self.parameter.len(), Pack::<S, T>::LANES);
+        if period == 1 {
+            return splat(s, self.parameter.get(0));
+        }
+        let at = at % period;
+        if lanes <= period - at {
+            return self.parameter.load(s, at, lanes);
+        }
+        let mut vector = crate::simd::view::Buffer::new(T::from_f64(0.0));
+        for (i, x) in vector.0[..lanes].iter_mut().enumerate() {
+            *x = self.parameter.get((at + i) % period);
+        }
+        vector.group().load(s, 0)
+    }
+}
+
+impl<S: Lanes, T: Real> Terms<S, T> {
+    #[inline(always)]
+    fn map(self, f: impl Fn(Pack<S, T>) -> Pack<S, T>) -> Self {
+        Terms { value: f(self.value), grad: f(self.grad), hess: f(self.hess) }
+    }
+}

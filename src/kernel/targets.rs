@@ -1,0 +1,106 @@
+//! Index targets, checked before anything is written, and the weights that a mean divides by.
+
+use crate::context::Context;
+use crate::error::Error;
+use crate::parallel::{self, Blocks, Partial};
+use crate::shape::{IndexView, WeightView};
+use crate::simd::view::In;
+use crate::simd::{Isa, Real, Total};
+
+/// Samples of a block.
+const BLOCK: usize = 16384;
+
+/// The sum of the weights of the samples that count; an error if a target is no class.
+pub fn check<T: Real>(
+    context: &Context,
+    targets: IndexView<'_>,
+    classes: usize,
+    ignore_index: Option<i64>,
+    weights: WeightView<'_, T>,
+) -> Result<Total, Error> {
+    let call = Check { targets, classes, ignore_index, weights };
+    let partial = parallel::reduce(context, &call);
+    if partial.out_of_domain {
+        let row = (0..targets.len()).find(|&row| call.is_wrong(targets.get(row))).unwrap_or(0);
+        return Err(Error::TargetOutOfRange { target: targets.get(row), row, classes });
+    }
+    Ok(partial.total)
+}
+
+struct Check<'a, T> {
+    targets: IndexView<'a>,
+    classes: usize,
+    ignore_index: Option<i64>,
+    weights: WeightView<'a, T>,
+}
+
+impl<T: Real> Blocks for Check<'_, T> {
+    fn count(&self) -> usize {
+        self.targets.len().div_ceil(BLOCK)
+    }
+    fn cycles(&self) -> usize {
+        2 * BLOCK.min(self.targets.len())
+    }
+    fn block(&self, _: Isa, index: usize) -> Partial {
+        let start = index * BLOCK;
+        let len = BLOCK.min(self.targets.len() - start);
+        match self.targets {
+            IndexView::I32(targets) => self.samples(targets.slice(start, len), start),
+            IndexView::I64(targets) => self.samples(targets.slice(start, len), start),
+            IndexView::U8(targets) => self.samples(targets.slice(start, len), start),
+        }
+    }
+}
+
+impl<T: Real> Check<'_, T> {
+    fn is_wrong(&self, target: i64) -> bool {
+        Some(target) != self.ignore_index && usize::try_from(target).map_or(true, |target| target >= self.classes)
+    }
+
+    fn samples<I: Copy + Into<i64>>(&self, targets: In<'_, I>, start: usize) -> Partial {
+        // Without branches: ignored or not, in range or not, each counts 0 or 1.
+        let (classes, ignored) = (self.classes as u64, self.ignore_index);
+        let (has_ignored, ignored) = (ignored.is_some(), ignored.unwrap_or(0));
+        let (mut wrong, mut count) = (0, 0);
+        for i in 0..targets.len() {
+            let target: i64 = targets.get(i).into();
+            let counts = !(has_ignored & (target == ignored));
+            wrong += usize::from(counts & (target as u64 >= classes));
+            count += usize::from(counts);
+        }
+        let out_of_domain = wrong > 0;
+        let WeightView { class, row } = self.weights;
+        if out_of_domain || (class.is_none() && row.is_none()) {
+            return Partial { total: Total::new(count as f64), out_of_domain };
+        }
+        let mut total = Total::ZERO;
+        for i in 0..targets.len() {
+            let target: i64 = targets.get(i).into();
+            if Some(target) != self.ignore_index {
+                let class = class.map_or(1.0, |class| class.get(target as usize).to_f64());
+                let row = row.map_or(1.0, |row| row.get(start + i).to_f64());
+                total = total.merge(Total::new(class * row));
+            }
+        }
+        Partial { total, out_of_domain }
+    }
+}
+
+/// The sum of weights, one for each sample.
+pub fn sum<T: Real>(context: &Context, weights: In<'_, T>) -> Total {
+    struct Sum<'a, T>(In<'a, T>);
+    impl<T: Real> Blocks for Sum<'_, T> {
+        fn count(&self) -> usize {
+            self.0.len().div_ceil(BLOCK)
+        }
+        fn cycles(&self) -> usize {
+            4 * BLOCK.min(self.0.len())
+        }
+        fn block(&self, _: Isa, index: usize) -> Partial {
+            let weights = self.0.slice(index * BLOCK, BLOCK.min(self.0.len() - index * BLOCK));
+            let add = |total: Total, i| total.merge(Total::new(weights.get(i).to_f64()));
+            Partial { total: (0..weights.len()).fold(Total::ZERO, add), out_of_domain: false }
+        }
+    }
+    parallel::reduce(context, &Sum(weights)).total
+}

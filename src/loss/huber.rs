@@ -1,0 +1,86 @@
+//! Huber's loss.
+
+use super::pointwise::{self, PointwiseLoss, pointwise_methods};
+use crate::context::Context;
+use crate::error::Error;
+use crate::kernel::pointwise::{Formula, Terms};
+use crate::options::{Options, Outputs, Summary};
+use crate::shape::Element;
+use crate::simd::{Lanes, Pack, Real, splat};
+
+/// Huber's loss (Huber, 1964; PyTorch's `huber_loss`).
+///
+/// ```text
+/// d = input - target
+/// loss     = d^2 / 2                    where |d| <= delta,    delta (|d| - delta / 2)  elsewhere
+/// gradient = d                          where |d| <= delta,    delta sign(d)            elsewhere
+/// Hessian  = 1                          where |d| <= delta,    0                        elsewhere
+/// ```
+///
+/// Half the squared error inside of delta, straight outside, so outliers do not overshoot. The mean
+/// divides by the number of elements, weighted or not. Delta is rounded to the element type.
+///
+/// ```
+/// use losskit::Huber;
+/// let mut grad = [0.0f32; 2];
+/// let loss = Huber::new(1.0).mean_with_grad(&[0.5, 3.0], &[0.0, 0.0], &mut grad)?;
+/// assert_eq!((loss, grad), ((0.125 + 2.5) / 2.0, [0.25, 0.5]));
+/// # Ok::<(), losskit::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Huber {
+    delta: f64,
+}
+
+impl Huber {
+    /// Where the square ends; greater than 0 (else calls give [`Error::InvalidDelta`]), may be infinite.
+    pub const fn new(delta: f64) -> Self {
+        Huber { delta }
+    }
+    pointwise_methods! { <T: Element> }
+}
+
+/// Delta 1, as in PyTorch.
+impl Default for Huber {
+    fn default() -> Self {
+        Self::new(1.0)
+    }
+}
+
+#[derive(Clone, Copy)]
+pub struct Hub<T> {
+    pub delta: T,
+}
+
+impl<T: Real> Hub<T> {
+    /// Delta in the element type, if it makes sense there.
+    pub fn new(delta: f64) -> Result<Self, Error> {
+        let delta = T::from_f64(delta);
+        if delta > T::from_f64(0.0) { Ok(Hub { delta }) } else { Err(Error::InvalidDelta { value: delta.to_f64() }) }
+    }
+}
+
+impl<T: Real> Formula<T> for Hub<T> {
+    #[inline(always)]
+    fn terms<S: Lanes>(self, input: Pack<S, T>, target: Pack<S, T>, _: Pack<S, T>) -> Terms<S, T> {
+        let d = input - target;
+        let delta = splat(d.s, self.delta);
+        let size = d.abs();
+        let inner = size.min(delta);
+        let half = inner * d.c(0.5);
+        // |d| - inner / 2; the maximum says that infinity less infinity is infinite here
+        let value = inner * half.max(size - half);
+        Terms {
+            value: d.or_nan(value),
+            grad: d.min(delta).max(-delta),
+            hess: d.or_nan(size.le(delta).select(d.c(1.0), d.c(0.0))),
+        }
+    }
+}
+
+impl<T: Element> PointwiseLoss<T> for Huber {
+    type Formula = Hub<T>;
+    fn formula(&self) -> Result<Hub<T>, Error> {
+        Hub::new(self.delta)
+    }
+}

@@ -1,0 +1,56 @@
+//! Mean squared error.
+
+use super::pointwise::{self, PointwiseLoss, pointwise_methods};
+use crate::context::Context;
+use crate::error::Error;
+use crate::kernel::pointwise::{Formula, Terms};
+use crate::options::{Options, Outputs, Summary};
+use crate::shape::Element;
+use crate::simd::{Lanes, Pack, Real};
+
+/// Mean squared error (PyTorch's `mse_loss`).
+///
+/// ```text
+/// d = input - target        loss = d^2        gradient = 2 d        Hessian = 2
+/// ```
+///
+/// The mean divides by the number of elements, weighted or not. In Q-learning, `target` is
+/// `r + gamma max Q(s', a')`; [`Td`](crate::Td) computes that too.
+///
+/// ```
+/// use losskit::Mse;
+/// let mut grad = [0.0f32; 2];
+/// let loss = Mse::new().mean_with_grad(&[1.0, 2.0], &[0.0, 5.0], &mut grad)?;
+/// assert_eq!((loss, grad), (5.0, [1.0, -3.0]));
+/// # Ok::<(), losskit::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Mse {}
+
+impl Mse {
+    /// No options.
+    pub const fn new() -> Self {
+        Mse {}
+    }
+    pointwise_methods! { <T: Element> }
+}
+
+#[derive(Clone, Copy)]
+pub struct Square;
+
+impl<T: Real> Formula<T> for Square {
+    const FACTOR: f64 = 2.0;
+
+    #[inline(always)]
+    fn terms<S: Lanes>(self, input: Pack<S, T>, target: Pack<S, T>, _: Pack<S, T>) -> Terms<S, T> {
+        let d = input - target;
+        Terms { value: d * d, grad: d, hess: d.or_nan(d.c(1.0)) }
+    }
+}
+
+impl<T: Element> PointwiseLoss<T> for Mse {
+    type Formula = Square;
+    fn formula(&self) -> Result<Square, Error> {
+        Ok(Square)
+    }
+}

@@ -1,0 +1,182 @@
+//! What the losses of independent elements share.
+
+use crate::context::Context;
+use crate::error::Error;
+use crate::kernel::pointwise::{Formula, Pointwise};
+use crate::options::{Options, Outputs, Sinks, Summary, check_length};
+use crate::parallel;
+use crate::shape::{Element, Reduction};
+use crate::simd::view::{In, in_place};
+use crate::simd::{Environment, Total};
+
+/// A loss of independent elements, options checked.
+pub(crate) trait PointwiseLoss<T: Element> {
+    type Formula: Formula<T>;
+
+    /// The formula in this type; an error if an option does not make sense in it.
+    fn formula(&self) -> Result<Self::Formula, Error>;
+
+    /// What the formula's parameter vector repeats; empty for all ones.
+    fn parameter(&self) -> &[T] {
+        &[]
+    }
+}
+
+/// A call's inputs.
+pub(crate) struct Operands<'a, T> {
+    pub input: In<'a, T>,
+    pub target: In<'a, T>,
+    pub weight: Option<In<'a, T>>,
+}
+
+/// Every road leads here: lengths agree, nothing overlaps but the gradient and its input.
+pub(crate) fn evaluate<T: Element, L: PointwiseLoss<T>>(
+    loss: &L,
+    context: &Context,
+    operands: Operands<'_, T>,
+    options: &Options,
+    sinks: Sinks<'_, T>,
+) -> Result<Summary, Error> {
+    options.check()?;
+    let formula = loss.formula()?;
+    let parameter = In::from(loss.parameter());
+    let n = operands.input.len();
+    let divisor = Total::new(n as f64);
+    let factor = {
+        let _environment = Environment::enter();
+        T::from_f64(options.factor(L::Formula::FACTOR, divisor))
+    };
+    let call = Pointwise {
+        formula,
+        input: operands.input,
+        target: operands.target,
+        weight: operands.weight,
+        parameter,
+        loss: if options.reduction == Reduction::None { sinks.loss } else { None },
+        grad: sinks.grad,
+        hess: sinks.hess,
+        accumulate: options.accumulate_grad,
+        factor,
+        needs_total: sinks.needs_total(options.reduction),
+    };
+    let partial = parallel::reduce(context, &call);
+    sinks.finish(options.reduction, partial.total, divisor);
+    Ok(Summary { weight_sum: divisor.value(), out_of_domain: partial.out_of_domain })
+}
+
+/// The full form, on slices.
+pub(crate) fn eval<T: Element, L: PointwiseLoss<T>>(
+    loss: &L,
+    context: &Context,
+    [input, target]: [&[T]; 2],
+    weight: Option<&[T]>,
+    options: &Options,
+    outputs: Outputs<'_, T>,
+) -> Result<Summary, Error> {
+    let n = input.len();
+    check_operands(loss, n, target, weight)?;
+    let sinks = Sinks::new(outputs, options.reduction, n, n)?;
+    let operands = Operands { input: input.into(), target: target.into(), weight: weight.map(In::from) };
+    evaluate(loss, context, operands, options, sinks)
+}
+
+/// The full form, the gradient in the input's place.
+pub(crate) fn eval_in_place<T: Element, L: PointwiseLoss<T>>(
+    loss: &L,
+    context: &Context,
+    input: &mut [T],
+    target: &[T],
+    weight: Option<&[T]>,
+    options: &Options,
+    outputs: Outputs<'_, T>,
+) -> Result<Summary, Error> {
+    let n = input.len();
+    check_operands(loss, n, target, weight)?;
+    let (input, grad) = in_place(input);
+    let sinks = Sinks::in_place(outputs, options, grad, n, n)?;
+    let operands = Operands { input, target: target.into(), weight: weight.map(In::from) };
+    evaluate(loss, context, operands, options, sinks)
+}
+
+fn check_operands<T: Element, L: PointwiseLoss<T>>(
+    loss: &L,
+    n: usize,
+    target: &[T],
+    weight: Option<&[T]>,
+) -> Result<(), Error> {
+    check_length("target", target.len(), n)?;
+    if let Some(weight) = weight {
+        check_length("weight", weight.len(), n)?;
+    }
+    check_parameter(loss.parameter().len(), n)
+}
+
+/// The number of positive weights fits the input: none, one, or one for each label of a row.
+pub(crate) fn check_parameter(len: usize, n: usize) -> Result<(), Error> {
+    if len > 1 && n % len != 0 {
+        return Err(Error::LengthMismatch { name: "pos_weight", length: len, needed: n });
+    }
+    Ok(())
+}
+
+/// The methods that every loss of independent elements has.
+macro_rules! pointwise_methods {
+    ($(<$t: ident: $bound: ident>)?) => {
+        /// The mean loss of `input` against `target`. NaN for no elements.
+        ///
+        /// # Errors
+        /// [`Error::LengthMismatch`] if the lengths differ, or what the loss says of its options.
+        pub fn mean$(<$t: $bound>)?(&self, input: &[T], target: &[T]) -> Result<T, Error> {
+            let mut loss = [T::NAN];
+            let (context, options) = (Context::default(), Options::new());
+            self.eval(&context, input, target, None, &options, Outputs::new().loss(&mut loss))?;
+            Ok(loss[0])
+        }
+
+        /// The mean loss, and its gradient with respect to each input, in one pass.
+        ///
+        /// # Errors
+        /// As [`mean`](Self::mean).
+        pub fn mean_with_grad$(<$t: $bound>)?(&self, input: &[T], target: &[T], grad: &mut [T]) -> Result<T, Error> {
+            let mut loss = [T::NAN];
+            let (context, options) = (Context::default(), Options::new());
+            self.eval(&context, input, target, None, &options, Outputs::new().loss(&mut loss).grad(grad))?;
+            Ok(loss[0])
+        }
+
+        /// The full form: threads, a weight for each element, reduction, and whichever outputs are asked
+        /// for. A mean divides by the number of elements, weighted or not.
+        ///
+        /// # Errors
+        /// As [`mean`](Self::mean); [`Error::NanOption`] if `grad_scale` is NaN. Nothing is written then.
+        pub fn eval$(<$t: $bound>)?(
+            &self,
+            context: &Context,
+            input: &[T],
+            target: &[T],
+            weight: Option<&[T]>,
+            options: &Options,
+            outputs: Outputs<'_, T>,
+        ) -> Result<Summary, Error> {
+            pointwise::eval(self, context, [input, target], weight, options, outputs)
+        }
+
+        /// As [`eval`](Self::eval), the gradient written where the input stood.
+        ///
+        /// # Errors
+        /// As [`eval`](Self::eval); [`Error::PartialOverlap`] with
+        /// [`accumulate_grad`](Options::accumulate_grad), and if `outputs` has a gradient of its own.
+        pub fn eval_in_place$(<$t: $bound>)?(
+            &self,
+            context: &Context,
+            input: &mut [T],
+            target: &[T],
+            weight: Option<&[T]>,
+            options: &Options,
+            outputs: Outputs<'_, T>,
+        ) -> Result<Summary, Error> {
+            pointwise::eval_in_place(self, context, input, target, weight, options, outputs)
+        }
+    };
+}
+pub(crate) use pointwise_methods;

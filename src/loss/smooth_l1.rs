@@ -1,0 +1,86 @@
+//! Smooth L1.
+
+use super::pointwise::{self, PointwiseLoss, pointwise_methods};
+use crate::context::Context;
+use crate::error::Error;
+use crate::kernel::pointwise::{Formula, Terms};
+use crate::options::{Options, Outputs, Summary};
+use crate::shape::Element;
+use crate::simd::{Lanes, Pack, Real, splat};
+
+/// Smooth L1 (Girshick, 2015; PyTorch's `smooth_l1_loss`): `huber(delta = beta) / beta`.
+///
+/// ```text
+/// d = input - target
+/// loss     = d^2 / (2 beta)    where |d| < beta,    |d| - beta / 2    elsewhere
+/// gradient = d / beta          where |d| < beta,    sign(d)           elsewhere
+/// Hessian  = 1 / beta          where |d| < beta,    0                 elsewhere
+/// ```
+///
+/// Beta 0 is [`L1`](crate::L1). The mean divides by the number of elements, weighted or not. Beta is
+/// rounded to the element type.
+///
+/// ```
+/// use losskit::SmoothL1;
+/// let mut grad = [0.0f32; 2];
+/// let loss = SmoothL1::new(2.0).mean_with_grad(&[1.0, 5.0], &[0.0, 0.0], &mut grad)?;
+/// assert_eq!((loss, grad), ((0.25 + 4.0) / 2.0, [0.25, 0.5]));
+/// # Ok::<(), losskit::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SmoothL1 {
+    beta: f64,
+}
+
+impl SmoothL1 {
+    /// Where the square ends; not negative (else calls give [`Error::InvalidBeta`]), may be infinite.
+    pub const fn new(beta: f64) -> Self {
+        SmoothL1 { beta }
+    }
+    pointwise_methods! { <T: Element> }
+}
+
+/// Beta 1, as in PyTorch.
+impl Default for SmoothL1 {
+    fn default() -> Self {
+        Self::new(1.0)
+    }
+}
+
+#[derive(Clone, Copy)]
+pub struct Smooth<T> {
+    /// Not 0: the smallest number stands for it, which every other number is beyond.
+    beta: T,
+    /// The Hessian inside of beta.
+    curvature: T,
+}
+
+impl<T: Real> Formula<T> for Smooth<T> {
+    #[inline(always)]
+    fn terms<S: Lanes>(self, input: Pack<S, T>, target: Pack<S, T>, _: Pack<S, T>) -> Terms<S, T> {
+        let d = input - target;
+        let (beta, one) = (splat(d.s, self.beta), d.c(1.0));
+        let size = d.abs();
+        let slope = (d / beta).min(one).max(-one);
+        let value = slope.abs() * (size - size.min(beta) * d.c(0.5));
+        Terms {
+            value: d.or_nan(value),
+            grad: d.or_nan(slope),
+            hess: d.or_nan(size.lt(beta).select(splat(d.s, self.curvature), d.c(0.0))),
+        }
+    }
+}
+
+impl<T: Element> PointwiseLoss<T> for SmoothL1 {
+    type Formula = Smooth<T>;
+    fn formula(&self) -> Result<Smooth<T>, Error> {
+        let (beta, zero) = (T::from_f64(self.beta), T::from_f64(0.0));
+        if beta > zero {
+            Ok(Smooth { beta, curvature: T::from_f64(1.0) / beta })
+        } else if beta == zero {
+            Ok(Smooth { beta: T::SMALLEST, curvature: zero })
+        } else {
+            Err(Error::InvalidBeta { value: self.beta })
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! How a batch is reduced, and where its results go.
+
+use crate::cost::Cost;
+use crate::error::Error;
+use crate::shape::{Element, Reduction};
+use crate::simd::Environment;
+use crate::simd::Total;
+use crate::simd::view::Out;
+
+/// Options that every loss shares.
+///
+/// ```
+/// use losskit::{Context, Mse, Options, Outputs, Reduction};
+/// let options = Options::new().reduction(Reduction::Sum).grad_scale(0.5);
+/// let mut grad = [0.0f32; 2];
+/// Mse::new().eval(&Context::default(), &[1.0, 2.0], &[0.0, 0.0], None, &options, Outputs::new().grad(&mut grad))?;
+/// assert_eq!(grad, [1.0, 2.0]);
+/// # Ok::<(), losskit::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Options {
+    pub(crate) reduction: Reduction,
+    pub(crate) accumulate_grad: bool,
+    pub(crate) grad_scale: f64,
+}
+
+impl Options {
+    /// Mean, `grad_scale` 1, gradients written (not added).
+    pub const fn new() -> Self {
+        Options { reduction: Reduction::Mean, accumulate_grad: false, grad_scale: 1.0 }
+    }
+    /// How the samples' losses become one.
+    pub const fn reduction(mut self, reduction: Reduction) -> Self {
+        self.reduction = reduction;
+        self
+    }
+    /// Add gradient and Hessian to what is there (one addition of what would have been written).
+    pub const fn accumulate_grad(mut self, accumulate: bool) -> Self {
+        self.accumulate_grad = accumulate;
+        self
+    }
+    /// A factor for gradient and Hessian (loss scaling); the loss itself is not scaled.
+    pub const fn grad_scale(mut self, scale: f64) -> Self {
+        self.grad_scale = scale;
+        self
+    }
+
+    /// The factor of a gradient: `own * grad_scale`, divided by `divisor` for a mean. Nothing to count
+    /// gives 0, not NaN.
+    pub(crate) fn factor(&self, own: f64, divisor: Total) -> f64 {
+        let scale = own * self.grad_scale;
+        match self.reduction {
+            Reduction::Mean if divisor.value() == 0.0 => 0.0,
+            Reduction::Mean => Total::new(scale).divided_by(divisor),
+            Reduction::Sum | Reduction::None => scale,
+        }
+    }
+
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if self.grad_scale.is_nan() {
+            return Err(Error::NanOption { name: "grad_scale" });
+        }
+        Ok(())
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Where results go: what is not asked for is not computed.
+///
+/// `loss` has one element for mean and sum, one for each sample with [`Reduction::None`]. `grad` and
+/// `hess` (the diagonal of the second derivative) have the input's shape.
+#[derive(Debug)]
+pub struct Outputs<'a, T> {
+    pub(crate) loss: Option<&'a mut [T]>,
+    pub(crate) grad: Option<&'a mut [T]>,
+    pub(crate) hess: Option<&'a mut [T]>,
+    pub(crate) cost: Option<&'a mut Cost>,
+}
+
+impl<'a, T> Outputs<'a, T> {
+    /// No outputs.
+    pub const fn new() -> Self {
+        Outputs { loss: None, grad: None, hess: None, cost: None }
+    }
+    /// The reduced loss, or each sample's.
+    pub fn loss(mut self, loss: &'a mut [T]) -> Self {
+        self.loss = Some(loss);
+        self
+    }
+    /// The gradient with respect to the input.
+    pub fn grad(mut self, grad: &'a mut [T]) -> Self {
+        self.grad = Some(grad);
+        self
+    }
+    /// The diagonal of the second derivative with respect to the input.
+    pub fn hess(mut self, hess: &'a mut [T]) -> Self {
+        self.hess = Some(hess);
+        self
+    }
+    /// Add this batch to a data set's cost, unrounded.
+    pub fn cost(mut self, cost: &'a mut Cost) -> Self {
+        self.cost = Some(cost);
+        self
+    }
+}
+
+impl<T> Default for Outputs<'_, T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What an evaluation says besides its outputs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Summary {
+    /// What a mean divides by: the number of samples, or the sum of their weights (see each loss).
+    pub weight_sum: f64,
+    /// Whether inputs lay outside of the loss's domain (`LK_INPUT_OUT_OF_DOMAIN`): NaN stands there.
+    pub out_of_domain: bool,
+}
+
+/// [`Outputs`] as views.
+pub(crate) struct Sinks<'a, T> {
+    pub loss: Option<Out<'a, T>>,
+    pub grad: Option<Out<'a, T>>,
+    pub hess: Option<Out<'a, T>>,
+    pub cost: Option<&'a mut Cost>,
+}
+
+pub(crate) fn check_length(name: &'static str, length: usize, needed: usize) -> Result<(), Error> {
+    if length == needed { Ok(()) } else { Err(Error::LengthMismatch { name, length, needed }) }
+}
+
+impl<'a, T: Element> Sinks<'a, T> {
+    /// `elements`: of the input, as far as its last; `samples`: losses.
+    pub fn new(outputs: Outputs<'a, T>, reduction: Reduction, elements: usize, samples: usize) -> Result<Self, Error> {
+        let losses = if reduction == Reduction::None { samples } else { 1 };
+        let view = |name, slice: Option<&'a mut [T]>, needed| {
+            slice.map(|slice| check_length(name, slice.len(), needed).map(|()| Out::from(slice))).transpose()
+        };
+        Ok(Sinks {
+            loss: view("loss", outputs.loss, losses)?,
+            grad: view("grad", outputs.grad, elements)?,
+            hess: view("hess", outputs.hess, elements)?,
+            cost: outputs.cost,
+        })
+    }
+
+    /// As [`new`](Sinks::new), the gradient in the input's place.
+    pub fn in_place(
+        outputs: Outputs<'a, T>,
+        options: &Options,
+        grad: Out<'a, T>,
+        elements: usize,
+        samples: usize,
+    ) -> Result<Self, Error> {
+        if options.accumulate_grad || outputs.grad.is_some() {
+            return Err(Error::PartialOverlap { first: "input", second: "grad" });
+        }
+        let sinks = Sinks::new(outputs, options.reduction, elements, samples)?;
+        Ok(Sinks { grad: Some(grad), ..sinks })
+    }
+
+    /// Writes the reduced loss and adds the batch to the cost.
+    pub fn finish(self, reduction: Reduction, total: Total, weight: Total) {
+        let _environment = Environment::enter();
+        if let Some(loss) = self.loss {
+            match reduction {
+                Reduction::Mean => loss.set(0, T::from_f64(total.divided_by(weight))),
+                Reduction::Sum => loss.set(0, T::from_f64(total.value())),
+                Reduction::None => {}
+            }
+        }
+        if let Some(cost) = self.cost {
+            cost.add_totals(total, weight);
+        }
+    }
+
+    /// Whether the samples' losses have to be added up.
+    pub fn needs_total(&self, reduction: Reduction) -> bool {
+        self.cost.is_some() || (self.loss.is_some() && reduction != Reduction::None)
+    }
+}

@@ -1,0 +1,78 @@
+//! Fixed blocks, added up along a fixed tree, on one thread or many: the same bits either way.
+//!
+//! ```text
+//! tree(blocks) = one block:  its partial result
+//!                else:       tree(first 2^k) merged with tree(rest), 2^k the largest power below their number
+//! ```
+//! The shape of the tree depends on the number of blocks alone; threads decide only who walks which branch.
+
+use crate::context::Context;
+use crate::simd::{Environment, Isa, Total};
+
+/// Work that comes in blocks, each of which gives a partial result.
+pub trait Blocks: Sync {
+    fn count(&self) -> usize;
+    /// Work in one block, in CPU cycles, roughly.
+    fn cycles(&self) -> usize;
+    fn block(&self, isa: Isa, index: usize) -> Partial;
+}
+
+/// What a block of samples adds up to.
+#[derive(Clone, Copy, Default)]
+pub struct Partial {
+    pub total: Total,
+    pub out_of_domain: bool,
+}
+
+impl Partial {
+    fn merge(self, later: Partial) -> Partial {
+        Partial { total: self.total.merge(later.total), out_of_domain: self.out_of_domain | later.out_of_domain }
+    }
+}
+
+/// Below this a call stays on its thread: waking another costs some 10 microseconds.
+#[cfg(feature = "rayon")]
+const MIN_PARALLEL_CYCLES: usize = 200_000;
+/// Tasks smaller than this are not split further.
+#[cfg(feature = "rayon")]
+const MIN_TASK_CYCLES: usize = 50_000;
+
+/// All blocks' partial results, merged.
+pub fn reduce<B: Blocks>(context: &Context, blocks: &B) -> Partial {
+    let (count, isa) = (blocks.count(), context.isa());
+    if count == 0 {
+        return Partial::default();
+    }
+    #[cfg(feature = "rayon")]
+    if count > 1 && count.saturating_mul(blocks.cycles()) >= MIN_PARALLEL_CYCLES && context.has_threads() {
+        let leaf = (MIN_TASK_CYCLES / blocks.cycles().max(1)).max(1);
+        return context.install(|| join(blocks, isa, 0, count, leaf));
+    }
+    let _environment = Environment::enter();
+    serial(blocks, isa, 0, count)
+}
+
+fn split(count: usize) -> usize {
+    count.next_power_of_two() / 2
+}
+
+fn serial<B: Blocks>(blocks: &B, isa: Isa, first: usize, count: usize) -> Partial {
+    if count == 1 {
+        return blocks.block(isa, first);
+    }
+    let half = split(count);
+    serial(blocks, isa, first, half).merge(serial(blocks, isa, first + half, count - half))
+}
+
+#[cfg(feature = "rayon")]
+fn join<B: Blocks>(blocks: &B, isa: Isa, first: usize, count: usize, leaf: usize) -> Partial {
+    if count <= leaf {
+        let _environment = Environment::enter();
+        return serial(blocks, isa, first, count);
+    }
+    let half = split(count);
+    let (a, b) =
+        rayon::join(|| join(blocks, isa, first, half, leaf), || join(blocks, isa, first + half, count - half, leaf));
+    let _environment = Environment::enter();
+    a.merge(b)
+}

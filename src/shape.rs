@@ -1,0 +1,291 @@
+//! The vocabulary of shapes: reductions, where classes lie in memory, targets, weights.
+
+use crate::error::Error;
+use crate::simd::Real;
+use crate::simd::view::In;
+
+/// An element type: `f32` or `f64`. Sealed.
+pub trait Element: Real {}
+impl Element for f32 {}
+impl Element for f64 {}
+
+/// How the samples' losses become one (PyTorch's `reduction`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reduction {
+    /// Their sum, divided by their number or by the sum of their weights: each loss says which.
+    Mean,
+    /// Their sum.
+    Sum,
+    /// Each stands for itself: one loss per sample, each gradient that of its own sample's loss.
+    None,
+}
+
+/// Where the classes lie: `logits[outer][classes][inner]`, the last index contiguous.
+///
+/// `inner` is 1 for rows of classes; images `[N, C, H, W]` have outer `N`, classes `C`, inner `H * W`.
+/// A sample is one `(outer, inner)` position, so there are `outer * inner` of them. Strides are in
+/// elements; gradients, Hessians and probability targets share them, and what lies between the rows
+/// is never touched. Index targets, row weights and per-sample losses are dense: `[outer][inner]`.
+///
+/// ```
+/// use losskit::ClassShape;
+/// let rows = ClassShape::rows(32, 10);
+/// assert_eq!((rows.samples(), rows.elements()), (32, 320));
+/// let padded = ClassShape::rows(32, 50_257).outer_stride(50_304);     // a padded vocabulary
+/// let images = ClassShape::new(8, 21, 64 * 64);
+/// assert_eq!(images.samples(), 8 * 64 * 64);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ClassShape {
+    pub(crate) outer: usize,
+    pub(crate) classes: usize,
+    pub(crate) inner: usize,
+    /// 0: dense
+    pub(crate) outer_stride: usize,
+    pub(crate) class_stride: usize,
+}
+
+impl ClassShape {
+    /// Dense rows of classes.
+    pub const fn rows(rows: usize, classes: usize) -> Self {
+        Self::new(rows, classes, 1)
+    }
+    /// Dense `[outer][classes][inner]`.
+    pub const fn new(outer: usize, classes: usize, inner: usize) -> Self {
+        ClassShape { outer, classes, inner, outer_stride: 0, class_stride: 0 }
+    }
+    /// Elements from one outer index to the next; 0 for dense.
+    pub const fn outer_stride(mut self, elements: usize) -> Self {
+        self.outer_stride = elements;
+        self
+    }
+    /// Elements from one class to the next; 0 for dense (`inner`).
+    pub const fn class_stride(mut self, elements: usize) -> Self {
+        self.class_stride = elements;
+        self
+    }
+    /// The number of samples, `outer * inner` (saturating).
+    pub const fn samples(&self) -> usize {
+        self.outer.saturating_mul(self.inner)
+    }
+    /// Elements from the first to the last, gaps between them included (saturating).
+    pub const fn elements(&self) -> usize {
+        match self.layout() {
+            Ok(layout) => layout.elements,
+            Err(_) => usize::MAX,
+        }
+    }
+
+    /// The strides in full, if the shape is one that memory can hold and no two elements coincide.
+    pub(crate) const fn layout(&self) -> Result<Layout, Error> {
+        let ClassShape { outer, classes, inner, .. } = *self;
+        let class_stride = if self.class_stride == 0 { inner } else { self.class_stride };
+        let Some(samples) = outer.checked_mul(inner) else {
+            return Err(Error::SizeTooLarge { name: "shape" });
+        };
+        if samples == 0 || classes == 0 {
+            return Ok(Layout { outer, classes, inner, outer_stride: 0, class_stride: 0, samples, elements: 0 });
+        }
+        let Some(planes) = (classes - 1).checked_mul(class_stride) else {
+            return Err(Error::SizeTooLarge { name: "shape" });
+        };
+        let Some(one_outer) = planes.checked_add(inner) else {
+            return Err(Error::SizeTooLarge { name: "shape" });
+        };
+        let outer_stride = if self.outer_stride == 0 { one_outer } else { self.outer_stride };
+        let Some(rows) = (outer - 1).checked_mul(outer_stride) else {
+            return Err(Error::SizeTooLarge { name: "shape" });
+        };
+        let Some(elements) = rows.checked_add(one_outer) else {
+            return Err(Error::SizeTooLarge { name: "shape" });
+        };
+        // One of the two outer dimensions encloses the other; the innermost is contiguous.
+        let class_in_outer = (classes == 1 || class_stride >= inner) && (outer == 1 || outer_stride >= one_outer);
+        let outer_in_class = outer_stride >= inner && class_stride >= rows + inner;
+        if !class_in_outer && !outer_in_class {
+            return Err(Error::InvalidStride { outer_stride, class_stride });
+        }
+        Ok(Layout { outer, classes, inner, outer_stride, class_stride, samples, elements })
+    }
+}
+
+/// A [`ClassShape`] that was checked, its strides written out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Layout {
+    pub outer: usize,
+    pub classes: usize,
+    pub inner: usize,
+    pub outer_stride: usize,
+    pub class_stride: usize,
+    pub samples: usize,
+    /// From the first element to the last.
+    pub elements: usize,
+}
+
+impl Layout {
+    /// Where a sample's class 0 is.
+    #[inline(always)]
+    pub fn offset(&self, sample: usize) -> usize {
+        if self.inner == 1 {
+            sample * self.outer_stride
+        } else {
+            sample / self.inner * self.outer_stride + sample % self.inner
+        }
+    }
+
+    /// Whether each sample's classes are contiguous.
+    pub fn is_rows(&self) -> bool {
+        self.inner == 1 && (self.class_stride == 1 || self.classes == 1)
+    }
+
+    /// Whether no element lies between the first and the last that is none of the shape's.
+    pub fn is_dense(&self) -> bool {
+        self.samples.checked_mul(self.classes) == Some(self.elements)
+    }
+}
+
+/// Class indices, one for each sample, in the integer type they come in.
+///
+/// ```
+/// use losskit::{ClassShape, Indices, Nll};
+/// let loss = Nll::new().mean(ClassShape::rows(1, 2), &[-0.5f32, -0.9], Indices::U8(&[1]))?;
+/// assert_eq!(loss, 0.9);
+/// # Ok::<(), losskit::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Indices<'a> {
+    I32(&'a [i32]),
+    I64(&'a [i64]),
+    U8(&'a [u8]),
+}
+
+/// What the classes should have been: an index for each sample, or a probability for each class.
+///
+/// Probabilities have the logits' shape and strides.
+///
+/// ```
+/// use losskit::{ClassShape, CrossEntropy, Targets};
+/// let (shape, logits) = (ClassShape::rows(1, 2), [0.0f32, 3.0]);
+/// let hard = CrossEntropy::new().mean(shape, &logits, Targets::I64(&[1]))?;
+/// let soft = CrossEntropy::new().mean(shape, &logits, Targets::Probabilities(&[0.0, 1.0]))?;
+/// assert_eq!(hard, soft);
+/// # Ok::<(), losskit::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Targets<'a, T> {
+    I32(&'a [i32]),
+    I64(&'a [i64]),
+    U8(&'a [u8]),
+    Probabilities(&'a [T]),
+}
+
+impl<'a, T> From<Indices<'a>> for Targets<'a, T> {
+    fn from(indices: Indices<'a>) -> Self {
+        match indices {
+            Indices::I32(indices) => Targets::I32(indices),
+            Indices::I64(indices) => Targets::I64(indices),
+            Indices::U8(indices) => Targets::U8(indices),
+        }
+    }
+}
+
+/// Weights of a class loss: one for each class, one for each sample, both or neither.
+///
+/// A sample counts with its own weight times that of its target class.
+#[derive(Clone, Copy, Debug)]
+pub struct Weights<'a, T> {
+    pub(crate) class: Option<&'a [T]>,
+    pub(crate) row: Option<&'a [T]>,
+}
+
+impl<'a, T> Weights<'a, T> {
+    /// All samples count alike.
+    pub const fn new() -> Self {
+        Weights { class: None, row: None }
+    }
+    /// A weight for each class (PyTorch's `weight`).
+    pub const fn class(mut self, weights: &'a [T]) -> Self {
+        self.class = Some(weights);
+        self
+    }
+    /// A weight for each sample.
+    pub const fn row(mut self, weights: &'a [T]) -> Self {
+        self.row = Some(weights);
+        self
+    }
+}
+
+impl<T> Default for Weights<'_, T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// [`Indices`] as a view.
+#[derive(Clone, Copy)]
+pub(crate) enum IndexView<'a> {
+    I32(In<'a, i32>),
+    I64(In<'a, i64>),
+    U8(In<'a, u8>),
+}
+
+impl IndexView<'_> {
+    #[inline(always)]
+    pub fn get(&self, at: usize) -> i64 {
+        match self {
+            IndexView::I32(view) => i64::from(view.get(at)),
+            IndexView::I64(view) => view.get(at),
+            IndexView::U8(view) => i64::from(view.get(at)),
+        }
+    }
+    pub fn len(&self) -> usize {
+        match self {
+            IndexView::I32(view) => view.len(),
+            IndexView::I64(view) => view.len(),
+            IndexView::U8(view) => view.len(),
+        }
+    }
+}
+
+impl<'a> From<Indices<'a>> for IndexView<'a> {
+    fn from(indices: Indices<'a>) -> Self {
+        match indices {
+            Indices::I32(indices) => IndexView::I32(indices.into()),
+            Indices::I64(indices) => IndexView::I64(indices.into()),
+            Indices::U8(indices) => IndexView::U8(indices.into()),
+        }
+    }
+}
+
+/// [`Targets`] as views.
+#[derive(Clone, Copy)]
+pub(crate) enum TargetView<'a, T> {
+    Indices(IndexView<'a>),
+    Probabilities(In<'a, T>),
+}
+
+impl<'a, T> From<Targets<'a, T>> for TargetView<'a, T> {
+    fn from(targets: Targets<'a, T>) -> Self {
+        match targets {
+            Targets::I32(indices) => TargetView::Indices(Indices::I32(indices).into()),
+            Targets::I64(indices) => TargetView::Indices(Indices::I64(indices).into()),
+            Targets::U8(indices) => TargetView::Indices(Indices::U8(indices).into()),
+            Targets::Probabilities(targets) => TargetView::Probabilities(targets.into()),
+        }
+    }
+}
+
+/// [`Weights`] as views.
+#[derive(Clone, Copy)]
+pub(crate) struct WeightView<'a, T> {
+    pub class: Option<In<'a, T>>,
+    pub row: Option<In<'a, T>>,
+}
+
+impl<'a, T> From<Weights<'a, T>> for WeightView<'a, T> {
+    fn from(weights: Weights<'a, T>) -> Self {
+        WeightView { class: weights.class.map(In::from), row: weights.row.map(In::from) }
+    }
+}

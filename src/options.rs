@@ -2,10 +2,10 @@
 
 use crate::cost::Cost;
 use crate::error::Error;
-use crate::shape::{Element, Reduction};
+use crate::shape::{Element, Layout, Reduction};
 use crate::simd::Environment;
 use crate::simd::Total;
-use crate::simd::view::Out;
+use crate::simd::view::{In, Out};
 
 /// Options that every loss shares.
 ///
@@ -137,34 +137,47 @@ pub(crate) fn check_length(name: &'static str, length: usize, needed: usize) -> 
     if length == needed { Ok(()) } else { Err(Error::LengthMismatch { name, length, needed }) }
 }
 
+/// Whether `length` elements are what the layout needs: exactly for a dense one, at least for one with gaps.
+pub(crate) fn check_elements(layout: &Layout, name: &'static str, length: usize) -> Result<(), Error> {
+    if length > layout.elements && !layout.is_dense() {
+        return Ok(());
+    }
+    check_length(name, length, layout.elements)
+}
+
+pub(crate) fn check_optional<T: Copy>(name: &'static str, view: Option<In<'_, T>>, needed: usize) -> Result<(), Error> {
+    view.map_or(Ok(()), |view| check_length(name, view.len(), needed))
+}
+
 impl<'a, T: Element> Sinks<'a, T> {
-    /// `elements`: of the input, as far as its last; `samples`: losses.
-    pub fn new(outputs: Outputs<'a, T>, reduction: Reduction, elements: usize, samples: usize) -> Result<Self, Error> {
-        let losses = if reduction == Reduction::None { samples } else { 1 };
-        let view = |name, slice: Option<&'a mut [T]>, needed| {
-            slice.map(|slice| check_length(name, slice.len(), needed).map(|()| Out::from(slice))).transpose()
-        };
+    /// For a loss of `n` independent elements.
+    pub fn of_elements(outputs: Outputs<'a, T>, reduction: Reduction, n: usize) -> Result<Self, Error> {
+        Self::of_classes(outputs, reduction, &Layout::elements(n))
+    }
+
+    /// For a loss over classes.
+    pub fn of_classes(outputs: Outputs<'a, T>, reduction: Reduction, layout: &Layout) -> Result<Self, Error> {
+        for (name, slice) in [("grad", &outputs.grad), ("hess", &outputs.hess)] {
+            slice.as_ref().map_or(Ok(()), |slice| check_elements(layout, name, slice.len()))?;
+        }
+        let losses = if reduction == Reduction::None { layout.samples } else { 1 };
+        if let Some(loss) = &outputs.loss {
+            check_length("loss", loss.len(), losses)?;
+        }
         Ok(Sinks {
-            loss: view("loss", outputs.loss, losses)?,
-            grad: view("grad", outputs.grad, elements)?,
-            hess: view("hess", outputs.hess, elements)?,
+            loss: outputs.loss.map(Out::from),
+            grad: outputs.grad.map(Out::from),
+            hess: outputs.hess.map(Out::from),
             cost: outputs.cost,
         })
     }
 
-    /// As [`new`](Sinks::new), the gradient in the input's place.
-    pub fn in_place(
-        outputs: Outputs<'a, T>,
-        options: &Options,
-        grad: Out<'a, T>,
-        elements: usize,
-        samples: usize,
-    ) -> Result<Self, Error> {
-        if options.accumulate_grad || outputs.grad.is_some() {
+    /// The gradient in the input's place.
+    pub fn with_grad_in_place(self, options: &Options, grad: Out<'a, T>) -> Result<Self, Error> {
+        if options.accumulate_grad || self.grad.is_some() {
             return Err(Error::PartialOverlap { first: "input", second: "grad" });
         }
-        let sinks = Sinks::new(outputs, options.reduction, elements, samples)?;
-        Ok(Sinks { grad: Some(grad), ..sinks })
+        Ok(Sinks { grad: Some(grad), ..self })
     }
 
     /// Writes the reduced loss and adds the batch to the cost.

@@ -123,6 +123,11 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
+    /// Independent elements.
+    pub fn elements(n: usize) -> Self {
+        Layout { outer: n, classes: 1, inner: 1, outer_stride: 1, class_stride: 1, samples: n, elements: n }
+    }
+
     /// Where a sample's class 0 is.
     #[inline(always)]
     pub fn offset(&self, sample: usize) -> usize {

@@ -15,7 +15,7 @@
 
 use crate::parallel::{Blocks, Partial};
 use crate::simd::view::{In, Out};
-use crate::simd::{Isa, Kernel, LaneSum, Lanes, Mask, Pack, Real, pack, splat, total};
+use crate::simd::{Isa, Kernel, LaneSum, Lanes, Mask, Pack, Real, first_lanes, splat, total};
 
 /// A loss of independent elements.
 pub trait Formula<T: Real>: Copy + Sync {
@@ -185,8 +185,7 @@ impl<T: Real, F: Formula<T>> Pointwise<'_, T, F> {
             let terms = self.weighted(operands, self.weight.map(load), &mut outside);
             if self.needs_total {
                 let zero = splat(s, T::from_f64(0.0));
-                let inside = pack(s, T::lane_index(s)).lt(splat(s, T::from_f64(len as f64)));
-                sums.lanes.as_mut()[i].add(inside.select(terms.value, zero));
+                sums.lanes.as_mut()[i].add(first_lanes(terms.value, len, zero));
             }
             if let Some(loss) = self.loss {
                 loss.store(at, len, terms.value);

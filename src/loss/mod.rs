@@ -2,18 +2,30 @@
 
 mod bce;
 mod bce_with_logits;
+mod classes;
+mod cross_entropy;
 mod huber;
 mod l1;
 mod likelihood;
 mod mse;
+mod nll;
 mod pointwise;
 mod smooth_l1;
+mod softmax;
+mod td;
 
 pub use bce::Bce;
 pub use bce_with_logits::BceWithLogits;
+pub use cross_entropy::CrossEntropy;
+pub(crate) use cross_entropy::CrossEntropyInputs;
 pub use huber::Huber;
 pub use l1::L1;
 pub use likelihood::Likelihood;
 pub use mse::Mse;
+pub use nll::Nll;
+pub(crate) use nll::NllInputs;
 pub(crate) use pointwise::{Operands, PointwiseLoss, evaluate as evaluate_pointwise};
 pub use smooth_l1::SmoothL1;
+pub use softmax::{LogSoftmax, Softmax};
+pub(crate) use td::TdViews;
+pub use td::{Td, TdInputs};

@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::error::Error;
 use crate::kernel::pointwise::{Formula, Pointwise};
-use crate::options::{Options, Outputs, Sinks, Summary, check_length};
+use crate::options::{Options, Outputs, Sinks, Summary, check_length, check_optional};
 use crate::parallel;
 use crate::shape::{Element, Reduction};
 use crate::simd::view::{In, in_place};
@@ -75,7 +75,7 @@ pub(crate) fn eval<T: Element, L: PointwiseLoss<T>>(
 ) -> Result<Summary, Error> {
     let n = input.len();
     check_operands(loss, n, target, weight)?;
-    let sinks = Sinks::new(outputs, options.reduction, n, n)?;
+    let sinks = Sinks::of_elements(outputs, options.reduction, n)?;
     let operands = Operands { input: input.into(), target: target.into(), weight: weight.map(In::from) };
     evaluate(loss, context, operands, options, sinks)
 }
@@ -93,7 +93,7 @@ pub(crate) fn eval_in_place<T: Element, L: PointwiseLoss<T>>(
     let n = input.len();
     check_operands(loss, n, target, weight)?;
     let (input, grad) = in_place(input);
-    let sinks = Sinks::in_place(outputs, options, grad, n, n)?;
+    let sinks = Sinks::of_elements(outputs, options.reduction, n)?.with_grad_in_place(options, grad)?;
     let operands = Operands { input, target: target.into(), weight: weight.map(In::from) };
     evaluate(loss, context, operands, options, sinks)
 }
@@ -105,9 +105,7 @@ fn check_operands<T: Element, L: PointwiseLoss<T>>(
     weight: Option<&[T]>,
 ) -> Result<(), Error> {
     check_length("target", target.len(), n)?;
-    if let Some(weight) = weight {
-        check_length("weight", weight.len(), n)?;
-    }
+    check_optional("weight", weight.map(In::from), n)?;
     check_parameter(loss.parameter().len(), n)
 }
 

@@ -2,7 +2,7 @@
 
 use core::ops::{Add, BitAnd, BitOr, Div, Mul, Neg, Sub};
 
-use super::{Lanes, Real};
+use super::{Lanes, MAX_GROUP, Real};
 
 /// A vector of `T` in the registers of `S`. Operators work lane by lane and round as IEEE 754 says.
 #[derive(Clone, Copy)]
@@ -27,6 +27,13 @@ pub fn pack<S: Lanes, T: Real>(s: S, v: T::V<S>) -> Pack<S, T> {
 #[inline(always)]
 pub fn splat<S: Lanes, T: Real>(s: S, x: T) -> Pack<S, T> {
     pack(s, T::splat(s, x))
+}
+
+/// The first `count` lanes of `x`, the others of `rest`.
+#[inline(always)]
+pub fn first_lanes<S: Lanes, T: Real>(x: Pack<S, T>, count: usize, rest: Pack<S, T>) -> Pack<S, T> {
+    let inside = pack(x.s, T::lane_index(x.s)).lt(splat(x.s, T::from_f64(count as f64)));
+    inside.select(x, rest)
 }
 
 /// The polynomial with these coefficients, the constant one first.
@@ -138,6 +145,18 @@ impl<S: Lanes, T: Real> Mask<S, T> {
     #[inline(always)]
     pub fn select(self, a: Pack<S, T>, b: Pack<S, T>) -> Pack<S, T> {
         pack(self.s, T::select(self.s, self.m, a.v, b.v))
+    }
+    #[inline(always)]
+    pub fn all(self) -> bool {
+        self.count() == Pack::<S, T>::LANES
+    }
+    /// How many lanes are true.
+    #[inline(always)]
+    pub fn count(self) -> usize {
+        let mut lanes = [T::default(); MAX_GROUP];
+        let marks = self.select(splat(self.s, T::from_f64(1.0)), splat(self.s, T::from_f64(0.0)));
+        T::store_partial(self.s, &mut lanes[..Pack::<S, T>::LANES], marks.v);
+        lanes.iter().filter(|&&mark| mark != T::default()).count()
     }
     #[inline(always)]
     pub fn any(self) -> bool {

@@ -38,6 +38,12 @@ impl<S: Lanes, T: Real> Pair<S, T> {
         Pair { hi, lo: hi.c(0.0) }
     }
 
+    /// The first lanes.
+    #[inline(always)]
+    pub fn first(self) -> [T; 2] {
+        [self.hi.first(), self.lo.first()]
+    }
+
     /// The nearest single number.
     #[inline(always)]
     pub fn round(self) -> Pack<S, T> {

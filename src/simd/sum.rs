@@ -125,6 +125,12 @@ impl Total {
         Total { hi, lo: error + (self.lo + b.lo) }
     }
 
+    /// self * b, off by 2^-104 of it.
+    pub fn mul(self, b: Total) -> Total {
+        let hi = self.hi * b.hi;
+        Total { hi, lo: fma(self.hi, b.hi, -hi) + (self.hi * b.lo + self.lo * b.hi) }
+    }
+
     /// The nearest `f64`. An infinite or NaN sum has no meaningful error term.
     pub fn value(self) -> f64 {
         if self.hi.is_finite() { self.hi + self.lo } else { self.hi }

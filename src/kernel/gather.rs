@@ -1,0 +1,338 @@
+//! One indexed element a sample: nll and td.
+//!
+//! ```text
+//! for each block of samples:
+//!     zeros to its gradients                        (one streak of writes)
+//!     for each group of samples:
+//!         collect the indexed elements, evaluate the formula on whole vectors,
+//!         put its gradients in their places
+//! ```
+
+use super::pointwise::{Formula, Terms};
+use crate::parallel::{Blocks, Partial};
+use crate::shape::{IndexView, Layout, WeightView};
+use crate::simd::view::{Buffer, In, Out};
+use crate::simd::{Isa, Kernel, LaneSum, Lanes, Pack, Real, splat, total};
+
+/// Elements that a block's gradients have, roughly, and the fewest and most samples of a block.
+const BLOCK: usize = 16384;
+const MIN_SAMPLES: usize = 32;
+const MAX_SAMPLES: usize = 4096;
+
+/// Where a formula's operands come from, and where its gradient goes.
+pub trait Source<T: Real>: Sync {
+    type Formula: Formula<T>;
+
+    fn formula(&self) -> Self::Formula;
+    /// The class that a sample points at; none if it does not count.
+    fn class(&self, sample: usize) -> Option<usize>;
+    /// The operands of some samples, no more than a group.
+    fn gather<S: Lanes>(&self, s: S, layout: &Layout, first: usize, count: usize) -> Gathered<T>;
+    /// What collecting a sample costs, in cycles.
+    fn cycles(&self, layout: &Layout) -> usize;
+    /// Where the difference of target and input is wanted.
+    fn difference(&self) -> Option<Out<'_, T>> {
+        None
+    }
+}
+
+/// A group's operands. Samples that do not count have weight 0 and finite operands.
+pub struct Gathered<T> {
+    pub input: Buffer<T>,
+    pub target: Buffer<T>,
+    pub weight: Buffer<T>,
+}
+
+impl<T: Real> Gathered<T> {
+    fn new() -> Self {
+        let zeros = Buffer::new(T::from_f64(0.0));
+        Gathered { input: zeros, target: zeros, weight: zeros }
+    }
+}
+
+/// A call.
+pub struct Gather<'a, T, G> {
+    pub source: G,
+    pub layout: Layout,
+    /// One value per sample.
+    pub loss: Option<Out<'a, T>>,
+    pub grad: Option<Out<'a, T>>,
+    pub hess: Option<Out<'a, T>>,
+    pub accumulate: bool,
+    /// Factor of gradient and Hessian, with the formula's own in it.
+    pub factor: T,
+    pub needs_total: bool,
+}
+
+impl<T: Real, G: Source<T>> Gather<'_, T, G> {
+    fn samples_per_block(&self) -> usize {
+        let samples = (BLOCK / self.layout.classes).clamp(MIN_SAMPLES, MAX_SAMPLES);
+        samples.next_multiple_of(MIN_SAMPLES)
+    }
+
+    /// Zeros to the elements of these samples, but not between them.
+    fn clear(&self, out: Out<'_, T>, first: usize, count: usize) {
+        let (layout, zero) = (&self.layout, T::from_f64(0.0));
+        if layout.is_rows() && layout.outer_stride == layout.classes {
+            return out.slice(first * layout.classes, count * layout.classes).fill(zero);
+        }
+        let mut sample = first;
+        while sample < first + count {
+            // as many as lie beside each other
+            let run = (layout.inner - sample % layout.inner).min(first + count - sample);
+            let at = layout.offset(sample);
+            if layout.is_rows() {
+                out.slice(at, layout.classes).fill(zero);
+            } else {
+                for class in 0..layout.classes {
+                    out.slice(at + class * layout.class_stride, run).fill(zero);
+                }
+            }
+            sample += run;
+        }
+    }
+}
+
+impl<T: Real, G: Source<T>> Blocks for Gather<'_, T, G> {
+    fn count(&self) -> usize {
+        self.layout.samples.div_ceil(self.samples_per_block())
+    }
+    fn cycles(&self) -> usize {
+        let zeros = if self.grad.is_some() { self.layout.classes / 4 } else { 0 };
+        self.samples_per_block().min(self.layout.samples) * (self.source.cycles(&self.layout) + zeros)
+    }
+    fn block(&self, isa: Isa, index: usize) -> Partial {
+        let first = index * self.samples_per_block();
+        let count = self.samples_per_block().min(self.layout.samples - first);
+        isa.dispatch(Block { call: self, first, count })
+    }
+}
+
+struct Block<'a, 'b, T, G> {
+    call: &'a Gather<'b, T, G>,
+    first: usize,
+    count: usize,
+}
+
+impl<T: Real, G: Source<T>> Kernel for Block<'_, '_, T, G> {
+    type Output = Partial;
+
+    #[inline(always)]
+    fn run<S: Lanes>(self, s: S) -> Partial {
+        let Block { call, first, count } = self;
+        if !call.accumulate {
+            for out in [call.grad, call.hess].into_iter().flatten() {
+                call.clear(out, first, count);
+            }
+        }
+        let mut sums = S::per_group(LaneSum::zero(s));
+        let mut done = 0;
+        while done < count {
+            let samples = T::GROUP.min(count - done);
+            call.group(s, first + done, samples, &mut sums);
+            done += samples;
+        }
+        let total = if call.needs_total { total::<S, T>(s, sums) } else { Default::default() };
+        Partial { total, out_of_domain: false }
+    }
+}
+
+impl<T: Real, G: Source<T>> Gather<'_, T, G> {
+    #[inline(always)]
+    fn group<S: Lanes>(&self, s: S, first: usize, count: usize, sums: &mut S::PerGroup<LaneSum<S>>) {
+        let gathered = self.source.gather(s, &self.layout, first, count);
+        let (formula, factor) = (self.source.formula(), splat::<S, T>(s, self.factor));
+        let lanes = Pack::<S, T>::LANES;
+        let mut results = [Buffer::new(T::from_f64(0.0)); 2];
+        for i in 0..count.div_ceil(lanes) {
+            let (at, lanes) = (first + i * lanes, (count - i * lanes).min(lanes));
+            let input = gathered.input.group().load(s, i);
+            let target = gathered.target.group().load(s, i);
+            let weight = gathered.weight.group().load(s, i);
+            let terms = formula.terms(input, target, input);
+            let value = terms.value * weight;
+            if self.needs_total {
+                sums.as_mut()[i].add(value);
+            }
+            if let Some(loss) = self.loss {
+                loss.store(at, lanes, value);
+            }
+            if let Some(difference) = self.source.difference() {
+                difference.store(at, lanes, target - input);
+            }
+            results[0].group_mut().store(i, (terms.grad * weight) * factor);
+            results[1].group_mut().store(i, (terms.hess * weight) * factor);
+        }
+        for (out, results) in [self.grad, self.hess].into_iter().zip(&results) {
+            let Some(out) = out else { continue };
+            for (lane, &result) in results.0[..count].iter().enumerate() {
+                let sample = first + lane;
+                if let Some(class) = self.source.class(sample) {
+                    let at = self.layout.offset(sample) + class * self.layout.class_stride;
+                    out.set(at, if self.accumulate { out.as_in().get(at) + result } else { result });
+                }
+            }
+        }
+    }
+}
+
+/// Minus the log-probability of the target.
+pub struct Nll<'a, T> {
+    pub log_probs: In<'a, T>,
+    pub targets: IndexView<'a>,
+    pub ignore_index: i64,
+    pub weights: WeightView<'a, T>,
+}
+
+#[derive(Clone, Copy)]
+pub struct Negative;
+
+impl<T: Real> Formula<T> for Negative {
+    #[inline(always)]
+    fn terms<S: Lanes>(self, input: Pack<S, T>, _: Pack<S, T>, _: Pack<S, T>) -> Terms<S, T> {
+        let zero = input.c(0.0);
+        Terms { value: zero - input, grad: input.or_nan(input.c(-1.0)), hess: input.or_nan(zero) }
+    }
+}
+
+impl<T: Real> Source<T> for Nll<'_, T> {
+    type Formula = Negative;
+
+    fn formula(&self) -> Negative {
+        Negative
+    }
+
+    #[inline(always)]
+    fn class(&self, sample: usize) -> Option<usize> {
+        let target = self.targets.get(sample);
+        if target == self.ignore_index { None } else { Some(target as usize) }
+    }
+
+    #[inline(always)]
+    fn gather<S: Lanes>(&self, _: S, layout: &Layout, first: usize, count: usize) -> Gathered<T> {
+        let mut gathered = Gathered::new();
+        let one = T::from_f64(1.0);
+        for lane in 0..count {
+            let sample = first + lane;
+            let Some(class) = self.class(sample) else { continue };
+            assert!(class < layout.classes, "target out of range");
+            let class_weight = self.weights.class.map_or(one, |view| view.get(class));
+            let row_weight = self.weights.row.map_or(one, |view| view.get(sample));
+            gathered.input.0[lane] = self.log_probs.get(layout.offset(sample) + class * layout.class_stride);
+            gathered.weight.0[lane] = class_weight * row_weight;
+        }
+        gathered
+    }
+
+    fn cycles(&self, _: &Layout) -> usize {
+        8
+    }
+}
+
+/// The value of an action against what follows it.
+pub struct Td<'a, T, F> {
+    pub formula: F,
+    pub q: In<'a, T>,
+    pub actions: IndexView<'a>,
+    pub reward: In<'a, T>,
+    /// Not 0: the episode ended, nothing follows.
+    pub done: Option<In<'a, u8>>,
+    pub next_q: In<'a, T>,
+    /// Chooses the next action, if given (double DQN).
+    pub next_q_online: Option<In<'a, T>>,
+    pub weight: Option<In<'a, T>>,
+    pub gamma: T,
+    pub td_error: Option<Out<'a, T>>,
+}
+
+impl<T: Real, F: Formula<T>> Source<T> for Td<'_, T, F> {
+    type Formula = F;
+
+    fn formula(&self) -> F {
+        self.formula
+    }
+
+    #[inline(always)]
+    fn class(&self, sample: usize) -> Option<usize> {
+        Some(self.actions.get(sample) as usize)
+    }
+
+    #[inline(always)]
+    fn gather<S: Lanes>(&self, s: S, layout: &Layout, first: usize, count: usize) -> Gathered<T> {
+        let mut gathered = Gathered::new();
+        let (zero, one) = (T::from_f64(0.0), T::from_f64(1.0));
+        let mut next = Buffer::new(zero);
+        let mut gamma = Buffer::new(zero);
+        let mut reward = Buffer::new(zero);
+        for lane in 0..count {
+            let sample = first + lane;
+            let (at, action) = (layout.offset(sample), self.actions.get(sample) as usize);
+            assert!(action < layout.classes, "action out of range");
+            gathered.input.0[lane] = self.q.get(at + action);
+            gathered.weight.0[lane] = self.weight.map_or(one, |view| view.get(sample));
+            reward.0[lane] = self.reward.get(sample);
+            if self.done.is_none_or(|done| done.get(sample) == 0) {
+                gamma.0[lane] = self.gamma;
+                let actions = self.next_q.slice(at, layout.classes);
+                next.0[lane] = match self.next_q_online {
+                    None => maximum(s, actions),
+                    Some(online) => actions.get(first_maximum(online.slice(at, layout.classes))),
+                };
+            }
+        }
+        for i in 0..count.div_ceil(Pack::<S, T>::LANES) {
+            let [next, gamma, reward] = [&next, &gamma, &reward].map(|buffer| buffer.group().load(s, i));
+            gathered.target.group_mut().store(i, gamma.fma(next, reward));
+        }
+        gathered
+    }
+
+    fn cycles(&self, layout: &Layout) -> usize {
+        16 + layout.classes * if self.next_q_online.is_some() { 2 } else { 1 }
+    }
+
+    fn difference(&self) -> Option<Out<'_, T>> {
+        self.td_error
+    }
+}
+
+/// The largest element; NaN if there is one.
+#[inline(always)]
+fn maximum<S: Lanes, T: Real>(s: S, x: In<'_, T>) -> T {
+    let lanes = Pack::<S, T>::LANES;
+    let mut most = splat(s, x.get(0));
+    let mut numbers = most;
+    let mut at = 0;
+    while at < x.len() {
+        // the last vector may overlap the one before: a maximum does not mind
+        let here = if x.len() < lanes { at } else { at.min(x.len() - lanes) };
+        let count = lanes.min(x.len() - here);
+        let vector = x.load(s, here, count);
+        let vector = if count < lanes { crate::simd::first_lanes(vector, count, most) } else { vector };
+        most = most.max_any(vector);
+        numbers = vector.same(vector).select(numbers, vector);
+        at += lanes;
+    }
+    if numbers.same(numbers).all() {
+        // one sign of zero, whichever instruction set chose
+        T::reduce_max_any(s, most.v) + T::from_f64(0.0)
+    } else {
+        T::NAN
+    }
+}
+
+/// The index of the first maximum; of the first NaN if there is one.
+fn first_maximum<T: Real>(x: In<'_, T>) -> usize {
+    let mut best = 0;
+    for i in 0..x.len() {
+        let (candidate, most) = (x.get(i), x.get(best));
+        let is_number = candidate == candidate;
+        if !is_number {
+            return i;
+        }
+        if candidate > most {
+            best = i;
+        }
+    }
+    best
+}

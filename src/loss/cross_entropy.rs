@@ -1,0 +1,224 @@
+//! Cross-entropy of logits.
+
+use super::classes::checked_layout;
+use crate::context::Context;
+use crate::error::Error;
+use crate::kernel::softmax::{self, Goal, Smoothing, Softmax};
+use crate::kernel::targets;
+use crate::options::{Options, Outputs, Sinks, Summary, check_elements, check_length, check_optional};
+use crate::shape::{ClassShape, Element, Layout, Reduction, TargetView, Targets, WeightView, Weights};
+use crate::simd::view::{In, in_place};
+use crate::simd::{Environment, Total};
+
+/// Cross-entropy of logits (PyTorch's `cross_entropy`), with class indices or class probabilities.
+///
+/// ```text
+/// p = softmax(logits), q = target distribution, Q = sum of q_j
+/// loss     = -sum of q_j log p_j
+/// gradient = Q p - q
+/// Hessian  = Q p (1 - p)                              (the diagonal)
+/// ```
+///
+/// With a class index t, q is the class weight of t at t; with label smoothing e it is class weight times
+/// (1 - e at t, and e / classes everywhere). Probabilities are multiplied by class weights, after
+/// smoothing. Row weights multiply a sample's loss and gradient.
+///
+/// The mean divides by the sum of the weights of the samples that count (class weight of the target times
+/// row weight; those with target `ignore_index` do not count); with probabilities, by the sum of row
+/// weights, or the number of samples. Nothing to count gives NaN, and zero gradients.
+///
+/// Logits of -inf are masked classes. Confident samples keep all their digits: the loss is
+/// `(max - x_t) + log1p(sum of the other exponentials)`, never a difference of large numbers.
+///
+/// ```
+/// use losskit::{ClassShape, CrossEntropy, Targets};
+/// let logits = [2.0f32, 1.0, 0.1, 0.5, 2.5, 0.0];
+/// let mut grad = [0.0; 6];
+/// let loss = CrossEntropy::new().mean_with_grad(ClassShape::rows(2, 3), &logits, Targets::I64(&[0, 1]), &mut grad)?;
+/// assert!((loss - 0.3185).abs() < 5e-5);
+/// assert!(grad[0] < 0.0 && grad[1] > 0.0);
+///
+/// // 100 ahead: the loss is e^-100, not 0
+/// let loss = CrossEntropy::new().mean(ClassShape::rows(1, 2), &[100.0f64, 0.0], Targets::U8(&[0]))?;
+/// assert_eq!(loss, (-100f64).exp());
+/// # Ok::<(), losskit::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CrossEntropy {
+    ignore_index: i64,
+    label_smoothing: f64,
+}
+
+impl Default for CrossEntropy {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Inputs of a call, the logits' length agreed.
+#[derive(Clone, Copy)]
+pub(crate) struct CrossEntropyInputs<'a, T> {
+    pub layout: Layout,
+    pub logits: In<'a, T>,
+    pub targets: TargetView<'a, T>,
+    pub weights: WeightView<'a, T>,
+}
+
+impl CrossEntropy {
+    /// `ignore_index` -100, no label smoothing.
+    pub const fn new() -> Self {
+        CrossEntropy { ignore_index: -100, label_smoothing: 0.0 }
+    }
+    /// Samples with this target do not count; compared before the range check. Index targets only.
+    pub const fn ignore_index(mut self, target: i64) -> Self {
+        self.ignore_index = target;
+        self
+    }
+    /// The share of the target distribution that is spread over all classes, from 0 to 1 (else calls give
+    /// [`Error::InvalidLabelSmoothing`]).
+    pub const fn label_smoothing(mut self, share: f64) -> Self {
+        self.label_smoothing = share;
+        self
+    }
+
+    /// The mean loss. NaN if no sample counts.
+    ///
+    /// # Errors
+    /// [`Error::TargetOutOfRange`], [`Error::LengthMismatch`], [`Error::SizeTooLarge`],
+    /// [`Error::InvalidStride`], [`Error::InvalidLabelSmoothing`]: see each.
+    pub fn mean<T: Element>(&self, shape: ClassShape, logits: &[T], targets: Targets<'_, T>) -> Result<T, Error> {
+        let mut loss = [T::NAN];
+        let (context, options, outputs) = (Context::default(), Options::new(), Outputs::new().loss(&mut loss));
+        self.eval(&context, shape, logits, targets, Weights::new(), &options, outputs)?;
+        Ok(loss[0])
+    }
+
+    /// The mean loss and its gradient with respect to the logits.
+    ///
+    /// # Errors
+    /// As [`mean`](Self::mean).
+    pub fn mean_with_grad<T: Element>(
+        &self,
+        shape: ClassShape,
+        logits: &[T],
+        targets: Targets<'_, T>,
+        grad: &mut [T],
+    ) -> Result<T, Error> {
+        let mut loss = [T::NAN];
+        let (context, options) = (Context::default(), Options::new());
+        let outputs = Outputs::new().loss(&mut loss).grad(grad);
+        self.eval(&context, shape, logits, targets, Weights::new(), &options, outputs)?;
+        Ok(loss[0])
+    }
+
+    /// The full form: threads, weights, reduction, and whichever outputs are asked for.
+    ///
+    /// # Errors
+    /// As [`mean`](Self::mean); [`Error::NanOption`] if `grad_scale` is NaN. Nothing is written then.
+    #[allow(clippy::too_many_arguments)]
+    pub fn eval<T: Element>(
+        &self,
+        context: &Context,
+        shape: ClassShape,
+        logits: &[T],
+        targets: Targets<'_, T>,
+        weights: Weights<'_, T>,
+        options: &Options,
+        outputs: Outputs<'_, T>,
+    ) -> Result<Summary, Error> {
+        let layout = checked_layout(shape, "logits", logits.len())?;
+        let sinks = Sinks::of_classes(outputs, options.reduction, &layout)?;
+        let (logits, targets, weights) = (logits.into(), targets.into(), weights.into());
+        self.run(context, CrossEntropyInputs { layout, logits, targets, weights }, options, sinks)
+    }
+
+    /// As [`eval`](Self::eval), the gradient written where the logits stood.
+    ///
+    /// # Errors
+    /// As [`eval`](Self::eval); [`Error::PartialOverlap`] with
+    /// [`accumulate_grad`](Options::accumulate_grad), and if `outputs` has a gradient of its own.
+    #[allow(clippy::too_many_arguments)]
+    pub fn eval_in_place<T: Element>(
+        &self,
+        context: &Context,
+        shape: ClassShape,
+        logits: &mut [T],
+        targets: Targets<'_, T>,
+        weights: Weights<'_, T>,
+        options: &Options,
+        outputs: Outputs<'_, T>,
+    ) -> Result<Summary, Error> {
+        let layout = checked_layout(shape, "logits", logits.len())?;
+        let (logits, grad) = in_place(logits);
+        let sinks = Sinks::of_classes(outputs, options.reduction, &layout)?.with_grad_in_place(options, grad)?;
+        let (targets, weights) = (targets.into(), weights.into());
+        self.run(context, CrossEntropyInputs { layout, logits, targets, weights }, options, sinks)
+    }
+
+    /// Every road leads here: strides make sense, nothing overlaps but the gradient and its input.
+    pub(crate) fn run<T: Element>(
+        &self,
+        context: &Context,
+        inputs: CrossEntropyInputs<'_, T>,
+        options: &Options,
+        sinks: Sinks<'_, T>,
+    ) -> Result<Summary, Error> {
+        let CrossEntropyInputs { layout, logits, targets, weights } = inputs;
+        options.check()?;
+        if self.label_smoothing.is_nan() {
+            return Err(Error::NanOption { name: "label_smoothing" });
+        }
+        if !(0.0..=1.0).contains(&self.label_smoothing) {
+            return Err(Error::InvalidLabelSmoothing { value: self.label_smoothing });
+        }
+        check_optional("class_weight", weights.class, layout.classes)?;
+        check_optional("row_weight", weights.row, layout.samples)?;
+        let hot = T::from_f64(1.0 - self.label_smoothing);
+        let base = self.label_smoothing / layout.classes.max(1) as f64;
+        let (goal, divisor) = match targets {
+            TargetView::Indices(targets) => {
+                check_length("targets", targets.len(), layout.samples)?;
+                let ignore_index = self.ignore_index;
+                let divisor = targets::check(context, targets, layout.classes, Some(ignore_index), weights)?;
+                let smoothing = if self.label_smoothing == 0.0 {
+                    None
+                } else {
+                    let _environment = Environment::enter();
+                    let classes = Total::new(layout.classes as f64);
+                    let all = weights.class.map_or(classes, |weights| targets::sum(context, weights));
+                    let mass = T::from_f64(Total::new(base).mul(all).value());
+                    Some(Smoothing { hot, base: T::from_f64(base), mass })
+                };
+                (Goal::Indices { targets, ignore_index, class_weight: weights.class, smoothing }, divisor)
+            }
+            TargetView::Probabilities(targets) => {
+                check_elements(&layout, "targets", targets.len())?;
+                let divisor = match weights.row {
+                    Some(weights) => targets::sum(context, weights),
+                    None => Total::new(layout.samples as f64),
+                };
+                let class_weight = weights.class;
+                (Goal::Probabilities { targets, class_weight, keep: hot, base: T::from_f64(base) }, divisor)
+            }
+        };
+        let scale = {
+            let _environment = Environment::enter();
+            Total::new(options.factor(1.0, divisor)).split()
+        };
+        let call = Softmax {
+            layout,
+            logits,
+            goal,
+            row_weight: weights.row,
+            loss: if options.reduction == Reduction::None { sinks.loss } else { None },
+            grad: sinks.grad,
+            hess: sinks.hess,
+            accumulate: options.accumulate_grad,
+            scale,
+            needs_total: sinks.needs_total(options.reduction),
+        };
+        let partial = softmax::run(context, &call);
+        sinks.finish(options.reduction, partial.total, divisor);
+        Ok(Summary { weight_sum: divisor.value(), out_of_domain: false })
+    }
+}

@@ -1,0 +1,149 @@
+//! Softmax and its logarithm, forwards and backwards.
+
+use super::classes::checked_layout;
+use crate::context::Context;
+use crate::error::Error;
+use crate::kernel::class_backward::{self, Backward};
+use crate::kernel::softmax::{self, Goal};
+use crate::options::check_elements;
+use crate::shape::{ClassShape, Element, Layout};
+use crate::simd::view::{In, Out, in_place};
+
+/// Softmax over classes (PyTorch's `softmax`).
+///
+/// ```text
+/// output = e^(x_j - max) / (sum of e^(x_i - max))
+/// ```
+///
+/// Logits of -inf give 0. All -inf, or +inf twice, give NaN.
+///
+/// ```
+/// use losskit::{ClassShape, Context, Softmax};
+/// let (context, shape) = (Context::default(), ClassShape::rows(1, 2));
+/// let mut p = [0.0f32; 2];
+/// Softmax::new().eval(&context, shape, &[0.0, 3f32.ln()], &mut p)?;
+/// assert!((p[0] - 0.25).abs() < 1e-6 && (p[1] - 0.75).abs() < 1e-6);
+///
+/// let mut grad = [0.0f32; 2];
+/// Softmax::new().backward(&context, shape, &p, &[1.0, 0.0], &mut grad)?;
+/// assert!((grad[0] - 0.1875).abs() < 1e-6);
+/// # Ok::<(), losskit::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Softmax {}
+
+/// The logarithm of softmax over classes (PyTorch's `log_softmax`).
+///
+/// ```text
+/// output = -((max - x_j) + log1p(rest))        rest: the sum of e^(x_i - max) but for one maximum's
+/// ```
+///
+/// Logits of -inf give -inf. All -inf, or +inf twice, give NaN.
+///
+/// ```
+/// use losskit::{ClassShape, Context, LogSoftmax};
+/// let mut log_probs = [0.0f64; 2];
+/// LogSoftmax::new().eval(&Context::default(), ClassShape::rows(1, 2), &[50.0, 0.0], &mut log_probs)?;
+/// assert_eq!(log_probs, [-(-50f64).exp(), -50.0]);
+/// # Ok::<(), losskit::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogSoftmax {}
+
+macro_rules! distribution_methods {
+    ($name: ident, $goal: expr, $log: expr) => {
+        impl $name {
+            /// No options.
+            pub const fn new() -> Self {
+                $name {}
+            }
+
+            /// The distribution of each sample's classes. `output` has the shape of `logits`.
+            ///
+            /// # Errors
+            /// [`Error::LengthMismatch`], [`Error::SizeTooLarge`], [`Error::InvalidStride`].
+            pub fn eval<T: Element>(
+                &self,
+                context: &Context,
+                shape: ClassShape,
+                logits: &[T],
+                output: &mut [T],
+            ) -> Result<(), Error> {
+                let layout = checked_layout(shape, "logits", logits.len())?;
+                check_elements(&layout, "output", output.len())?;
+                self.run(context, layout, logits.into(), output.into())
+            }
+
+            /// As [`eval`](Self::eval), in the logits' place.
+            ///
+            /// # Errors
+            /// As [`eval`](Self::eval).
+            pub fn eval_in_place<T: Element>(
+                &self,
+                context: &Context,
+                shape: ClassShape,
+                logits: &mut [T],
+            ) -> Result<(), Error> {
+                let layout = checked_layout(shape, "logits", logits.len())?;
+                let (logits, output) = in_place(logits);
+                self.run(context, layout, logits, output)
+            }
+
+            /// The gradient with respect to the logits, from the output and the gradient with respect to it.
+            ///
+            /// # Errors
+            /// As [`eval`](Self::eval).
+            pub fn backward<T: Element>(
+                &self,
+                context: &Context,
+                shape: ClassShape,
+                output: &[T],
+                grad_output: &[T],
+                grad_input: &mut [T],
+            ) -> Result<(), Error> {
+                let layout = checked_layout(shape, "output", output.len())?;
+                check_elements(&layout, "grad_output", grad_output.len())?;
+                check_elements(&layout, "grad_input", grad_input.len())?;
+                self.run_backward(context, layout, output.into(), grad_output.into(), grad_input.into())
+            }
+
+            pub(crate) fn run<T: Element>(
+                &self,
+                context: &Context,
+                layout: Layout,
+                logits: In<'_, T>,
+                output: Out<'_, T>,
+            ) -> Result<(), Error> {
+                let (zero, one) = (T::from_f64(0.0), T::from_f64(1.0));
+                let call = softmax::Softmax {
+                    layout,
+                    logits,
+                    goal: $goal,
+                    row_weight: None,
+                    loss: None,
+                    grad: Some(output),
+                    hess: None,
+                    accumulate: false,
+                    scale: [one, zero],
+                    needs_total: false,
+                };
+                softmax::run(context, &call);
+                Ok(())
+            }
+
+            pub(crate) fn run_backward<T: Element>(
+                &self,
+                context: &Context,
+                layout: Layout,
+                output: In<'_, T>,
+                grad_output: In<'_, T>,
+                grad_input: Out<'_, T>,
+            ) -> Result<(), Error> {
+                class_backward::run(context, &Backward { layout, output, grad_output, grad_input, log: $log });
+                Ok(())
+            }
+        }
+    };
+}
+distribution_methods! { Softmax, Goal::Softmax, false }
+distribution_methods! { LogSoftmax, Goal::LogSoftmax, true }

@@ -1,0 +1,240 @@
+//! Temporal difference: the loss of Q-learning.
+
+use super::huber::Hub;
+use super::mse::Square;
+use crate::context::Context;
+use crate::error::Error;
+use crate::kernel::gather::{self, Gather};
+use crate::kernel::pointwise::Formula;
+use crate::kernel::targets;
+use crate::options::{Options, Outputs, Sinks, Summary, check_elements, check_length, check_optional};
+use crate::parallel;
+use crate::shape::{ClassShape, Element, IndexView, Indices, Layout, Reduction, WeightView};
+use crate::simd::view::{In, Out};
+use crate::simd::{Environment, Total};
+
+/// Temporal difference, the loss of (deep, double) Q-learning (Mnih et al., 2015; van Hasselt et al., 2016).
+///
+/// ```text
+/// target = reward + gamma (1 - done) max over a' of next_q[a']
+///          (double DQN: next_q[argmax over a' of next_q_online[a']])
+/// d = q[action] - target        td_error = -d
+/// loss = d^2, or huber(d)       gradient: the loss's at the action, 0 elsewhere; Hessian likewise
+/// ```
+///
+/// `q` and `next_q` are `[batch][actions]`. Rows with `done` (not 0) do not read what follows. The argmax
+/// is the first maximum, and a NaN wins. The target is a constant: no gradient flows through it. For n-step
+/// returns give gamma^n. The mean divides by the batch, weighted or not.
+///
+/// ```
+/// use losskit::{Indices, Td, TdInputs};
+/// let inputs = TdInputs::new(3, &[1.0f32, 2.0, 0.5], Indices::U8(&[1]), &[1.0], &[0.5, 3.0, 1.0]);
+/// let mut grad = [0.0; 3];
+/// let loss = Td::mse(0.5).mean_with_grad(&inputs, &mut grad)?;       // target 1 + 0.5 * 3
+/// assert_eq!((loss, grad), (0.25, [0.0, -1.0, 0.0]));
+/// # Ok::<(), losskit::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Td {
+    gamma: f64,
+    /// None: mean squared error
+    delta: Option<f64>,
+}
+
+/// What a call of [`Td`] reads.
+#[derive(Clone, Copy, Debug)]
+pub struct TdInputs<'a, T> {
+    actions: usize,
+    row_stride: usize,
+    q: &'a [T],
+    action: Indices<'a>,
+    reward: &'a [T],
+    next_q: &'a [T],
+    done: Option<&'a [u8]>,
+    next_q_online: Option<&'a [T]>,
+    weight: Option<&'a [T]>,
+}
+
+impl<'a, T> TdInputs<'a, T> {
+    /// `actions` values a row in `q` and `next_q`, an action and a reward for each row.
+    pub const fn new(actions: usize, q: &'a [T], action: Indices<'a>, reward: &'a [T], next_q: &'a [T]) -> Self {
+        TdInputs { actions, row_stride: 0, q, action, reward, next_q, done: None, next_q_online: None, weight: None }
+    }
+    /// Elements from one row of `q`, `next_q`, gradient and Hessian to the next; 0 for `actions`.
+    pub const fn row_stride(mut self, elements: usize) -> Self {
+        self.row_stride = elements;
+        self
+    }
+    /// Where not 0, the episode ended with this row.
+    pub const fn done(mut self, done: &'a [u8]) -> Self {
+        self.done = Some(done);
+        self
+    }
+    /// The online network's values of the next state, to choose the action by (double DQN).
+    pub const fn next_q_online(mut self, next_q_online: &'a [T]) -> Self {
+        self.next_q_online = Some(next_q_online);
+        self
+    }
+    /// A weight for each row (importance sampling).
+    pub const fn weight(mut self, weight: &'a [T]) -> Self {
+        self.weight = Some(weight);
+        self
+    }
+}
+
+/// [`TdInputs`] as views.
+#[derive(Clone, Copy)]
+pub(crate) struct TdViews<'a, T> {
+    pub layout: Layout,
+    pub q: In<'a, T>,
+    pub action: IndexView<'a>,
+    pub reward: In<'a, T>,
+    pub done: Option<In<'a, u8>>,
+    pub next_q: In<'a, T>,
+    pub next_q_online: Option<In<'a, T>>,
+    pub weight: Option<In<'a, T>>,
+}
+
+impl Td {
+    /// Mean squared error of the temporal difference, discounted by `gamma`.
+    pub const fn mse(gamma: f64) -> Self {
+        Td { gamma, delta: None }
+    }
+    /// Huber's loss of the temporal difference; `delta` greater than 0 (else calls give
+    /// [`Error::InvalidDelta`]).
+    pub const fn huber(gamma: f64, delta: f64) -> Self {
+        Td { gamma, delta: Some(delta) }
+    }
+
+    /// The mean loss.
+    ///
+    /// # Errors
+    /// [`Error::TargetOutOfRange`] for an action that is none, [`Error::LengthMismatch`],
+    /// [`Error::InvalidDelta`], [`Error::NanOption`] for gamma.
+    pub fn mean<T: Element>(&self, inputs: &TdInputs<'_, T>) -> Result<T, Error> {
+        let mut loss = [T::NAN];
+        let (context, options, outputs) = (Context::default(), Options::new(), Outputs::new().loss(&mut loss));
+        self.eval(&context, inputs, &options, outputs, None)?;
+        Ok(loss[0])
+    }
+
+    /// The mean loss and its gradient with respect to `q`.
+    ///
+    /// # Errors
+    /// As [`mean`](Self::mean).
+    pub fn mean_with_grad<T: Element>(&self, inputs: &TdInputs<'_, T>, grad: &mut [T]) -> Result<T, Error> {
+        let mut loss = [T::NAN];
+        let (context, options) = (Context::default(), Options::new());
+        self.eval(&context, inputs, &options, Outputs::new().loss(&mut loss).grad(grad), None)?;
+        Ok(loss[0])
+    }
+
+    /// The full form. `td_error`: for each row target less q, unscaled and unweighted, for prioritised
+    /// replay.
+    ///
+    /// # Errors
+    /// As [`mean`](Self::mean); [`Error::NanOption`] if `grad_scale` is NaN. Nothing is written then.
+    pub fn eval<T: Element>(
+        &self,
+        context: &Context,
+        inputs: &TdInputs<'_, T>,
+        options: &Options,
+        outputs: Outputs<'_, T>,
+        td_error: Option<&mut [T]>,
+    ) -> Result<Summary, Error> {
+        let views = inputs.views()?;
+        check_elements(&views.layout, "q", inputs.q.len())?;
+        let sinks = Sinks::of_classes(outputs, options.reduction, &views.layout)?;
+        if let Some(td_error) = &td_error {
+            check_length("td_error", td_error.len(), views.layout.samples)?;
+        }
+        self.run(context, views, options, sinks, td_error.map(Out::from))
+    }
+
+    /// Every road leads here: strides make sense, nothing overlaps.
+    pub(crate) fn run<T: Element>(
+        &self,
+        context: &Context,
+        views: TdViews<'_, T>,
+        options: &Options,
+        sinks: Sinks<'_, T>,
+        td_error: Option<Out<'_, T>>,
+    ) -> Result<Summary, Error> {
+        match self.delta {
+            None => self.run_formula(Square, context, views, options, sinks, td_error),
+            Some(delta) => self.run_formula(Hub::new(delta)?, context, views, options, sinks, td_error),
+        }
+    }
+
+    fn run_formula<T: Element, F: Formula<T>>(
+        &self,
+        formula: F,
+        context: &Context,
+        views: TdViews<'_, T>,
+        options: &Options,
+        sinks: Sinks<'_, T>,
+        td_error: Option<Out<'_, T>>,
+    ) -> Result<Summary, Error> {
+        options.check()?;
+        if self.gamma.is_nan() {
+            return Err(Error::NanOption { name: "gamma" });
+        }
+        let TdViews { layout, q, action, reward, done, next_q, next_q_online, weight } = views;
+        let no_weights = WeightView::<T> { class: None, row: None };
+        targets::check(context, action, layout.classes, None, no_weights)?;
+        let divisor = Total::new(layout.samples as f64);
+        let factor = {
+            let _environment = Environment::enter();
+            T::from_f64(options.factor(F::FACTOR, divisor))
+        };
+        let call = Gather {
+            source: gather::Td {
+                formula,
+                q,
+                actions: action,
+                reward,
+                done,
+                next_q,
+                next_q_online,
+                weight,
+                gamma: T::from_f64(self.gamma),
+                td_error,
+            },
+            layout,
+            loss: if options.reduction == Reduction::None { sinks.loss } else { None },
+            grad: sinks.grad,
+            hess: sinks.hess,
+            accumulate: options.accumulate_grad,
+            factor,
+            needs_total: sinks.needs_total(options.reduction),
+        };
+        let partial = parallel::reduce(context, &call);
+        sinks.finish(options.reduction, partial.total, divisor);
+        Ok(Summary { weight_sum: divisor.value(), out_of_domain: false })
+    }
+}
+
+impl<T: Element> TdInputs<'_, T> {
+    fn views(&self) -> Result<TdViews<'_, T>, Error> {
+        let rows = self.reward.len();
+        let layout = ClassShape::rows(rows, self.actions).outer_stride(self.row_stride).layout()?;
+        let views = TdViews {
+            layout,
+            q: self.q.into(),
+            action: self.action.into(),
+            reward: self.reward.into(),
+            done: self.done.map(In::from),
+            next_q: self.next_q.into(),
+            next_q_online: self.next_q_online.map(In::from),
+            weight: self.weight.map(In::from),
+        };
+        check_length("action", views.action.len(), rows)?;
+        check_elements(&layout, "next_q", self.next_q.len())?;
+        check_optional("done", views.done, rows)?;
+        check_optional("weight", views.weight, rows)?;
+        if let Some(online) = self.next_q_online {
+            check_elements(&layout, "next_q_online", online.len())?;
+        }
+        Ok(views)
+    }
+}

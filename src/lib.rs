@@ -18,8 +18,9 @@ pub use context::Context;
 pub use cost::Cost;
 pub use error::Error;
 pub use loss::{
-    Bce, BceWithLogits, CrossEntropy, Huber, L1, Likelihood, LogSoftmax, Mse, Nll, SmoothL1, Softmax, Td, TdInputs,
+    Bce, BceWithLogits, CrossEntropy, Element, Huber, L1, Likelihood, LogSoftmax, Mse, Nll, SmoothL1, Softmax, Td,
+    TdInputs,
 };
 pub use options::{Options, Outputs, Summary};
-pub use shape::{ClassShape, Element, Indices, Reduction, Targets, Weights};
+pub use shape::{ClassShape, Indices, Reduction, Targets, Weights};
 pub use simd::Isa;

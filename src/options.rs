@@ -2,10 +2,10 @@
 
 use crate::cost::Cost;
 use crate::error::Error;
-use crate::shape::{Element, Layout, Reduction};
+use crate::shape::{Layout, Reduction};
 use crate::simd::Environment;
-use crate::simd::Total;
 use crate::simd::view::{In, Out};
+use crate::simd::{Real, Total};
 
 /// Options that every loss shares.
 ///
@@ -149,7 +149,7 @@ pub(crate) fn check_optional<T: Copy>(name: &'static str, view: Option<In<'_, T>
     view.map_or(Ok(()), |view| check_length(name, view.len(), needed))
 }
 
-impl<'a, T: Element> Sinks<'a, T> {
+impl<'a, T: Real> Sinks<'a, T> {
     /// For a loss of `n` independent elements.
     pub fn of_elements(outputs: Outputs<'a, T>, reduction: Reduction, n: usize) -> Result<Self, Error> {
         Self::of_classes(outputs, reduction, &Layout::elements(n))

@@ -1,13 +1,7 @@
 //! The vocabulary of shapes: reductions, where classes lie in memory, targets, weights.
 
 use crate::error::Error;
-use crate::simd::Real;
 use crate::simd::view::In;
-
-/// An element type: `f32` or `f64`. Sealed.
-pub trait Element: Real {}
-impl Element for f32 {}
-impl Element for f64 {}
 
 /// How the samples' losses become one (PyTorch's `reduction`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -7,8 +7,7 @@
 //! Two passes over a sample's classes, the second while they are in cache. Lanes are classes where those
 //! are contiguous, samples where not.
 
-use crate::context::Context;
-use crate::parallel::{self, Blocks, Partial};
+use crate::parallel::{Blocks, Partial};
 use crate::shape::Layout;
 use crate::simd::view::{In, Out};
 use crate::simd::{Isa, Kernel, LaneSum, Lanes, Pack, Real, exp, splat, total};
@@ -24,11 +23,6 @@ pub struct Backward<'a, T> {
     pub grad_input: Out<'a, T>,
     /// Whether the output is the logarithm.
     pub log: bool,
-}
-
-/// All samples of a call.
-pub fn run<T: Real>(context: &Context, call: &Backward<'_, T>) {
-    parallel::reduce(context, call);
 }
 
 impl<T: Real> Backward<'_, T> {

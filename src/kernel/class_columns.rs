@@ -154,7 +154,7 @@ fn tiled<S: Lanes, T: Real, const SOFT: bool>(
         lanes: T::GROUP,
         stride: T::GROUP,
         x: x.as_in(),
-        stash: if grad.is_some() || hess.is_some() { Some(x) } else { None },
+        stash: if call.keeps_exponentials() { Some(x) } else { None },
         probabilities: probabilities.map(|(_, tile)| tile.as_in()),
         grad: grad.map(|(_, tile)| tile),
         hess: hess.map(|(_, tile)| tile),

@@ -48,7 +48,7 @@ pub struct Pointwise<'a, T, F> {
     pub input: In<'a, T>,
     pub target: In<'a, T>,
     pub weight: Option<In<'a, T>>,
-    /// Repeats along the input; read where the formula has a parameter. Not empty then.
+    /// Repeats along the input, read where the formula has a parameter; empty for ones.
     pub parameter: In<'a, T>,
     /// One value per element.
     pub loss: Option<Out<'a, T>>,
@@ -203,8 +203,8 @@ impl<T: Real, F: Formula<T>> Pointwise<'_, T, F> {
     #[inline(always)]
     fn parameter<S: Lanes>(&self, s: S, at: usize) -> Pack<S, T> {
         let (period, lanes) = (self.parameter.len(), Pack::<S, T>::LANES);
-        if period == 1 {
-            return splat(s, self.parameter.get(0));
+        if period <= 1 {
+            return splat(s, if period == 0 { T::from_f64(1.0) } else { self.parameter.get(0) });
         }
         let at = at % period;
         if lanes <= period - at {

@@ -99,14 +99,16 @@ impl<T: Real> Softmax<'_, T> {
         self.loss.is_some() || self.needs_total
     }
 
+    /// Whether outputs are made from the exponentials.
+    #[inline(always)]
+    pub fn keeps_exponentials(&self) -> bool {
+        (self.grad.is_some() || self.hess.is_some()) && !matches!(self.goal, Goal::LogSoftmax)
+    }
+
     /// Where exponentials may wait until the sample's sum is known: an output that will be overwritten.
     #[inline(always)]
     pub fn stash(&self) -> Option<Out<'_, T>> {
-        match self.goal {
-            Goal::LogSoftmax => None,
-            _ if self.accumulate => None,
-            _ => self.grad.or(self.hess),
-        }
+        if self.keeps_exponentials() && !self.accumulate { self.grad.or(self.hess) } else { None }
     }
 
     #[inline(always)]

@@ -1,11 +1,11 @@
 //! Binary cross-entropy of probabilities.
 
+use super::element::{Element, Work};
 use super::pointwise::{self, PointwiseLoss, pointwise_methods};
 use crate::context::Context;
 use crate::error::Error;
-use crate::kernel::pointwise::{Formula, Terms};
+use crate::kernel::pointwise::{Formula, Pointwise, Terms};
 use crate::options::{Options, Outputs, Summary};
-use crate::shape::Element;
 use crate::simd::{Lanes, Mask, Pack, Real, log, log1p};
 
 /// Binary cross-entropy of probabilities (PyTorch's `binary_cross_entropy`).
@@ -68,6 +68,9 @@ impl<T: Real> Formula<T> for Logs {
 
 impl<T: Element> PointwiseLoss<T> for Bce {
     type Formula = Logs;
+    fn work(call: Pointwise<'_, T, Logs>) -> Work<'_, T> {
+        Work::Bce(call)
+    }
     fn formula(&self) -> Result<Logs, Error> {
         Ok(Logs)
     }

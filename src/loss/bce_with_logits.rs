@@ -1,11 +1,11 @@
 //! Binary cross-entropy of logits.
 
+use super::element::{Element, Work};
 use super::pointwise::{self, PointwiseLoss, pointwise_methods};
 use crate::context::Context;
 use crate::error::Error;
-use crate::kernel::pointwise::{Formula, Terms};
+use crate::kernel::pointwise::{Formula, Pointwise, Terms};
 use crate::options::{Options, Outputs, Summary};
-use crate::shape::Element;
 use crate::simd::{Lanes, Pack, Real, exp_non_positive, log1p};
 
 /// Binary cross-entropy of logits (PyTorch's `binary_cross_entropy_with_logits`).
@@ -89,6 +89,9 @@ impl<T: Real> Formula<T> for Logistic {
 
 impl<T: Element> PointwiseLoss<T> for BceWithLogits<'_, T> {
     type Formula = Logistic;
+    fn work(call: Pointwise<'_, T, Logistic>) -> Work<'_, T> {
+        Work::BceWithLogits(call)
+    }
     fn formula(&self) -> Result<Logistic, Error> {
         Ok(Logistic)
     }

@@ -1,11 +1,11 @@
 //! Huber's loss.
 
+use super::element::{Element, Work};
 use super::pointwise::{self, PointwiseLoss, pointwise_methods};
 use crate::context::Context;
 use crate::error::Error;
-use crate::kernel::pointwise::{Formula, Terms};
+use crate::kernel::pointwise::{Formula, Pointwise, Terms};
 use crate::options::{Options, Outputs, Summary};
-use crate::shape::Element;
 use crate::simd::{Lanes, Pack, Real, splat};
 
 /// Huber's loss (Huber, 1964; PyTorch's `huber_loss`).
@@ -80,6 +80,9 @@ impl<T: Real> Formula<T> for Hub<T> {
 
 impl<T: Element> PointwiseLoss<T> for Huber {
     type Formula = Hub<T>;
+    fn work(call: Pointwise<'_, T, Hub<T>>) -> Work<'_, T> {
+        Work::Huber(call)
+    }
     fn formula(&self) -> Result<Hub<T>, Error> {
         Hub::new(self.delta)
     }

@@ -1,11 +1,11 @@
 //! Absolute error.
 
+use super::element::{Element, Work};
 use super::pointwise::{self, PointwiseLoss, pointwise_methods};
 use crate::context::Context;
 use crate::error::Error;
-use crate::kernel::pointwise::{Formula, Terms};
+use crate::kernel::pointwise::{Formula, Pointwise, Terms};
 use crate::options::{Options, Outputs, Summary};
-use crate::shape::Element;
 use crate::simd::{Lanes, Pack, Real};
 
 /// Absolute error (PyTorch's `l1_loss`).
@@ -49,6 +49,9 @@ impl<T: Real> Formula<T> for Absolute {
 
 impl<T: Element> PointwiseLoss<T> for L1 {
     type Formula = Absolute;
+    fn work(call: Pointwise<'_, T, Absolute>) -> Work<'_, T> {
+        Work::L1(call)
+    }
     fn formula(&self) -> Result<Absolute, Error> {
         Ok(Absolute)
     }

@@ -1,11 +1,11 @@
 //! The linear likelihood loss.
 
+use super::element::{Element, Work};
 use super::pointwise::{self, PointwiseLoss, pointwise_methods};
 use crate::context::Context;
 use crate::error::Error;
-use crate::kernel::pointwise::{Formula, Terms};
+use crate::kernel::pointwise::{Formula, Pointwise, Terms};
 use crate::options::{Options, Outputs, Summary};
-use crate::shape::Element;
 use crate::simd::{Lanes, Pack, Real};
 
 /// The linear "maximum likelihood" loss: minus the mean probability of being right.
@@ -49,6 +49,9 @@ impl<T: Real> Formula<T> for Linear {
 
 impl<T: Element> PointwiseLoss<T> for Likelihood {
     type Formula = Linear;
+    fn work(call: Pointwise<'_, T, Linear>) -> Work<'_, T> {
+        Work::Likelihood(call)
+    }
     fn formula(&self) -> Result<Linear, Error> {
         Ok(Linear)
     }

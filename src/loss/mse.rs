@@ -1,11 +1,11 @@
 //! Mean squared error.
 
+use super::element::{Element, Work};
 use super::pointwise::{self, PointwiseLoss, pointwise_methods};
 use crate::context::Context;
 use crate::error::Error;
-use crate::kernel::pointwise::{Formula, Terms};
+use crate::kernel::pointwise::{Formula, Pointwise, Terms};
 use crate::options::{Options, Outputs, Summary};
-use crate::shape::Element;
 use crate::simd::{Lanes, Pack, Real};
 
 /// Mean squared error (PyTorch's `mse_loss`).
@@ -50,6 +50,9 @@ impl<T: Real> Formula<T> for Square {
 
 impl<T: Element> PointwiseLoss<T> for Mse {
     type Formula = Square;
+    fn work(call: Pointwise<'_, T, Square>) -> Work<'_, T> {
+        Work::Mse(call)
+    }
     fn formula(&self) -> Result<Square, Error> {
         Ok(Square)
     }

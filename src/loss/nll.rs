@@ -1,13 +1,13 @@
 //! Negative log-likelihood.
 
 use super::classes::checked_layout;
+use super::element::{Element, Work};
 use crate::context::Context;
 use crate::error::Error;
 use crate::kernel::gather::{self, Gather};
 use crate::kernel::targets;
 use crate::options::{Options, Outputs, Sinks, Summary, check_length, check_optional};
-use crate::parallel;
-use crate::shape::{ClassShape, Element, IndexView, Indices, Layout, Reduction, WeightView, Weights};
+use crate::shape::{ClassShape, IndexView, Indices, Layout, Reduction, WeightView, Weights};
 use crate::simd::Environment;
 use crate::simd::view::{In, in_place};
 
@@ -164,7 +164,7 @@ impl Nll {
             factor,
             needs_total: sinks.needs_total(options.reduction),
         };
-        let partial = parallel::reduce(context, &call);
+        let partial = T::reduce(context, Work::Nll(call));
         sinks.finish(options.reduction, partial.total, divisor);
         Ok(Summary { weight_sum: divisor.value(), out_of_domain: false })
     }

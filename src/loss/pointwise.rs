@@ -1,17 +1,20 @@
 //! What the losses of independent elements share.
 
+use super::element::{Element, Work};
 use crate::context::Context;
 use crate::error::Error;
 use crate::kernel::pointwise::{Formula, Pointwise};
 use crate::options::{Options, Outputs, Sinks, Summary, check_length, check_optional};
-use crate::parallel;
-use crate::shape::{Element, Reduction};
+use crate::shape::Reduction;
 use crate::simd::view::{In, in_place};
 use crate::simd::{Environment, Total};
 
 /// A loss of independent elements, options checked.
 pub(crate) trait PointwiseLoss<T: Element> {
     type Formula: Formula<T>;
+
+    /// The call as the kernels' door takes it.
+    fn work(call: Pointwise<'_, T, Self::Formula>) -> Work<'_, T>;
 
     /// The formula in this type; an error if an option does not make sense in it.
     fn formula(&self) -> Result<Self::Formula, Error>;
@@ -59,7 +62,7 @@ pub(crate) fn evaluate<T: Element, L: PointwiseLoss<T>>(
         factor,
         needs_total: sinks.needs_total(options.reduction),
     };
-    let partial = parallel::reduce(context, &call);
+    let partial = T::reduce(context, L::work(call));
     sinks.finish(options.reduction, partial.total, divisor);
     Ok(Summary { weight_sum: divisor.value(), out_of_domain: partial.out_of_domain })
 }

@@ -1,11 +1,11 @@
 //! Smooth L1.
 
+use super::element::{Element, Work};
 use super::pointwise::{self, PointwiseLoss, pointwise_methods};
 use crate::context::Context;
 use crate::error::Error;
-use crate::kernel::pointwise::{Formula, Terms};
+use crate::kernel::pointwise::{Formula, Pointwise, Terms};
 use crate::options::{Options, Outputs, Summary};
-use crate::shape::Element;
 use crate::simd::{Lanes, Pack, Real, splat};
 
 /// Smooth L1 (Girshick, 2015; PyTorch's `smooth_l1_loss`): `huber(delta = beta) / beta`.
@@ -73,6 +73,9 @@ impl<T: Real> Formula<T> for Smooth<T> {
 
 impl<T: Element> PointwiseLoss<T> for SmoothL1 {
     type Formula = Smooth<T>;
+    fn work(call: Pointwise<'_, T, Smooth<T>>) -> Work<'_, T> {
+        Work::SmoothL1(call)
+    }
     fn formula(&self) -> Result<Smooth<T>, Error> {
         let (beta, zero) = (T::from_f64(self.beta), T::from_f64(0.0));
         if beta > zero {

@@ -1,12 +1,13 @@
 //! Softmax and its logarithm, forwards and backwards.
 
 use super::classes::checked_layout;
+use super::element::{Element, Work};
 use crate::context::Context;
 use crate::error::Error;
-use crate::kernel::class_backward::{self, Backward};
+use crate::kernel::class_backward::Backward;
 use crate::kernel::softmax::{self, Goal};
 use crate::options::check_elements;
-use crate::shape::{ClassShape, Element, Layout};
+use crate::shape::{ClassShape, Layout};
 use crate::simd::view::{In, Out, in_place};
 
 /// Softmax over classes (PyTorch's `softmax`).
@@ -127,7 +128,7 @@ macro_rules! distribution_methods {
                     scale: [one, zero],
                     needs_total: false,
                 };
-                softmax::run(context, &call);
+                T::reduce(context, Work::Softmax(call));
                 Ok(())
             }
 
@@ -139,7 +140,8 @@ macro_rules! distribution_methods {
                 grad_output: In<'_, T>,
                 grad_input: Out<'_, T>,
             ) -> Result<(), Error> {
-                class_backward::run(context, &Backward { layout, output, grad_output, grad_input, log: $log });
+                let call = Backward { layout, output, grad_output, grad_input, log: $log };
+                T::reduce(context, Work::SoftmaxBackward(call));
                 Ok(())
             }
         }

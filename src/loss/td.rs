@@ -1,5 +1,6 @@
 //! Temporal difference: the loss of Q-learning.
 
+use super::element::{Element, Work};
 use super::huber::Hub;
 use super::mse::Square;
 use crate::context::Context;
@@ -8,8 +9,7 @@ use crate::kernel::gather::{self, Gather};
 use crate::kernel::pointwise::Formula;
 use crate::kernel::targets;
 use crate::options::{Options, Outputs, Sinks, Summary, check_elements, check_length, check_optional};
-use crate::parallel;
-use crate::shape::{ClassShape, Element, IndexView, Indices, Layout, Reduction, WeightView};
+use crate::shape::{ClassShape, IndexView, Indices, Layout, Reduction, WeightView};
 use crate::simd::view::{In, Out};
 use crate::simd::{Environment, Total};
 
@@ -161,19 +161,21 @@ impl Td {
         td_error: Option<Out<'_, T>>,
     ) -> Result<Summary, Error> {
         match self.delta {
-            None => self.run_formula(Square, context, views, options, sinks, td_error),
-            Some(delta) => self.run_formula(Hub::new(delta)?, context, views, options, sinks, td_error),
+            None => self.run_formula(Square, Work::TdMse, context, views, options, sinks, td_error),
+            Some(delta) => self.run_formula(Hub::new(delta)?, Work::TdHuber, context, views, options, sinks, td_error),
         }
     }
 
-    fn run_formula<T: Element, F: Formula<T>>(
+    #[allow(clippy::too_many_arguments)]
+    fn run_formula<'a, T: Element, F: Formula<T>>(
         &self,
         formula: F,
+        work: impl FnOnce(Gather<'a, T, gather::Td<'a, T, F>>) -> Work<'a, T>,
         context: &Context,
-        views: TdViews<'_, T>,
+        views: TdViews<'a, T>,
         options: &Options,
-        sinks: Sinks<'_, T>,
-        td_error: Option<Out<'_, T>>,
+        sinks: Sinks<'a, T>,
+        td_error: Option<Out<'a, T>>,
     ) -> Result<Summary, Error> {
         options.check()?;
         if self.gamma.is_nan() {
@@ -208,7 +210,7 @@ impl Td {
             factor,
             needs_total: sinks.needs_total(options.reduction),
         };
-        let partial = parallel::reduce(context, &call);
+        let partial = T::reduce(context, work(call));
         sinks.finish(options.reduction, partial.total, divisor);
         Ok(Summary { weight_sum: divisor.value(), out_of_domain: false })
     }

@@ -1,0 +1,75 @@
+//! The element types, and the one door from losses to kernels.
+
+use super::bce::Logs;
+use super::bce_with_logits::Logistic;
+use super::huber::Hub;
+use super::l1::Absolute;
+use super::likelihood::Linear;
+use super::mse::Square;
+use super::smooth_l1::Smooth;
+use crate::context::Context;
+use crate::kernel::class_backward::Backward;
+use crate::kernel::gather::{Gather, Nll, Td};
+use crate::kernel::pointwise::Pointwise;
+use crate::kernel::softmax::{self, Softmax};
+use crate::parallel::{self, Partial};
+use crate::simd::Real;
+
+/// An element type: `f32` or `f64`. Sealed.
+#[allow(private_interfaces)]
+pub trait Element: Real {
+    #[doc(hidden)]
+    fn reduce(context: &Context, work: Work<'_, Self>) -> Partial;
+}
+
+/// A call of any kernel.
+///
+/// Public functions are generic over the element type, so whoever calls them compiles them. This is
+/// where that ends: kernels are compiled in this crate, once for each type.
+pub(crate) enum Work<'a, T> {
+    Bce(Pointwise<'a, T, Logs>),
+    BceWithLogits(Pointwise<'a, T, Logistic>),
+    Huber(Pointwise<'a, T, Hub<T>>),
+    L1(Pointwise<'a, T, Absolute>),
+    Likelihood(Pointwise<'a, T, Linear>),
+    Mse(Pointwise<'a, T, Square>),
+    SmoothL1(Pointwise<'a, T, Smooth<T>>),
+    Nll(Gather<'a, T, Nll<'a, T>>),
+    Softmax(Softmax<'a, T>),
+    SoftmaxBackward(Backward<'a, T>),
+    TdMse(Gather<'a, T, Td<'a, T, Square>>),
+    TdHuber(Gather<'a, T, Td<'a, T, Hub<T>>>),
+}
+
+impl<T: Real> Work<'_, T> {
+    fn reduce(self, context: &Context) -> Partial {
+        match self {
+            Work::Bce(call) => parallel::reduce(context, &call),
+            Work::BceWithLogits(call) => parallel::reduce(context, &call),
+            Work::Huber(call) => parallel::reduce(context, &call),
+            Work::L1(call) => parallel::reduce(context, &call),
+            Work::Likelihood(call) => parallel::reduce(context, &call),
+            Work::Mse(call) => parallel::reduce(context, &call),
+            Work::SmoothL1(call) => parallel::reduce(context, &call),
+            Work::Nll(call) => parallel::reduce(context, &call),
+            Work::Softmax(call) => softmax::run(context, &call),
+            Work::SoftmaxBackward(call) => parallel::reduce(context, &call),
+            Work::TdMse(call) => parallel::reduce(context, &call),
+            Work::TdHuber(call) => parallel::reduce(context, &call),
+        }
+    }
+}
+
+#[allow(private_interfaces)]
+impl Element for f32 {
+    fn reduce(context: &Context, work: Work<'_, f32>) -> Partial {
+        work.reduce(context)
+    }
+}
+
+#[allow(private_interfaces)]
+impl Element for f64 {
+    fn reduce(context: &Context, work: Work<'_, f64>) -> Partial {
+        work.reduce(context)
+    }
+}

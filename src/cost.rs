@@ -83,9 +83,10 @@ impl Cost {
 
 fn add(number: &mut [i64; 72], x: f64) {
     if x.is_nan() {
-        number[NAN] += 1;
+        number[NAN] = number[NAN].wrapping_add(1);
     } else if x.is_infinite() {
-        number[if x > 0.0 { POSITIVE_INFINITY } else { NEGATIVE_INFINITY }] += 1;
+        let at = if x > 0.0 { POSITIVE_INFINITY } else { NEGATIVE_INFINITY };
+        number[at] = number[at].wrapping_add(1);
     } else if x != 0.0 {
         let bits = x.to_bits();
         let exponent = ((bits >> 52) & 0x7ff) as i32;
@@ -97,7 +98,7 @@ fn add(number: &mut [i64; 72], x: f64) {
         let sign = if x < 0.0 { -1 } else { 1 };
         let mut digit = (at / DIGIT) as usize;
         while wide != 0 {
-            number[digit] += sign * (wide as u32 as i64);
+            number[digit] = number[digit].wrapping_add(sign * i64::from(wide as u32));
             wide >>= DIGIT;
             digit += 1;
         }
@@ -109,11 +110,11 @@ fn add(number: &mut [i64; 72], x: f64) {
 fn carry(number: &mut [i64; 72]) {
     let mut carry = 0;
     for digit in &mut number[..DIGITS - 1] {
-        let sum = *digit + carry;
+        let sum = digit.wrapping_add(carry);
         carry = sum >> DIGIT;
         *digit = sum & 0xffff_ffff;
     }
-    number[DIGITS - 1] += carry;
+    number[DIGITS - 1] = number[DIGITS - 1].wrapping_add(carry);
 }
 
 /// The number's leading bits as an unevaluated sum; the same for every history that led to the number.
@@ -131,7 +132,7 @@ fn value(number: &[i64; 72]) -> Total {
     let negative = digits[DIGITS - 1] < 0;
     if negative {
         for digit in &mut digits[..DIGITS] {
-            *digit = -*digit;
+            *digit = digit.wrapping_neg();
         }
         carry(&mut digits);
     }

@@ -6,6 +6,9 @@
 mod context;
 mod cost;
 mod error;
+#[cfg(feature = "capi")]
+#[allow(unsafe_code, missing_docs)]
+mod ffi;
 mod kernel;
 mod loss;
 mod options;

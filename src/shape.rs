@@ -77,7 +77,10 @@ impl ClassShape {
         let Some(samples) = outer.checked_mul(inner) else {
             return Err(Error::SizeTooLarge { name: "shape" });
         };
-        if samples == 0 || classes == 0 {
+        if classes == 0 && samples > 0 {
+            return Err(Error::LengthMismatch { name: "classes", length: 0, needed: 1 });
+        }
+        if samples == 0 {
             return Ok(Layout { outer, classes, inner, outer_stride: 0, class_stride: 0, samples, elements: 0 });
         }
         let Some(planes) = (classes - 1).checked_mul(class_stride) else {

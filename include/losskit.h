@@ -1,0 +1,937 @@
+/* losskit: batch losses and their gradients, exact to the last places, the same bits everywhere.
+ *
+ * The smallest useful call: cross-entropy of two samples over three classes, and its gradient.
+ *
+ *     const float logits[6] = {2.0f, 1.0f, 0.1f, 0.5f, 2.5f, 0.0f};
+ *     const int32_t targets[2] = {0, 1};
+ *     const lk_class_shape shape = LK_CLASS_ROWS(2, 3);
+ *     float loss, grad[6];
+ *     lk_status status = lk_cross_entropy_f32(NULL, &shape, logits, LK_I32, targets, NULL, NULL, NULL, NULL,
+ *                                             &loss, grad, NULL);
+ *
+ * What all functions keep to:
+ * - 0 is success; negative, an error: no output was touched, lk_last_error() has the words; positive, a
+ *   remark: all outputs are written.
+ * - Counts and strides are in elements. Arrays are aligned to their elements. Outputs may be NULL: what is not
+ *   asked for is not computed. Of no elements every array may be NULL.
+ * - `loss` is a mean, a sum, or one a sample, as lk_options says. `grad` is the derivative of that loss with
+ *   respect to the input, `hess` the diagonal of the second derivative, both times grad_scale; with LK_NONE they
+ *   are each sample's own.
+ * - No output may overlap another array, but `grad` may be the input itself, unless LK_ACCUMULATE_GRAD is set.
+ * - NaN in is NaN out, at that sample and in a reduced loss.
+ * - Results have the same bits whatever the threads, the instruction set, the alignment, the outputs asked for,
+ *   and the caller's floating-point environment.
+ * - Every function may be called from several threads at once, if none writes what another uses.
+ *
+ * Made from the sources by cbindgen; not to be edited. */
+
+
+#ifndef LOSSKIT_H
+#define LOSSKIT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/** Mean, nothing accumulated, scale 1. */
+#define LK_OPTIONS_INIT { sizeof(lk_options), LK_MEAN, 0, 1.0, NULL, NULL }
+
+/** Dense rows of classes. */
+#define LK_CLASS_ROWS(rows, classes) { sizeof(lk_class_shape), (rows), (classes), 1, 0, 0 }
+
+/** ignore_index -100, no label smoothing. */
+#define LK_CROSS_ENTROPY_PARAMS_INIT { sizeof(lk_cross_entropy_params), -100, 0.0 }
+
+/** ignore_index -100. */
+#define LK_NLL_PARAMS_INIT { sizeof(lk_nll_params), -100 }
+
+/** Dense rows of actions. */
+#define LK_TD_SHAPE(batch, actions) { sizeof(lk_td_shape), (batch), (actions), 0 }
+
+/** gamma 0.99, squared; delta 1. */
+#define LK_TD_PARAMS_INIT { sizeof(lk_td_params), 0.99, LK_TD_MSE, 1.0 }
+
+
+/**
+ * Flag: gradient and Hessian are added to what is there. `grad` may not be the input then.
+ */
+#define LK_ACCUMULATE_GRAD 1
+
+/**
+ * The binary interface that this header describes.
+ */
+#define LK_ABI_VERSION 1
+
+/**
+ * Threads and instruction set. NULL is the process default: a pool of its own with a thread for each core,
+ * started when it is first needed. May be used by several threads at once.
+ */
+typedef struct lk_context lk_context;
+
+/**
+ * What a function says: 0 is success, negative an error (no output was touched), positive a remark (all
+ * outputs are written). lk_last_error() has an error's words.
+ */
+typedef int32_t lk_status;
+
+/**
+ * An instruction set.
+ */
+typedef int32_t lk_isa;
+
+/**
+ * How the samples' losses become one.
+ */
+typedef int32_t lk_reduction;
+
+/**
+ * The cost over a data set, gathered batch by batch: exact fixed-point numbers, so the order of batches and
+ * merges changes no bit of the mean. All zeros is empty. Costs are merged by adding all entries, or by
+ * lk_cost_merge; MPI_SUM over 144 MPI_INT64_T merges those of up to 2^30 ranks.
+ */
+typedef struct lk_cost {
+    int64_t sum[72];
+    int64_t weight[72];
+} lk_cost;
+
+/**
+ * What all losses share. Begin with LK_OPTIONS_INIT.
+ */
+typedef struct lk_options {
+    /**
+     * sizeof(lk_options)
+     */
+    size_t struct_size;
+    /**
+     * LK_MEAN, LK_SUM or LK_NONE
+     */
+    lk_reduction reduction;
+    /**
+     * LK_ACCUMULATE_GRAD or 0
+     */
+    uint32_t flags;
+    /**
+     * A factor of gradient and Hessian (loss scaling), not of the loss.
+     */
+    double grad_scale;
+    /**
+     * Out, may be NULL: what LK_MEAN divides by, whichever the reduction.
+     */
+    double *weight_sum;
+    /**
+     * In and out, may be NULL: this batch is added to it, unrounded.
+     */
+    struct lk_cost *cost;
+} lk_options;
+
+/**
+ * Where classes lie: logits[outer][classes][inner]. Begin with LK_CLASS_ROWS for rows of classes.
+ *
+ * A sample is one (outer, inner) position. Images [N, C, H, W] have outer N, classes C, inner H * W.
+ */
+typedef struct lk_class_shape {
+    /**
+     * sizeof(lk_class_shape)
+     */
+    size_t struct_size;
+    size_t outer;
+    size_t classes;
+    /**
+     * 1 for rows of classes
+     */
+    size_t inner;
+    /**
+     * Elements from one outer index to the next; 0 if dense. What lies between is never touched.
+     */
+    size_t outer_stride;
+    /**
+     * Elements from one class to the next; 0 if dense.
+     */
+    size_t class_stride;
+} lk_class_shape;
+
+/**
+ * The element type of an array.
+ */
+typedef int32_t lk_dtype;
+
+/**
+ * Options of cross_entropy. Begin with LK_CROSS_ENTROPY_PARAMS_INIT.
+ */
+typedef struct lk_cross_entropy_params {
+    /**
+     * sizeof(lk_cross_entropy_params)
+     */
+    size_t struct_size;
+    /**
+     * Samples with this target do not count, and their logits are not read.
+     */
+    int64_t ignore_index;
+    /**
+     * The share of the target distribution that is spread over all classes, 0 to 1.
+     */
+    double label_smoothing;
+} lk_cross_entropy_params;
+
+/**
+ * Options of nll. Begin with LK_NLL_PARAMS_INIT.
+ */
+typedef struct lk_nll_params {
+    /**
+     * sizeof(lk_nll_params)
+     */
+    size_t struct_size;
+    /**
+     * Samples with this target do not count.
+     */
+    int64_t ignore_index;
+} lk_nll_params;
+
+/**
+ * Shape of td: q[batch][actions]. Begin with LK_TD_SHAPE.
+ */
+typedef struct lk_td_shape {
+    /**
+     * sizeof(lk_td_shape)
+     */
+    size_t struct_size;
+    size_t batch;
+    size_t actions;
+    /**
+     * Elements from one row to the next; 0 for `actions`.
+     */
+    size_t row_stride;
+} lk_td_shape;
+
+/**
+ * The loss that td takes of its difference.
+ */
+typedef int32_t lk_td_loss;
+
+/**
+ * Options of td. Begin with LK_TD_PARAMS_INIT.
+ */
+typedef struct lk_td_params {
+    /**
+     * sizeof(lk_td_params)
+     */
+    size_t struct_size;
+    /**
+     * The discount.
+     */
+    double gamma;
+    /**
+     * LK_TD_MSE or LK_TD_HUBER
+     */
+    lk_td_loss loss;
+    /**
+     * Of LK_TD_HUBER: where the square ends.
+     */
+    double delta;
+} lk_td_params;
+
+/**
+ * Done.
+ */
+#define LK_OK 0
+
+/**
+ * Done; some inputs lie outside of the loss's domain, and NaN stands in their places.
+ */
+#define LK_INPUT_OUT_OF_DOMAIN 1
+
+/**
+ * A pointer that must not be NULL is.
+ */
+#define LK_NULL_POINTER -1
+
+/**
+ * A pointer is not aligned to its element's size.
+ */
+#define LK_MISALIGNED -2
+
+/**
+ * An array's length does not fit the others.
+ */
+#define LK_LENGTH_MISMATCH -3
+
+/**
+ * A size is larger than memory can be.
+ */
+#define LK_SIZE_TOO_LARGE -4
+
+/**
+ * Two arrays share memory in a way that is not permitted.
+ */
+#define LK_PARTIAL_OVERLAP -5
+
+/**
+ * Strides under which two elements would be the same.
+ */
+#define LK_INVALID_STRIDE -6
+
+/**
+ * A constant that this version does not know.
+ */
+#define LK_UNKNOWN_CONSTANT -7
+
+/**
+ * A target, or an action, that is no index of a class, and not ignore_index.
+ */
+#define LK_TARGET_OUT_OF_RANGE -8
+
+/**
+ * Huber's delta is not greater than 0.
+ */
+#define LK_INVALID_DELTA -9
+
+/**
+ * Smooth L1's beta is negative or not a number.
+ */
+#define LK_INVALID_BETA -10
+
+/**
+ * Label smoothing is outside of [0, 1].
+ */
+#define LK_INVALID_LABEL_SMOOTHING -11
+
+/**
+ * An option is not a number.
+ */
+#define LK_NAN_OPTION -12
+
+/**
+ * A struct_size is smaller than the first version of that struct.
+ */
+#define LK_INVALID_STRUCT_SIZE -13
+
+/**
+ * A newer caller's option that this version does not know.
+ */
+#define LK_UNSUPPORTED_OPTION -14
+
+/**
+ * A fault of this library: outputs may have been written in part.
+ */
+#define LK_PANIC -15
+
+/**
+ * Their sum, divided by their number or by the sum of their weights: each loss says which.
+ */
+#define LK_MEAN 0
+
+/**
+ * Their sum.
+ */
+#define LK_SUM 1
+
+/**
+ * Each stands for itself.
+ */
+#define LK_NONE 2
+
+/**
+ * float
+ */
+#define LK_F32 0
+
+/**
+ * double
+ */
+#define LK_F64 1
+
+/**
+ * int32_t
+ */
+#define LK_I32 2
+
+/**
+ * int64_t
+ */
+#define LK_I64 3
+
+/**
+ * uint8_t
+ */
+#define LK_U8 4
+
+/**
+ * The best one that the CPU has.
+ */
+#define LK_ISA_BEST 0
+
+/**
+ * One element at a time.
+ */
+#define LK_ISA_SCALAR 1
+
+/**
+ * AArch64 Advanced SIMD.
+ */
+#define LK_ISA_NEON 2
+
+/**
+ * x86-64-v3: AVX2, FMA, BMI1, BMI2, LZCNT.
+ */
+#define LK_ISA_AVX2 3
+
+/**
+ * x86-64-v4: AVX-512 F, BW, CD, DQ, VL.
+ */
+#define LK_ISA_AVX512 4
+
+/**
+ * Squared.
+ */
+#define LK_TD_MSE 0
+
+/**
+ * Huber's.
+ */
+#define LK_TD_HUBER 1
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/**
+ * This thread's last error in words, with the numbers in it; empty if there was none.
+ *
+ * A success leaves it as it is. The text is valid until this thread's next error.
+ */
+const char *lk_last_error(void);
+
+/**
+ * The name of a status, "LK_OK" for LK_OK; "LK_?" for a number that is none.
+ */
+const char *lk_status_name(lk_status status);
+
+/**
+ * Makes a context: `threads` (1: never starts a thread, for callers with threads of their own; 0: one for each
+ * core) and an instruction set not to go beyond (LK_ISA_BEST: none).
+ *
+ * Its threads start when they are first needed. Results do not depend on either. End it with
+ * lk_context_destroy.
+ */
+lk_status lk_context_create(size_t threads, lk_isa isa, struct lk_context **new_context);
+
+/**
+ * Ends a context and its threads, which it waits for. No call may use it any more. NULL does nothing.
+ */
+void lk_context_destroy(struct lk_context *ctx);
+
+/**
+ * The instruction set that calls with this context run on: "scalar", "avx2", "avx512" or "neon".
+ */
+const char *lk_isa_name(const struct lk_context *ctx);
+
+/**
+ * The library's version, "MAJOR.MINOR.PATCH".
+ */
+const char *lk_version(void);
+
+/**
+ * The version of the binary interface: a program made with the header of another major (before 1.0, minor)
+ * version must not be linked. Compare with LK_ABI_VERSION.
+ */
+int32_t lk_abi_version(void);
+
+/**
+ * What LK_OPTIONS_INIT does, for languages without C's initialisers: `size` is sizeof(lk_options).
+ */
+lk_status lk_options_init(struct lk_options *options, size_t size);
+
+/**
+ * Adds a batch: the sum of its losses, and what its mean divides by.
+ */
+lk_status lk_cost_add(struct lk_cost *into, double sum, double weight);
+
+/**
+ * Adds the batches of another cost.
+ */
+lk_status lk_cost_merge(struct lk_cost *into, const struct lk_cost *from);
+
+/**
+ * The sum of all losses divided by the sum of all weights, off by less than one unit in the last place; NaN
+ * if there is nothing, or if `cost` is NULL.
+ */
+double lk_cost_mean(const struct lk_cost *of);
+
+/**
+ * Mean squared error (PyTorch's mse_loss).
+ *
+ * With d = input - target: loss = d^2, gradient = 2 d, Hessian = 2.
+ *
+ * `input`, `target` and `weight` (may be NULL: all 1) have `n` elements. `loss` is one element for
+ * LK_MEAN (divided by n, weighted or not) and LK_SUM, `n` elements for LK_NONE. `grad` and `hess` have `n`
+ * elements; `grad` may be `input` itself. Outputs may be NULL, `opts` too (LK_OPTIONS_INIT).
+ */
+lk_status lk_mse_f32(const struct lk_context *ctx,
+                     size_t n,
+                     const float *input,
+                     const float *target,
+                     const float *weight,
+                     const struct lk_options *opts,
+                     float *loss,
+                     float *grad,
+                     float *hess);
+
+/**
+ * As lk_mse_f32, in double precision.
+ */
+lk_status lk_mse_f64(const struct lk_context *ctx,
+                     size_t n,
+                     const double *input,
+                     const double *target,
+                     const double *weight,
+                     const struct lk_options *opts,
+                     double *loss,
+                     double *grad,
+                     double *hess);
+
+/**
+ * Absolute error (PyTorch's l1_loss).
+ *
+ * With d = input - target: loss = |d|, gradient = sign(d) (0 at 0), Hessian = 0.
+ *
+ * `input`, `target` and `weight` (may be NULL: all 1) have `n` elements. `loss` is one element for
+ * LK_MEAN (divided by n, weighted or not) and LK_SUM, `n` elements for LK_NONE. `grad` and `hess` have `n`
+ * elements; `grad` may be `input` itself. Outputs may be NULL, `opts` too (LK_OPTIONS_INIT).
+ */
+lk_status lk_l1_f32(const struct lk_context *ctx,
+                    size_t n,
+                    const float *input,
+                    const float *target,
+                    const float *weight,
+                    const struct lk_options *opts,
+                    float *loss,
+                    float *grad,
+                    float *hess);
+
+/**
+ * As lk_l1_f32, in double precision.
+ */
+lk_status lk_l1_f64(const struct lk_context *ctx,
+                    size_t n,
+                    const double *input,
+                    const double *target,
+                    const double *weight,
+                    const struct lk_options *opts,
+                    double *loss,
+                    double *grad,
+                    double *hess);
+
+/**
+ * Huber's loss (Huber, 1964; PyTorch's huber_loss).
+ *
+ * With d = input - target: where |d| <= delta, loss = d^2 / 2, gradient = d, Hessian = 1; elsewhere
+ * loss = delta (|d| - delta / 2), gradient = delta sign(d), Hessian = 0.
+ *
+ * `delta` is greater than 0, else LK_INVALID_DELTA; it may be infinite.
+ *
+ * `input`, `target` and `weight` (may be NULL: all 1) have `n` elements. `loss` is one element for
+ * LK_MEAN (divided by n, weighted or not) and LK_SUM, `n` elements for LK_NONE. `grad` and `hess` have `n`
+ * elements; `grad` may be `input` itself. Outputs may be NULL, `opts` too (LK_OPTIONS_INIT).
+ */
+lk_status lk_huber_f32(const struct lk_context *ctx,
+                       size_t n,
+                       const float *input,
+                       const float *target,
+                       const float *weight,
+                       float delta,
+                       const struct lk_options *opts,
+                       float *loss,
+                       float *grad,
+                       float *hess);
+
+/**
+ * As lk_huber_f32, in double precision.
+ */
+lk_status lk_huber_f64(const struct lk_context *ctx,
+                       size_t n,
+                       const double *input,
+                       const double *target,
+                       const double *weight,
+                       double delta,
+                       const struct lk_options *opts,
+                       double *loss,
+                       double *grad,
+                       double *hess);
+
+/**
+ * Smooth L1 (Girshick, 2015; PyTorch's smooth_l1_loss): huber with delta = beta, divided by beta.
+ *
+ * With d = input - target: where |d| < beta, loss = d^2 / (2 beta), gradient = d / beta, Hessian = 1 / beta;
+ * elsewhere loss = |d| - beta / 2, gradient = sign(d), Hessian = 0. With beta = 0 it is l1.
+ *
+ * `beta` is not negative, else LK_INVALID_BETA; it may be infinite.
+ *
+ * `input`, `target` and `weight` (may be NULL: all 1) have `n` elements. `loss` is one element for
+ * LK_MEAN (divided by n, weighted or not) and LK_SUM, `n` elements for LK_NONE. `grad` and `hess` have `n`
+ * elements; `grad` may be `input` itself. Outputs may be NULL, `opts` too (LK_OPTIONS_INIT).
+ */
+lk_status lk_smooth_l1_f32(const struct lk_context *ctx,
+                           size_t n,
+                           const float *input,
+                           const float *target,
+                           const float *weight,
+                           float beta,
+                           const struct lk_options *opts,
+                           float *loss,
+                           float *grad,
+                           float *hess);
+
+/**
+ * As lk_smooth_l1_f32, in double precision.
+ */
+lk_status lk_smooth_l1_f64(const struct lk_context *ctx,
+                           size_t n,
+                           const double *input,
+                           const double *target,
+                           const double *weight,
+                           double beta,
+                           const struct lk_options *opts,
+                           double *loss,
+                           double *grad,
+                           double *hess);
+
+/**
+ * Binary cross-entropy of probabilities (PyTorch's binary_cross_entropy).
+ *
+ * With p = input, y = target and logarithms clamped at -100:
+ * loss = -(y log p + (1 - y) log(1 - p)), gradient = (p - y) / max(p (1 - p), 1e-12),
+ * Hessian = (y (1 - p)^2 + (1 - y) p^2) / max(p (1 - p), 1e-12)^2.
+ *
+ * An input outside of [0, 1] gives NaN there (and in a reduced loss), and LK_INPUT_OUT_OF_DOMAIN; a NaN is
+ * only NaN. Targets may be soft.
+ *
+ * `input`, `target` and `weight` (may be NULL: all 1) have `n` elements. `loss` is one element for
+ * LK_MEAN (divided by n, weighted or not) and LK_SUM, `n` elements for LK_NONE. `grad` and `hess` have `n`
+ * elements; `grad` may be `input` itself. Outputs may be NULL, `opts` too (LK_OPTIONS_INIT).
+ */
+lk_status lk_bce_f32(const struct lk_context *ctx,
+                     size_t n,
+                     const float *input,
+                     const float *target,
+                     const float *weight,
+                     const struct lk_options *opts,
+                     float *loss,
+                     float *grad,
+                     float *hess);
+
+/**
+ * As lk_bce_f32, in double precision.
+ */
+lk_status lk_bce_f64(const struct lk_context *ctx,
+                     size_t n,
+                     const double *input,
+                     const double *target,
+                     const double *weight,
+                     const struct lk_options *opts,
+                     double *loss,
+                     double *grad,
+                     double *hess);
+
+/**
+ * Binary cross-entropy of logits (PyTorch's binary_cross_entropy_with_logits).
+ *
+ * With x = input, y = target, w = pos_weight and sigma(x) = 1 / (1 + e^-x):
+ * loss = w y log(1 + e^-x) + (1 - y) log(1 + e^x), gradient = (1 - y) sigma(x) - w y sigma(-x),
+ * Hessian = (w y + 1 - y) sigma(x) sigma(-x).
+ *
+ * `pos_weight` has `n_pos_weight` elements: none (0, may be NULL: all 1), one for all (1), or one for each
+ * label, repeating along the input, whose `n` is a multiple of it (else LK_LENGTH_MISMATCH).
+ *
+ * `input`, `target` and `weight` (may be NULL: all 1) have `n` elements. `loss` is one element for
+ * LK_MEAN (divided by n, weighted or not) and LK_SUM, `n` elements for LK_NONE. `grad` and `hess` have `n`
+ * elements; `grad` may be `input` itself. Outputs may be NULL, `opts` too (LK_OPTIONS_INIT).
+ */
+lk_status lk_bce_with_logits_f32(const struct lk_context *ctx,
+                                 size_t n,
+                                 const float *input,
+                                 const float *target,
+                                 const float *weight,
+                                 const float *pos_weight,
+                                 size_t n_pos_weight,
+                                 const struct lk_options *opts,
+                                 float *loss,
+                                 float *grad,
+                                 float *hess);
+
+/**
+ * As lk_bce_with_logits_f32, in double precision.
+ */
+lk_status lk_bce_with_logits_f64(const struct lk_context *ctx,
+                                 size_t n,
+                                 const double *input,
+                                 const double *target,
+                                 const double *weight,
+                                 const double *pos_weight,
+                                 size_t n_pos_weight,
+                                 const struct lk_options *opts,
+                                 double *loss,
+                                 double *grad,
+                                 double *hess);
+
+/**
+ * The linear "maximum likelihood" loss: minus the probability of being right.
+ *
+ * With p = input, y = target: loss = -(y p + (1 - y)(1 - p)), gradient = 1 - 2 y, Hessian = 0.
+ *
+ * `input`, `target` and `weight` (may be NULL: all 1) have `n` elements. `loss` is one element for
+ * LK_MEAN (divided by n, weighted or not) and LK_SUM, `n` elements for LK_NONE. `grad` and `hess` have `n`
+ * elements; `grad` may be `input` itself. Outputs may be NULL, `opts` too (LK_OPTIONS_INIT).
+ */
+lk_status lk_likelihood_f32(const struct lk_context *ctx,
+                            size_t n,
+                            const float *input,
+                            const float *target,
+                            const float *weight,
+                            const struct lk_options *opts,
+                            float *loss,
+                            float *grad,
+                            float *hess);
+
+/**
+ * As lk_likelihood_f32, in double precision.
+ */
+lk_status lk_likelihood_f64(const struct lk_context *ctx,
+                            size_t n,
+                            const double *input,
+                            const double *target,
+                            const double *weight,
+                            const struct lk_options *opts,
+                            double *loss,
+                            double *grad,
+                            double *hess);
+
+/**
+ * Cross-entropy of logits (PyTorch's cross_entropy), with class indices or class probabilities.
+ *
+ * With p = softmax(logits), target distribution q and Q = sum of q_j: loss = -sum of q_j log p_j,
+ * gradient = Q p - q, Hessian = Q p (1 - p), its diagonal. For a class index t, q is the class weight of t at
+ * t; with label smoothing e it is class weight times (1 - e at t, and e / classes everywhere).
+ * Probabilities are multiplied by class weights, after smoothing. A row weight multiplies its sample.
+ *
+ * `targets`: LK_I32, LK_I64 or LK_U8 indices, [outer][inner], dense; or probabilities of the logits' type
+ * and shape (LK_F32 here). An index outside of 0 to classes - 1 that is not `ignore_index` is
+ * LK_TARGET_OUT_OF_RANGE. LK_MEAN divides by the sum of the weights of the samples that count (class weight
+ * of the target times row weight, ignored samples out); with probabilities, by the sum of row weights.
+ * Nothing to count gives NaN and zero gradients. Logits of -inf are masked classes.
+ *
+ * `class_weight` has `classes` elements, `row_weight` one for each sample, both may be NULL (all 1). `loss`
+ * is one element for LK_MEAN and LK_SUM, [outer][inner] for LK_NONE. `grad` and `hess` have the shape and
+ * strides of the logits; `grad` may be the logits themselves. Outputs may be NULL, `params` and `opts` too.
+ */
+lk_status lk_cross_entropy_f32(const struct lk_context *ctx,
+                               const struct lk_class_shape *shape,
+                               const float *logits,
+                               lk_dtype target_type,
+                               const void *targets,
+                               const float *class_weight,
+                               const float *row_weight,
+                               const struct lk_cross_entropy_params *params,
+                               const struct lk_options *opts,
+                               float *loss,
+                               float *grad,
+                               float *hess);
+
+/**
+ * As lk_cross_entropy_f32, in double precision.
+ */
+lk_status lk_cross_entropy_f64(const struct lk_context *ctx,
+                               const struct lk_class_shape *shape,
+                               const double *logits,
+                               lk_dtype target_type,
+                               const void *targets,
+                               const double *class_weight,
+                               const double *row_weight,
+                               const struct lk_cross_entropy_params *params,
+                               const struct lk_options *opts,
+                               double *loss,
+                               double *grad,
+                               double *hess);
+
+/**
+ * Negative log-likelihood of log-probabilities (PyTorch's nll_loss).
+ *
+ * With w = class weight of the target times row weight: loss = -w log_probs[target], gradient = -w at the
+ * target and 0 elsewhere, Hessian = 0. Only the target's log-probability is read, so -inf elsewhere does no
+ * harm.
+ *
+ * `targets`: LK_I32, LK_I64 or LK_U8 indices, [outer][inner], dense. An index outside of 0 to classes - 1
+ * that is not `ignore_index` is LK_TARGET_OUT_OF_RANGE. LK_MEAN divides by the sum of the weights of the
+ * samples that count.
+ *
+ * `class_weight` has `classes` elements, `row_weight` one for each sample, both may be NULL (all 1). `loss`
+ * is one element for LK_MEAN and LK_SUM, [outer][inner] for LK_NONE. `grad` and `hess` have the shape and
+ * strides of the log-probabilities; `grad` may be the log-probabilities themselves. Outputs may be NULL, `params` and `opts` too.
+ */
+lk_status lk_nll_f32(const struct lk_context *ctx,
+                     const struct lk_class_shape *shape,
+                     const float *log_probs,
+                     lk_dtype target_type,
+                     const void *targets,
+                     const float *class_weight,
+                     const float *row_weight,
+                     const struct lk_nll_params *params,
+                     const struct lk_options *opts,
+                     float *loss,
+                     float *grad,
+                     float *hess);
+
+/**
+ * As lk_nll_f32, in double precision.
+ */
+lk_status lk_nll_f64(const struct lk_context *ctx,
+                     const struct lk_class_shape *shape,
+                     const double *log_probs,
+                     lk_dtype target_type,
+                     const void *targets,
+                     const double *class_weight,
+                     const double *row_weight,
+                     const struct lk_nll_params *params,
+                     const struct lk_options *opts,
+                     double *loss,
+                     double *grad,
+                     double *hess);
+
+/**
+ * Softmax over classes (PyTorch's softmax): output = e^(x_j - max) / sum of e^(x_i - max).
+ *
+ * Logits of -inf give 0; all -inf, or +inf twice, give NaN.
+ *
+ * `output` has the shape and strides of the logits and may be the logits themselves.
+ */
+lk_status lk_softmax_f32(const struct lk_context *ctx,
+                         const struct lk_class_shape *shape,
+                         const float *logits,
+                         float *output);
+
+/**
+ * As lk_softmax_f32, in double precision.
+ */
+lk_status lk_softmax_f64(const struct lk_context *ctx,
+                         const struct lk_class_shape *shape,
+                         const double *logits,
+                         double *output);
+
+/**
+ * The gradient of lk_softmax_f32: grad_input = y (g - sum of g_j y_j), with y its output and g the gradient with
+ * respect to it.
+ *
+ * All have the same shape and strides; `grad_input` may be `grad_output` itself.
+ */
+lk_status lk_softmax_backward_f32(const struct lk_context *ctx,
+                                  const struct lk_class_shape *shape,
+                                  const float *output,
+                                  const float *grad_output,
+                                  float *grad_input);
+
+/**
+ * As lk_softmax_backward_f32, in double precision.
+ */
+lk_status lk_softmax_backward_f64(const struct lk_context *ctx,
+                                  const struct lk_class_shape *shape,
+                                  const double *output,
+                                  const double *grad_output,
+                                  double *grad_input);
+
+/**
+ * The logarithm of softmax over classes (PyTorch's log_softmax).
+ *
+ * Logits of -inf give -inf; all -inf, or +inf twice, give NaN.
+ *
+ * `output` has the shape and strides of the logits and may be the logits themselves.
+ */
+lk_status lk_log_softmax_f32(const struct lk_context *ctx,
+                             const struct lk_class_shape *shape,
+                             const float *logits,
+                             float *output);
+
+/**
+ * As lk_log_softmax_f32, in double precision.
+ */
+lk_status lk_log_softmax_f64(const struct lk_context *ctx,
+                             const struct lk_class_shape *shape,
+                             const double *logits,
+                             double *output);
+
+/**
+ * The gradient of lk_log_softmax_f32: grad_input = g - e^y (sum of g_j), with y its output and g the gradient with
+ * respect to it.
+ *
+ * All have the same shape and strides; `grad_input` may be `grad_output` itself.
+ */
+lk_status lk_log_softmax_backward_f32(const struct lk_context *ctx,
+                                      const struct lk_class_shape *shape,
+                                      const float *output,
+                                      const float *grad_output,
+                                      float *grad_input);
+
+/**
+ * As lk_log_softmax_backward_f32, in double precision.
+ */
+lk_status lk_log_softmax_backward_f64(const struct lk_context *ctx,
+                                      const struct lk_class_shape *shape,
+                                      const double *output,
+                                      const double *grad_output,
+                                      double *grad_input);
+
+/**
+ * Temporal difference, the loss of (deep, double) Q-learning (Mnih et al., 2015; van Hasselt et al., 2016).
+ *
+ * target = reward + gamma (1 - done) max over a' of next_q[a'], or, if `next_q_online` is given (double DQN),
+ * next_q at the argmax over a' of next_q_online[a']. With d = q[action] - target: loss = d^2 (LK_TD_MSE) or
+ * huber(d) (LK_TD_HUBER); gradient and Hessian are the loss's at the action and 0 elsewhere;
+ * td_error = -d, unscaled and unweighted. No gradient flows through the target. For n-step returns give
+ * gamma^n.
+ *
+ * `q`, `next_q`, `next_q_online` (may be NULL), `grad` and `hess` are [batch][actions] with the shape's
+ * stride; `action` (LK_I32, LK_I64, LK_U8), `reward`, `done` (not 0: the episode ended; may be NULL: none
+ * did), `weight` (may be NULL: all 1) and `td_error` have `batch` elements. Rows that are done do not read
+ * what follows. The argmax is the first maximum, and a NaN wins. An action that is none is
+ * LK_TARGET_OUT_OF_RANGE. LK_MEAN divides by the batch, weighted or not. `loss` is one element, or `batch`
+ * for LK_NONE; `grad` may be `q` itself. Outputs may be NULL, `params` and `opts` too.
+ */
+lk_status lk_td_f32(const struct lk_context *ctx,
+                    const struct lk_td_shape *shape,
+                    const float *q,
+                    lk_dtype action_type,
+                    const void *action,
+                    const float *reward,
+                    const uint8_t *done,
+                    const float *next_q,
+                    const float *next_q_online,
+                    const float *weight,
+                    const struct lk_td_params *params,
+                    const struct lk_options *opts,
+                    float *loss,
+                    float *grad,
+                    float *hess,
+                    float *td_error);
+
+/**
+ * As lk_td_f32, in double precision.
+ */
+lk_status lk_td_f64(const struct lk_context *ctx,
+                    const struct lk_td_shape *shape,
+                    const double *q,
+                    lk_dtype action_type,
+                    const void *action,
+                    const double *reward,
+                    const uint8_t *done,
+                    const double *next_q,
+                    const double *next_q_online,
+                    const double *weight,
+                    const struct lk_td_params *params,
+                    const struct lk_options *opts,
+                    double *loss,
+                    double *grad,
+                    double *hess,
+                    double *td_error);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* LOSSKIT_H */

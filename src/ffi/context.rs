@@ -1,0 +1,103 @@
+//! Contexts, and what the library says of itself.
+
+use core::ffi::{CStr, c_char};
+
+use super::memory::{check_pointer, context};
+use super::status::guard;
+use super::types::{
+    LK_ISA_AVX2, LK_ISA_AVX512, LK_ISA_BEST, LK_ISA_NEON, LK_ISA_SCALAR, LK_OK, OPTIONS_INIT, lk_context, lk_isa,
+    lk_options, lk_status,
+};
+use crate::context::Context;
+use crate::error::Error;
+use crate::simd::Isa;
+
+/// Makes a context: `threads` (1: never starts a thread, for callers with threads of their own; 0: one for each
+/// core) and an instruction set not to go beyond (LK_ISA_BEST: none).
+///
+/// Its threads start when they are first needed. Results do not depend on either. End it with
+/// lk_context_destroy.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lk_context_create(
+    threads: usize,
+    isa: lk_isa,
+    new_context: *mut *mut lk_context,
+) -> lk_status {
+    guard(|| {
+        check_pointer("new_context", new_context, 1)?;
+        let isa = match isa {
+            LK_ISA_BEST => None,
+            LK_ISA_SCALAR => Some(Isa::Scalar),
+            LK_ISA_NEON => Some(Isa::Neon),
+            LK_ISA_AVX2 => Some(Isa::Avx2),
+            LK_ISA_AVX512 => Some(Isa::Avx512),
+            value => return Err(Error::UnknownConstant { name: "isa", value: i64::from(value) }),
+        };
+        let mut context = Context::with_threads(threads);
+        if let Some(isa) = isa {
+            context = context.cap_isa(isa);
+        }
+        // SAFETY: checked, and the caller's promise
+        unsafe { new_context.write(Box::into_raw(Box::new(lk_context { context }))) };
+        Ok(LK_OK)
+    })
+}
+
+/// Ends a context and its threads, which it waits for. No call may use it any more. NULL does nothing.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lk_context_destroy(ctx: *mut lk_context) {
+    guard(|| {
+        if !ctx.is_null() {
+            // SAFETY: made by lk_context_create and not destroyed yet, the caller promises
+            drop(unsafe { Box::from_raw(ctx) });
+        }
+        Ok(LK_OK)
+    });
+}
+
+/// The instruction set that calls with this context run on: "scalar", "avx2", "avx512" or "neon".
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lk_isa_name(ctx: *const lk_context) -> *const c_char {
+    // SAFETY: the caller's promise
+    let name: &CStr = match unsafe { context(ctx) }.isa() {
+        Isa::Scalar => c"scalar",
+        Isa::Avx2 => c"avx2",
+        Isa::Avx512 => c"avx512",
+        Isa::Neon => c"neon",
+    };
+    name.as_ptr()
+}
+
+/// The library's version, "MAJOR.MINOR.PATCH".
+#[unsafe(no_mangle)]
+pub extern "C" fn lk_version() -> *const c_char {
+    concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()
+}
+
+/// The version of the binary interface: a program made with the header of another major (before 1.0, minor)
+/// version must not be linked. Compare with LK_ABI_VERSION.
+#[unsafe(no_mangle)]
+pub extern "C" fn lk_abi_version() -> i32 {
+    LK_ABI_VERSION
+}
+
+/// The binary interface that this header describes.
+pub const LK_ABI_VERSION: i32 = 1;
+
+/// What LK_OPTIONS_INIT does, for languages without C's initialisers: `size` is sizeof(lk_options).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lk_options_init(options: *mut lk_options, size: usize) -> lk_status {
+    guard(|| {
+        let needed = size_of::<lk_options>();
+        check_pointer("options", options, 1)?;
+        if size < needed {
+            return Err(Error::InvalidStructSize { name: "options", size, needed });
+        }
+        // SAFETY: checked, and the caller promises `size` bytes
+        unsafe {
+            options.cast::<u8>().write_bytes(0, size);
+            options.write(lk_options { struct_size: size, ..OPTIONS_INIT });
+        }
+        Ok(LK_OK)
+    })
+}

@@ -1,0 +1,245 @@
+//! Pointers from C: checked, then made into views.
+
+use core::ffi::c_void;
+
+use super::types::{LK_I32, LK_I64, LK_U8, Read, lk_context, lk_dtype};
+use crate::context::Context;
+use crate::cost::Cost;
+use crate::error::Error;
+use crate::loss::Element;
+use crate::options::Sinks;
+use crate::shape::{IndexView, Reduction};
+use crate::simd::view::{In, Out};
+
+/// A struct that begins with its size. A larger one is a newer caller's: what this version does not know of
+/// it must be 0.
+///
+/// # Safety
+/// NULL, or valid for reading as many bytes as its first field says, that field at least.
+pub unsafe fn read_sized<T: Copy>(
+    name: &'static str,
+    pointer: *const T,
+    first_version: usize,
+    default: impl FnOnce() -> T,
+) -> Result<T, Error> {
+    if pointer.is_null() {
+        return Ok(default());
+    }
+    if !pointer.is_aligned() {
+        return Err(Error::Misaligned { name, alignment: align_of::<T>() });
+    }
+    // SAFETY: aligned for T, so for its first field
+    let size = unsafe { pointer.cast::<usize>().read() };
+    if size < first_version {
+        return Err(Error::InvalidStructSize { name, size, needed: first_version });
+    }
+    let bytes = pointer.cast::<u8>();
+    // SAFETY: the caller promises `size` bytes
+    if (size_of::<T>()..size).any(|at| unsafe { bytes.add(at).read() } != 0) {
+        return Err(Error::UnsupportedOption { name });
+    }
+    // SAFETY: at least the first version's bytes, which are all there are yet; T takes any bits
+    Ok(unsafe { pointer.read() })
+}
+
+/// NULL only where nothing is needed, aligned, and of a size that memory can have.
+pub fn check_pointer<T>(name: &'static str, pointer: *const T, len: usize) -> Result<(), Error> {
+    if len == 0 {
+        return Ok(());
+    }
+    if len.checked_mul(size_of::<T>()).is_none_or(|bytes| bytes > isize::MAX as usize) {
+        return Err(Error::SizeTooLarge { name });
+    }
+    if pointer.is_null() {
+        return Err(Error::NullPointer { name });
+    }
+    if !pointer.is_aligned() {
+        return Err(Error::Misaligned { name, alignment: align_of::<T>() });
+    }
+    if pointer.addr().checked_add(len * size_of::<T>()).is_none() {
+        return Err(Error::SizeTooLarge { name });
+    }
+    Ok(())
+}
+
+#[derive(Clone, Copy, Default)]
+struct Range {
+    name: &'static str,
+    start: usize,
+    end: usize,
+}
+
+/// The arrays of a call, checked one by one, then against each other.
+#[derive(Default)]
+pub struct Memory {
+    inputs: [Range; 8],
+    outputs: [Range; 6],
+    counts: [usize; 2],
+    accumulate: bool,
+    per_sample: bool,
+}
+
+impl Memory {
+    pub fn new(options: &Read) -> Self {
+        let mut memory = Memory {
+            accumulate: options.options.accumulate_grad,
+            per_sample: options.options.reduction == Reduction::None,
+            ..Memory::default()
+        };
+        memory.push_output("opts.weight_sum", options.weight_sum, 1);
+        memory.push_output("opts.cost", options.cost, 1);
+        memory
+    }
+
+    fn push_output<T>(&mut self, name: &'static str, pointer: *mut T, len: usize) {
+        if !pointer.is_null() && len > 0 {
+            let start = pointer.addr();
+            self.outputs[self.counts[1]] = Range { name, start, end: start + len * size_of::<T>() };
+            self.counts[1] += 1;
+        }
+    }
+
+    pub fn input<T>(&mut self, name: &'static str, pointer: *const T, len: usize) -> Result<(), Error> {
+        check_pointer(name, pointer, len)?;
+        if len > 0 {
+            let start = pointer.addr();
+            self.inputs[self.counts[0]] = Range { name, start, end: start + len * size_of::<T>() };
+            self.counts[0] += 1;
+        }
+        Ok(())
+    }
+
+    pub fn input_optional<T>(&mut self, name: &'static str, pointer: *const T, len: usize) -> Result<(), Error> {
+        if pointer.is_null() { Ok(()) } else { self.input(name, pointer, len) }
+    }
+
+    pub fn indices(
+        &mut self,
+        name: &'static str,
+        dtype: lk_dtype,
+        pointer: *const c_void,
+        len: usize,
+    ) -> Result<(), Error> {
+        match dtype {
+            LK_I32 => self.input(name, pointer.cast::<i32>(), len),
+            LK_I64 => self.input(name, pointer.cast::<i64>(), len),
+            LK_U8 => self.input(name, pointer.cast::<u8>(), len),
+            value => Err(Error::UnknownConstant { name: "the type of indices", value: i64::from(value) }),
+        }
+    }
+
+    pub fn output<T>(&mut self, name: &'static str, pointer: *mut T, len: usize) -> Result<(), Error> {
+        check_pointer(name, pointer, len)?;
+        self.push_output(name, pointer, len);
+        Ok(())
+    }
+
+    pub fn output_optional<T>(&mut self, name: &'static str, pointer: *mut T, len: usize) -> Result<(), Error> {
+        if pointer.is_null() { Ok(()) } else { self.output(name, pointer, len) }
+    }
+
+    /// Loss, gradient and Hessian.
+    pub fn outputs<T>(
+        &mut self,
+        loss: *mut T,
+        grad: *mut T,
+        hess: *mut T,
+        samples: usize,
+        elements: usize,
+    ) -> Result<(), Error> {
+        for range in &self.outputs[..self.counts[1]] {
+            if range.start % align_of::<f64>() != 0 {
+                return Err(Error::Misaligned { name: range.name, alignment: align_of::<f64>() });
+            }
+        }
+        self.output_optional("loss", loss, if self.per_sample { samples } else { 1 })?;
+        self.output_optional("grad", grad, elements)?;
+        self.output_optional("hess", hess, elements)
+    }
+
+    /// No output touches another array, but for the gradient that replaces its input.
+    pub fn check(&self, in_place: (&'static str, &'static str)) -> Result<(), Error> {
+        let (inputs, outputs) = (&self.inputs[..self.counts[0]], &self.outputs[..self.counts[1]]);
+        for (i, output) in outputs.iter().enumerate() {
+            for other in inputs.iter().chain(&outputs[..i]) {
+                let apart = output.end <= other.start || other.end <= output.start;
+                let replaced = (other.name, output.name) == in_place
+                    && (other.start, other.end) == (output.start, output.end)
+                    && !self.accumulate;
+                if !apart && !replaced {
+                    return Err(Error::PartialOverlap { first: other.name, second: output.name });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// # Safety
+/// As [`In::from_raw`], unless `len` is 0.
+pub unsafe fn view<'a, T: Copy>(pointer: *const T, len: usize) -> In<'a, T> {
+    let pointer = if len == 0 { core::ptr::dangling() } else { pointer };
+    // SAFETY: the caller's promise
+    unsafe { In::from_raw(pointer, len) }
+}
+
+/// # Safety
+/// As [`view`]; NULL is no view.
+pub unsafe fn view_optional<'a, T: Copy>(pointer: *const T, len: usize) -> Option<In<'a, T>> {
+    // SAFETY: the caller's promise
+    if pointer.is_null() { None } else { Some(unsafe { view(pointer, len) }) }
+}
+
+/// # Safety
+/// As [`Out::from_raw`], unless `len` is 0.
+pub unsafe fn view_mut<'a, T: Copy>(pointer: *mut T, len: usize) -> Out<'a, T> {
+    let pointer = if len == 0 { core::ptr::dangling_mut() } else { pointer };
+    // SAFETY: the caller's promise
+    unsafe { Out::from_raw(pointer, len) }
+}
+
+/// # Safety
+/// As for a slice, unless `len` is 0.
+pub unsafe fn slice<'a, T>(pointer: *const T, len: usize) -> &'a [T] {
+    // SAFETY: the caller's promise
+    if len == 0 { &[] } else { unsafe { core::slice::from_raw_parts(pointer, len) } }
+}
+
+/// # Safety
+/// As [`view`], for elements of the type that `dtype` says.
+pub unsafe fn index_view<'a>(dtype: lk_dtype, pointer: *const c_void, len: usize) -> Result<IndexView<'a>, Error> {
+    // SAFETY: the caller's promise
+    unsafe {
+        match dtype {
+            LK_I32 => Ok(IndexView::I32(view(pointer.cast(), len))),
+            LK_I64 => Ok(IndexView::I64(view(pointer.cast(), len))),
+            LK_U8 => Ok(IndexView::U8(view(pointer.cast(), len))),
+            value => Err(Error::UnknownConstant { name: "the type of indices", value: i64::from(value) }),
+        }
+    }
+}
+
+/// # Safety
+/// As [`view_mut`] where not NULL.
+pub unsafe fn sinks<'a, T: Element>(
+    loss: *mut T,
+    losses: usize,
+    grad: *mut T,
+    hess: *mut T,
+    elements: usize,
+    cost: Option<&'a mut Cost>,
+) -> Sinks<'a, T> {
+    // SAFETY: the caller's promise
+    let out = |pointer: *mut T, len| if pointer.is_null() { None } else { Some(unsafe { view_mut(pointer, len) }) };
+    Sinks { loss: out(loss, losses), grad: out(grad, elements), hess: out(hess, elements), cost }
+}
+
+/// # Safety
+/// NULL, or what lk_context_create gave and lk_context_destroy has not taken.
+pub unsafe fn context<'a>(pointer: *const lk_context) -> &'a Context {
+    // SAFETY: the caller's promise
+    match unsafe { pointer.as_ref() } {
+        Some(context) => &context.context,
+        None => Context::process_default(),
+    }
+}

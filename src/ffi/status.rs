@@ -1,0 +1,87 @@
+//! Statuses, and this thread's last message.
+
+use core::cell::UnsafeCell;
+use core::ffi::{CStr, c_char};
+use core::fmt::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::types::*;
+use crate::error::Error;
+
+/// The one way in: turns errors and panics into statuses.
+pub fn guard(call: impl FnOnce() -> Result<lk_status, Error>) -> lk_status {
+    let error = match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(status)) => return status,
+        Ok(Err(error)) => error,
+        Err(_) => Error::Panic { message: "a panic, see standard error" },
+    };
+    remember(&error);
+    error.status()
+}
+
+/// A message's most bytes, the final 0 included.
+const CAPACITY: usize = 256;
+
+thread_local! {
+    static LAST: UnsafeCell<[u8; CAPACITY]> = const { UnsafeCell::new([0; CAPACITY]) };
+}
+
+/// A text cut off where the buffer ends.
+struct Buffer<'a> {
+    bytes: &'a mut [u8; CAPACITY],
+    len: usize,
+}
+
+impl Write for Buffer<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = CAPACITY - 1 - self.len;
+        let taken = &text.as_bytes()[..text.len().min(room)];
+        self.bytes[self.len..][..taken.len()].copy_from_slice(taken);
+        self.len += taken.len();
+        Ok(())
+    }
+}
+
+fn remember(error: &Error) {
+    // a thread that is ending has no message any more
+    let _ = LAST.try_with(|last| {
+        // SAFETY: this thread's own, and no reference to it lives longer than this
+        let mut buffer = Buffer { bytes: unsafe { &mut *last.get() }, len: 0 };
+        let _ = write!(buffer, "{error}");
+        buffer.bytes[buffer.len] = 0;
+    });
+}
+
+/// This thread's last error in words, with the numbers in it; empty if there was none.
+///
+/// A success leaves it as it is. The text is valid until this thread's next error.
+#[unsafe(no_mangle)]
+pub extern "C" fn lk_last_error() -> *const c_char {
+    LAST.try_with(|last| last.get().cast::<c_char>().cast_const()).unwrap_or(c"".as_ptr())
+}
+
+/// The name of a status, "LK_OK" for LK_OK; "LK_?" for a number that is none.
+#[unsafe(no_mangle)]
+pub extern "C" fn lk_status_name(status: lk_status) -> *const c_char {
+    let name: &CStr = match status {
+        LK_OK => c"LK_OK",
+        LK_INPUT_OUT_OF_DOMAIN => c"LK_INPUT_OUT_OF_DOMAIN",
+        LK_NULL_POINTER => c"LK_NULL_POINTER",
+        LK_MISALIGNED => c"LK_MISALIGNED",
+        LK_LENGTH_MISMATCH => c"LK_LENGTH_MISMATCH",
+        LK_SIZE_TOO_LARGE => c"LK_SIZE_TOO_LARGE",
+        LK_PARTIAL_OVERLAP => c"LK_PARTIAL_OVERLAP",
+        LK_INVALID_STRIDE => c"LK_INVALID_STRIDE",
+        LK_UNKNOWN_CONSTANT => c"LK_UNKNOWN_CONSTANT",
+        LK_TARGET_OUT_OF_RANGE => c"LK_TARGET_OUT_OF_RANGE",
+        LK_INVALID_DELTA => c"LK_INVALID_DELTA",
+        LK_INVALID_BETA => c"LK_INVALID_BETA",
+        LK_INVALID_LABEL_SMOOTHING => c"LK_INVALID_LABEL_SMOOTHING",
+        LK_NAN_OPTION => c"LK_NAN_OPTION",
+        LK_INVALID_STRUCT_SIZE => c"LK_INVALID_STRUCT_SIZE",
+        LK_UNSUPPORTED_OPTION => c"LK_UNSUPPORTED_OPTION",
+        LK_PANIC => c"LK_PANIC",
+        _ => c"LK_?",
+    };
+    name.as_ptr()
+}

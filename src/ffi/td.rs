@@ -1,0 +1,170 @@
+//! The loss of Q-learning.
+
+use core::ffi::c_void;
+
+use super::memory::{Memory, context, index_view, view, view_mut, view_optional};
+use super::status::guard;
+use super::types::{lk_context, lk_dtype, lk_options, lk_status, lk_td_params, lk_td_shape};
+use crate::error::Error;
+use crate::loss::{Element, Td, TdViews};
+
+/// A call's arguments.
+struct Call<T> {
+    ctx: *const lk_context,
+    shape: *const lk_td_shape,
+    q: *const T,
+    action_type: lk_dtype,
+    action: *const c_void,
+    reward: *const T,
+    done: *const u8,
+    next_q: *const T,
+    next_q_online: *const T,
+    weight: *const T,
+    opts: *const lk_options,
+    loss: *mut T,
+    grad: *mut T,
+    hess: *mut T,
+    td_error: *mut T,
+}
+
+impl<T: Element> Call<T> {
+    /// # Safety
+    /// As for the C function: pointers that are not NULL are valid for what it reads or writes there.
+    unsafe fn evaluate(self, td: Td) -> Result<lk_status, Error> {
+        // SAFETY: the caller's promise
+        let options = unsafe { lk_options::read(self.opts) }?;
+        // SAFETY: the caller's promise
+        let layout = unsafe { lk_td_shape::read(self.shape) }?;
+        let (batch, elements) = (layout.samples, layout.elements);
+        let mut memory = Memory::new(&options);
+        memory.input("q", self.q, elements)?;
+        memory.indices("action", self.action_type, self.action, batch)?;
+        memory.input("reward", self.reward, batch)?;
+        memory.input_optional("done", self.done, batch)?;
+        memory.input("next_q", self.next_q, elements)?;
+        memory.input_optional("next_q_online", self.next_q_online, elements)?;
+        memory.input_optional("weight", self.weight, batch)?;
+        memory.outputs(self.loss, self.grad, self.hess, batch, elements)?;
+        memory.output_optional("td_error", self.td_error, batch)?;
+        memory.check(("q", "grad"))?;
+        // SAFETY: not NULL where elements are needed, aligned, of a size that memory can have, and nothing
+        // overlaps but what may; that it is valid is the caller's promise
+        unsafe {
+            let views = TdViews {
+                layout,
+                q: view(self.q, elements),
+                action: index_view(self.action_type, self.action, batch)?,
+                reward: view(self.reward, batch),
+                done: view_optional(self.done, batch),
+                next_q: view(self.next_q, elements),
+                next_q_online: view_optional(self.next_q_online, elements),
+                weight: view_optional(self.weight, batch),
+            };
+            let sinks = options.sinks(self.loss, self.grad, self.hess, batch, elements);
+            let td_error = if self.td_error.is_null() { None } else { Some(view_mut(self.td_error, batch)) };
+            let summary = td.run(context(self.ctx), views, &options.options, sinks, td_error)?;
+            Ok(options.finish(summary))
+        }
+    }
+}
+
+/// Temporal difference, the loss of (deep, double) Q-learning (Mnih et al., 2015; van Hasselt et al., 2016).
+///
+/// target = reward + gamma (1 - done) max over a' of next_q[a'], or, if `next_q_online` is given (double DQN),
+/// next_q at the argmax over a' of next_q_online[a']. With d = q[action] - target: loss = d^2 (LK_TD_MSE) or
+/// huber(d) (LK_TD_HUBER); gradient and Hessian are the loss's at the action and 0 elsewhere;
+/// td_error = -d, unscaled and unweighted. No gradient flows through the target. For n-step returns give
+/// gamma^n.
+///
+/// `q`, `next_q`, `next_q_online` (may be NULL), `grad` and `hess` are [batch][actions] with the shape's
+/// stride; `action` (LK_I32, LK_I64, LK_U8), `reward`, `done` (not 0: the episode ended; may be NULL: none
+/// did), `weight` (may be NULL: all 1) and `td_error` have `batch` elements. Rows that are done do not read
+/// what follows. The argmax is the first maximum, and a NaN wins. An action that is none is
+/// LK_TARGET_OUT_OF_RANGE. LK_MEAN divides by the batch, weighted or not. `loss` is one element, or `batch`
+/// for LK_NONE; `grad` may be `q` itself. Outputs may be NULL, `params` and `opts` too.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lk_td_f32(
+    ctx: *const lk_context,
+    shape: *const lk_td_shape,
+    q: *const f32,
+    action_type: lk_dtype,
+    action: *const c_void,
+    reward: *const f32,
+    done: *const u8,
+    next_q: *const f32,
+    next_q_online: *const f32,
+    weight: *const f32,
+    params: *const lk_td_params,
+    opts: *const lk_options,
+    loss: *mut f32,
+    grad: *mut f32,
+    hess: *mut f32,
+    td_error: *mut f32,
+) -> lk_status {
+    // SAFETY: the caller's promise about pointers is passed on
+    guard(|| unsafe {
+        let loss_of = lk_td_params::read(params)?;
+        let call = Call {
+            ctx,
+            shape,
+            q,
+            action_type,
+            action,
+            reward,
+            done,
+            next_q,
+            next_q_online,
+            weight,
+            opts,
+            loss,
+            grad,
+            hess,
+            td_error,
+        };
+        call.evaluate(loss_of)
+    })
+}
+
+/// As lk_td_f32, in double precision.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lk_td_f64(
+    ctx: *const lk_context,
+    shape: *const lk_td_shape,
+    q: *const f64,
+    action_type: lk_dtype,
+    action: *const c_void,
+    reward: *const f64,
+    done: *const u8,
+    next_q: *const f64,
+    next_q_online: *const f64,
+    weight: *const f64,
+    params: *const lk_td_params,
+    opts: *const lk_options,
+    loss: *mut f64,
+    grad: *mut f64,
+    hess: *mut f64,
+    td_error: *mut f64,
+) -> lk_status {
+    // SAFETY: the caller's promise about pointers is passed on
+    guard(|| unsafe {
+        let loss_of = lk_td_params::read(params)?;
+        let call = Call {
+            ctx,
+            shape,
+            q,
+            action_type,
+            action,
+            reward,
+            done,
+            next_q,
+            next_q_online,
+            weight,
+            opts,
+            loss,
+            grad,
+            hess,
+            td_error,
+        };
+        call.evaluate(loss_of)
+    })
+}

@@ -1,0 +1,332 @@
+//! The types of the C ABI and their constants.
+
+use super::memory::{read_sized, sinks};
+use crate::cost::Cost;
+use crate::error::Error;
+use crate::loss::{CrossEntropy, Element, Nll, Td};
+use crate::options::{Options, Sinks, Summary};
+use crate::shape::{ClassShape, Layout, Reduction};
+
+/// What a function says: 0 is success, negative an error (no output was touched), positive a remark (all
+/// outputs are written). lk_last_error() has an error's words.
+pub type lk_status = i32;
+
+/// Done.
+pub const LK_OK: lk_status = 0;
+/// Done; some inputs lie outside of the loss's domain, and NaN stands in their places.
+pub const LK_INPUT_OUT_OF_DOMAIN: lk_status = 1;
+/// A pointer that must not be NULL is.
+pub const LK_NULL_POINTER: lk_status = -1;
+/// A pointer is not aligned to its element's size.
+pub const LK_MISALIGNED: lk_status = -2;
+/// An array's length does not fit the others.
+pub const LK_LENGTH_MISMATCH: lk_status = -3;
+/// A size is larger than memory can be.
+pub const LK_SIZE_TOO_LARGE: lk_status = -4;
+/// Two arrays share memory in a way that is not permitted.
+pub const LK_PARTIAL_OVERLAP: lk_status = -5;
+/// Strides under which two elements would be the same.
+pub const LK_INVALID_STRIDE: lk_status = -6;
+/// A constant that this version does not know.
+pub const LK_UNKNOWN_CONSTANT: lk_status = -7;
+/// A target, or an action, that is no index of a class, and not ignore_index.
+pub const LK_TARGET_OUT_OF_RANGE: lk_status = -8;
+/// Huber's delta is not greater than 0.
+pub const LK_INVALID_DELTA: lk_status = -9;
+/// Smooth L1's beta is negative or not a number.
+pub const LK_INVALID_BETA: lk_status = -10;
+/// Label smoothing is outside of [0, 1].
+pub const LK_INVALID_LABEL_SMOOTHING: lk_status = -11;
+/// An option is not a number.
+pub const LK_NAN_OPTION: lk_status = -12;
+/// A struct_size is smaller than the first version of that struct.
+pub const LK_INVALID_STRUCT_SIZE: lk_status = -13;
+/// A newer caller's option that this version does not know.
+pub const LK_UNSUPPORTED_OPTION: lk_status = -14;
+/// A fault of this library: outputs may have been written in part.
+pub const LK_PANIC: lk_status = -15;
+
+/// How the samples' losses become one.
+pub type lk_reduction = i32;
+
+/// Their sum, divided by their number or by the sum of their weights: each loss says which.
+pub const LK_MEAN: lk_reduction = 0;
+/// Their sum.
+pub const LK_SUM: lk_reduction = 1;
+/// Each stands for itself.
+pub const LK_NONE: lk_reduction = 2;
+
+/// The element type of an array.
+pub type lk_dtype = i32;
+
+/// float
+pub const LK_F32: lk_dtype = 0;
+/// double
+pub const LK_F64: lk_dtype = 1;
+/// int32_t
+pub const LK_I32: lk_dtype = 2;
+/// int64_t
+pub const LK_I64: lk_dtype = 3;
+/// uint8_t
+pub const LK_U8: lk_dtype = 4;
+
+/// An instruction set.
+pub type lk_isa = i32;
+
+/// The best one that the CPU has.
+pub const LK_ISA_BEST: lk_isa = 0;
+/// One element at a time.
+pub const LK_ISA_SCALAR: lk_isa = 1;
+/// AArch64 Advanced SIMD.
+pub const LK_ISA_NEON: lk_isa = 2;
+/// x86-64-v3: AVX2, FMA, BMI1, BMI2, LZCNT.
+pub const LK_ISA_AVX2: lk_isa = 3;
+/// x86-64-v4: AVX-512 F, BW, CD, DQ, VL.
+pub const LK_ISA_AVX512: lk_isa = 4;
+
+/// Flag: gradient and Hessian are added to what is there. `grad` may not be the input then.
+pub const LK_ACCUMULATE_GRAD: u32 = 1;
+
+/// The loss that td takes of its difference.
+pub type lk_td_loss = i32;
+
+/// Squared.
+pub const LK_TD_MSE: lk_td_loss = 0;
+/// Huber's.
+pub const LK_TD_HUBER: lk_td_loss = 1;
+
+/// Threads and instruction set. NULL is the process default: a pool of its own with a thread for each core,
+/// started when it is first needed. May be used by several threads at once.
+pub struct lk_context {
+    pub(super) context: crate::context::Context,
+}
+
+/// The cost over a data set, gathered batch by batch: exact fixed-point numbers, so the order of batches and
+/// merges changes no bit of the mean. All zeros is empty. Costs are merged by adding all entries, or by
+/// lk_cost_merge; MPI_SUM over 144 MPI_INT64_T merges those of up to 2^30 ranks.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct lk_cost {
+    pub sum: [i64; 72],
+    pub weight: [i64; 72],
+}
+
+/// What all losses share. Begin with LK_OPTIONS_INIT.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct lk_options {
+    /// sizeof(lk_options)
+    pub struct_size: usize,
+    /// LK_MEAN, LK_SUM or LK_NONE
+    pub reduction: lk_reduction,
+    /// LK_ACCUMULATE_GRAD or 0
+    pub flags: u32,
+    /// A factor of gradient and Hessian (loss scaling), not of the loss.
+    pub grad_scale: f64,
+    /// Out, may be NULL: what LK_MEAN divides by, whichever the reduction.
+    pub weight_sum: *mut f64,
+    /// In and out, may be NULL: this batch is added to it, unrounded.
+    pub cost: *mut lk_cost,
+}
+
+/// Where classes lie: logits[outer][classes][inner]. Begin with LK_CLASS_ROWS for rows of classes.
+///
+/// A sample is one (outer, inner) position. Images [N, C, H, W] have outer N, classes C, inner H * W.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct lk_class_shape {
+    /// sizeof(lk_class_shape)
+    pub struct_size: usize,
+    pub outer: usize,
+    pub classes: usize,
+    /// 1 for rows of classes
+    pub inner: usize,
+    /// Elements from one outer index to the next; 0 if dense. What lies between is never touched.
+    pub outer_stride: usize,
+    /// Elements from one class to the next; 0 if dense.
+    pub class_stride: usize,
+}
+
+/// Options of cross_entropy. Begin with LK_CROSS_ENTROPY_PARAMS_INIT.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct lk_cross_entropy_params {
+    /// sizeof(lk_cross_entropy_params)
+    pub struct_size: usize,
+    /// Samples with this target do not count, and their logits are not read.
+    pub ignore_index: i64,
+    /// The share of the target distribution that is spread over all classes, 0 to 1.
+    pub label_smoothing: f64,
+}
+
+/// Options of nll. Begin with LK_NLL_PARAMS_INIT.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct lk_nll_params {
+    /// sizeof(lk_nll_params)
+    pub struct_size: usize,
+    /// Samples with this target do not count.
+    pub ignore_index: i64,
+}
+
+/// Shape of td: q[batch][actions]. Begin with LK_TD_SHAPE.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct lk_td_shape {
+    /// sizeof(lk_td_shape)
+    pub struct_size: usize,
+    pub batch: usize,
+    pub actions: usize,
+    /// Elements from one row to the next; 0 for `actions`.
+    pub row_stride: usize,
+}
+
+/// Options of td. Begin with LK_TD_PARAMS_INIT.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct lk_td_params {
+    /// sizeof(lk_td_params)
+    pub struct_size: usize,
+    /// The discount.
+    pub gamma: f64,
+    /// LK_TD_MSE or LK_TD_HUBER
+    pub loss: lk_td_loss,
+    /// Of LK_TD_HUBER: where the square ends.
+    pub delta: f64,
+}
+
+pub(super) const OPTIONS_INIT: lk_options = lk_options {
+    struct_size: size_of::<lk_options>(),
+    reduction: LK_MEAN,
+    flags: 0,
+    grad_scale: 1.0,
+    weight_sum: core::ptr::null_mut(),
+    cost: core::ptr::null_mut(),
+};
+
+/// [`lk_options`], read and checked.
+#[derive(Clone, Copy)]
+pub(super) struct Read {
+    pub options: Options,
+    pub weight_sum: *mut f64,
+    pub cost: *mut lk_cost,
+}
+
+impl lk_options {
+    /// # Safety
+    /// NULL, or valid for reading `struct_size` bytes.
+    pub(super) unsafe fn read(pointer: *const lk_options) -> Result<Read, Error> {
+        // SAFETY: the caller's promise
+        let given = unsafe { read_sized("opts", pointer, size_of::<lk_options>(), || OPTIONS_INIT) }?;
+        let reduction = match given.reduction {
+            LK_MEAN => Reduction::Mean,
+            LK_SUM => Reduction::Sum,
+            LK_NONE => Reduction::None,
+            value => return Err(Error::UnknownConstant { name: "opts.reduction", value: i64::from(value) }),
+        };
+        if given.flags & !LK_ACCUMULATE_GRAD != 0 {
+            return Err(Error::UnknownConstant { name: "opts.flags", value: i64::from(given.flags) });
+        }
+        let options = Options::new()
+            .reduction(reduction)
+            .accumulate_grad(given.flags & LK_ACCUMULATE_GRAD != 0)
+            .grad_scale(given.grad_scale);
+        Ok(Read { options, weight_sum: given.weight_sum, cost: given.cost })
+    }
+}
+
+impl Read {
+    /// # Safety
+    /// The pointers were checked, and what is not NULL is valid.
+    pub(super) unsafe fn sinks<'a, T: Element>(
+        &self,
+        loss: *mut T,
+        grad: *mut T,
+        hess: *mut T,
+        samples: usize,
+        elements: usize,
+    ) -> Sinks<'a, T> {
+        // SAFETY: an lk_cost is a Cost; the rest is the caller's promise
+        let cost = unsafe { self.cost.cast::<Cost>().as_mut() };
+        let losses = if self.options.reduction == Reduction::None { samples } else { 1 };
+        // SAFETY: the caller's promise
+        unsafe { sinks(loss, losses, grad, hess, elements, cost) }
+    }
+
+    /// # Safety
+    /// As [`sinks`](Read::sinks).
+    pub(super) unsafe fn finish(&self, summary: Summary) -> lk_status {
+        if !self.weight_sum.is_null() {
+            // SAFETY: the caller's promise
+            unsafe { self.weight_sum.write(summary.weight_sum) };
+        }
+        if summary.out_of_domain { LK_INPUT_OUT_OF_DOMAIN } else { LK_OK }
+    }
+}
+
+impl lk_class_shape {
+    /// # Safety
+    /// NULL, or valid for reading `struct_size` bytes.
+    pub(super) unsafe fn read(pointer: *const lk_class_shape) -> Result<Layout, Error> {
+        let null = || Err(Error::NullPointer { name: "shape" });
+        if pointer.is_null() {
+            return null();
+        }
+        // SAFETY: the caller's promise
+        let given = unsafe { read_sized("shape", pointer, size_of::<lk_class_shape>(), || *pointer) }?;
+        ClassShape::new(given.outer, given.classes, given.inner)
+            .outer_stride(given.outer_stride)
+            .class_stride(given.class_stride)
+            .layout()
+    }
+}
+
+impl lk_td_shape {
+    /// # Safety
+    /// NULL, or valid for reading `struct_size` bytes.
+    pub(super) unsafe fn read(pointer: *const lk_td_shape) -> Result<Layout, Error> {
+        if pointer.is_null() {
+            return Err(Error::NullPointer { name: "shape" });
+        }
+        // SAFETY: the caller's promise
+        let given = unsafe { read_sized("shape", pointer, size_of::<lk_td_shape>(), || *pointer) }?;
+        ClassShape::rows(given.batch, given.actions).outer_stride(given.row_stride).layout()
+    }
+}
+
+impl lk_cross_entropy_params {
+    /// # Safety
+    /// NULL, or valid for reading `struct_size` bytes.
+    pub(super) unsafe fn read(pointer: *const Self) -> Result<CrossEntropy, Error> {
+        let init = || lk_cross_entropy_params { struct_size: 0, ignore_index: -100, label_smoothing: 0.0 };
+        // SAFETY: the caller's promise
+        let given = unsafe { read_sized("params", pointer, size_of::<Self>(), init) }?;
+        Ok(CrossEntropy::new().ignore_index(given.ignore_index).label_smoothing(given.label_smoothing))
+    }
+}
+
+impl lk_nll_params {
+    /// # Safety
+    /// NULL, or valid for reading `struct_size` bytes.
+    pub(super) unsafe fn read(pointer: *const Self) -> Result<Nll, Error> {
+        let init = || lk_nll_params { struct_size: 0, ignore_index: -100 };
+        // SAFETY: the caller's promise
+        let given = unsafe { read_sized("params", pointer, size_of::<Self>(), init) }?;
+        Ok(Nll::new().ignore_index(given.ignore_index))
+    }
+}
+
+impl lk_td_params {
+    /// # Safety
+    /// NULL, or valid for reading `struct_size` bytes.
+    pub(super) unsafe fn read(pointer: *const Self) -> Result<Td, Error> {
+        let init = || lk_td_params { struct_size: 0, gamma: 0.99, loss: LK_TD_MSE, delta: 1.0 };
+        // SAFETY: the caller's promise
+        let given = unsafe { read_sized("params", pointer, size_of::<Self>(), init) }?;
+        match given.loss {
+            LK_TD_MSE => Ok(Td::mse(given.gamma)),
+            LK_TD_HUBER => Ok(Td::huber(given.gamma, given.delta)),
+            value => Err(Error::UnknownConstant { name: "params.loss", value: i64::from(value) }),
+        }
+    }
+}

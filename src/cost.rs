@@ -1,6 +1,6 @@
 //! The data-set cost: an exact sum, so that no order of batches and merges changes a bit of it.
 
-use crate::simd::Total;
+use crate::simd::{Total, in_environment};
 
 /// Bits a digit stands for.
 const DIGIT: u32 = 32;
@@ -68,7 +68,7 @@ impl Cost {
     /// The sum of all losses divided by the sum of all weights, off by less than one unit in the last
     /// place; NaN if there is nothing.
     pub fn mean(&self) -> f64 {
-        value(&self.sum).divided_by(value(&self.weight))
+        in_environment(|| value(&self.sum).divided_by(value(&self.weight)))
     }
 
     pub(crate) fn add_totals(&mut self, sum: Total, weight: Total) {

@@ -2,10 +2,10 @@
 
 use crate::cost::Cost;
 use crate::error::Error;
+use crate::parallel::Partial;
 use crate::shape::{Layout, Reduction};
-use crate::simd::Environment;
 use crate::simd::view::{In, Out};
-use crate::simd::{Real, Total};
+use crate::simd::{Real, Total, in_environment};
 
 /// Options that every loss shares.
 ///
@@ -180,19 +180,21 @@ impl<'a, T: Real> Sinks<'a, T> {
         Ok(Sinks { grad: Some(grad), ..self })
     }
 
-    /// Writes the reduced loss and adds the batch to the cost.
-    pub fn finish(self, reduction: Reduction, total: Total, weight: Total) {
-        let _environment = Environment::enter();
-        if let Some(loss) = self.loss {
-            match reduction {
-                Reduction::Mean => loss.set(0, T::from_f64(total.divided_by(weight))),
-                Reduction::Sum => loss.set(0, T::from_f64(total.value())),
-                Reduction::None => {}
+    /// Writes the reduced loss and adds the batch to the cost. `weight`: what a mean divides by.
+    pub fn finish(self, reduction: Reduction, partial: Partial, weight: Total) -> Summary {
+        in_environment(|| {
+            if let Some(loss) = self.loss {
+                match reduction {
+                    Reduction::Mean => loss.set(0, T::from_f64(partial.total.divided_by(weight))),
+                    Reduction::Sum => loss.set(0, T::from_f64(partial.total.value())),
+                    Reduction::None => {}
+                }
             }
-        }
-        if let Some(cost) = self.cost {
-            cost.add_totals(total, weight);
-        }
+            if let Some(cost) = self.cost {
+                cost.add_totals(partial.total, weight);
+            }
+            Summary { weight_sum: weight.value(), out_of_domain: partial.out_of_domain }
+        })
     }
 
     /// Whether the samples' losses have to be added up.

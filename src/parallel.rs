@@ -7,7 +7,7 @@
 //! The shape of the tree depends on the number of blocks alone; threads decide only who walks which branch.
 
 use crate::context::Context;
-use crate::simd::{Environment, Isa, Total};
+use crate::simd::{Isa, Total, in_environment};
 
 /// Work that comes in blocks, each of which gives a partial result.
 pub trait Blocks: Sync {
@@ -48,8 +48,7 @@ pub fn reduce<B: Blocks>(context: &Context, blocks: &B) -> Partial {
         let leaf = (MIN_TASK_CYCLES / blocks.cycles().max(1)).max(1);
         return context.install(|| join(blocks, isa, 0, count, leaf));
     }
-    let _environment = Environment::enter();
-    serial(blocks, isa, 0, count)
+    in_environment(|| serial(blocks, isa, 0, count))
 }
 
 fn split(count: usize) -> usize {
@@ -67,12 +66,10 @@ fn serial<B: Blocks>(blocks: &B, isa: Isa, first: usize, count: usize) -> Partia
 #[cfg(feature = "rayon")]
 fn join<B: Blocks>(blocks: &B, isa: Isa, first: usize, count: usize, leaf: usize) -> Partial {
     if count <= leaf {
-        let _environment = Environment::enter();
-        return serial(blocks, isa, first, count);
+        return in_environment(|| serial(blocks, isa, first, count));
     }
     let half = split(count);
     let (a, b) =
         rayon::join(|| join(blocks, isa, first, half, leaf), || join(blocks, isa, first + half, count - half, leaf));
-    let _environment = Environment::enter();
-    a.merge(b)
+    in_environment(|| a.merge(b))
 }

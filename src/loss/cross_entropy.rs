@@ -9,7 +9,7 @@ use crate::kernel::targets;
 use crate::options::{Options, Outputs, Sinks, Summary, check_elements, check_length, check_optional};
 use crate::shape::{ClassShape, Layout, Reduction, TargetView, Targets, WeightView, Weights};
 use crate::simd::view::{In, in_place};
-use crate::simd::{Environment, Total};
+use crate::simd::{Total, in_environment};
 
 /// Cross-entropy of logits (PyTorch's `cross_entropy`), with class indices or class probabilities.
 ///
@@ -174,8 +174,10 @@ impl CrossEntropy {
         }
         check_optional("class_weight", weights.class, layout.classes)?;
         check_optional("row_weight", weights.row, layout.samples)?;
-        let hot = T::from_f64(1.0 - self.label_smoothing);
-        let base = self.label_smoothing / layout.classes.max(1) as f64;
+        let (hot, share, base) = in_environment(|| {
+            let share = self.label_smoothing / layout.classes.max(1) as f64;
+            (T::from_f64(1.0 - self.label_smoothing), share, T::from_f64(share))
+        });
         let (goal, divisor) = match targets {
             TargetView::Indices(targets) => {
                 check_length("targets", targets.len(), layout.samples)?;
@@ -184,11 +186,10 @@ impl CrossEntropy {
                 let smoothing = if self.label_smoothing == 0.0 {
                     None
                 } else {
-                    let _environment = Environment::enter();
                     let classes = Total::new(layout.classes as f64);
                     let all = weights.class.map_or(classes, |weights| targets::sum(context, weights));
-                    let mass = T::from_f64(Total::new(base).mul(all).value());
-                    Some(Smoothing { hot, base: T::from_f64(base), mass })
+                    let mass = in_environment(|| T::from_f64(Total::new(share).mul(all).value()));
+                    Some(Smoothing { hot, base, mass })
                 };
                 (Goal::Indices { targets, ignore_index, class_weight: weights.class, smoothing }, divisor)
             }
@@ -199,13 +200,10 @@ impl CrossEntropy {
                     None => Total::new(layout.samples as f64),
                 };
                 let class_weight = weights.class;
-                (Goal::Probabilities { targets, class_weight, keep: hot, base: T::from_f64(base) }, divisor)
+                (Goal::Probabilities { targets, class_weight, keep: hot, base }, divisor)
             }
         };
-        let scale = {
-            let _environment = Environment::enter();
-            Total::new(options.factor(1.0, divisor)).split()
-        };
+        let scale = in_environment(|| Total::new(options.factor(1.0, divisor)).split());
         let call = Softmax {
             layout,
             logits,
@@ -219,7 +217,6 @@ impl CrossEntropy {
             needs_total: sinks.needs_total(options.reduction),
         };
         let partial = T::reduce(context, Work::Softmax(call));
-        sinks.finish(options.reduction, partial.total, divisor);
-        Ok(Summary { weight_sum: divisor.value(), out_of_domain: false })
+        Ok(sinks.finish(options.reduction, partial, divisor))
     }
 }

@@ -8,7 +8,7 @@ use crate::kernel::gather::{self, Gather};
 use crate::kernel::targets;
 use crate::options::{Options, Outputs, Sinks, Summary, check_length, check_optional};
 use crate::shape::{ClassShape, IndexView, Indices, Layout, Reduction, WeightView, Weights};
-use crate::simd::Environment;
+use crate::simd::in_environment;
 use crate::simd::view::{In, in_place};
 
 /// Negative log-likelihood of log-probabilities (PyTorch's `nll_loss`).
@@ -150,10 +150,7 @@ impl Nll {
         check_optional("class_weight", weights.class, layout.classes)?;
         check_optional("row_weight", weights.row, layout.samples)?;
         let divisor = targets::check(context, targets, layout.classes, Some(self.ignore_index), weights)?;
-        let factor = {
-            let _environment = Environment::enter();
-            T::from_f64(options.factor(1.0, divisor))
-        };
+        let factor = in_environment(|| T::from_f64(options.factor(1.0, divisor)));
         let call = Gather {
             source: gather::Nll { log_probs, targets, ignore_index: self.ignore_index, weights },
             layout,
@@ -165,7 +162,6 @@ impl Nll {
             needs_total: sinks.needs_total(options.reduction),
         };
         let partial = T::reduce(context, Work::Nll(call));
-        sinks.finish(options.reduction, partial.total, divisor);
-        Ok(Summary { weight_sum: divisor.value(), out_of_domain: false })
+        Ok(sinks.finish(options.reduction, partial, divisor))
     }
 }

@@ -7,7 +7,7 @@ use crate::kernel::pointwise::{Formula, Pointwise};
 use crate::options::{Options, Outputs, Sinks, Summary, check_length, check_optional};
 use crate::shape::Reduction;
 use crate::simd::view::{In, in_place};
-use crate::simd::{Environment, Total};
+use crate::simd::{Total, in_environment};
 
 /// A loss of independent elements, options checked.
 pub(crate) trait PointwiseLoss<T: Element> {
@@ -41,14 +41,11 @@ pub(crate) fn evaluate<T: Element, L: PointwiseLoss<T>>(
     sinks: Sinks<'_, T>,
 ) -> Result<Summary, Error> {
     options.check()?;
-    let formula = loss.formula()?;
+    let formula = in_environment(|| loss.formula())?;
     let parameter = In::from(loss.parameter());
     let n = operands.input.len();
     let divisor = Total::new(n as f64);
-    let factor = {
-        let _environment = Environment::enter();
-        T::from_f64(options.factor(L::Formula::FACTOR, divisor))
-    };
+    let factor = in_environment(|| T::from_f64(options.factor(L::Formula::FACTOR, divisor)));
     let call = Pointwise {
         formula,
         input: operands.input,
@@ -63,8 +60,7 @@ pub(crate) fn evaluate<T: Element, L: PointwiseLoss<T>>(
         needs_total: sinks.needs_total(options.reduction),
     };
     let partial = T::reduce(context, L::work(call));
-    sinks.finish(options.reduction, partial.total, divisor);
-    Ok(Summary { weight_sum: divisor.value(), out_of_domain: partial.out_of_domain })
+    Ok(sinks.finish(options.reduction, partial, divisor))
 }
 
 /// The full form, on slices.

@@ -11,7 +11,7 @@ use crate::kernel::targets;
 use crate::options::{Options, Outputs, Sinks, Summary, check_elements, check_length, check_optional};
 use crate::shape::{ClassShape, IndexView, Indices, Layout, Reduction, WeightView};
 use crate::simd::view::{In, Out};
-use crate::simd::{Environment, Total};
+use crate::simd::{Total, in_environment};
 
 /// Temporal difference, the loss of (deep, double) Q-learning (Mnih et al., 2015; van Hasselt et al., 2016).
 ///
@@ -162,7 +162,15 @@ impl Td {
     ) -> Result<Summary, Error> {
         match self.delta {
             None => self.run_formula(Square, Work::TdMse, context, views, options, sinks, td_error),
-            Some(delta) => self.run_formula(Hub::new(delta)?, Work::TdHuber, context, views, options, sinks, td_error),
+            Some(delta) => self.run_formula(
+                in_environment(|| Hub::new(delta))?,
+                Work::TdHuber,
+                context,
+                views,
+                options,
+                sinks,
+                td_error,
+            ),
         }
     }
 
@@ -185,10 +193,8 @@ impl Td {
         let no_weights = WeightView::<T> { class: None, row: None };
         targets::check(context, action, layout.classes, None, no_weights)?;
         let divisor = Total::new(layout.samples as f64);
-        let factor = {
-            let _environment = Environment::enter();
-            T::from_f64(options.factor(F::FACTOR, divisor))
-        };
+        let (factor, gamma) =
+            in_environment(|| (T::from_f64(options.factor(F::FACTOR, divisor)), T::from_f64(self.gamma)));
         let call = Gather {
             source: gather::Td {
                 formula,
@@ -199,7 +205,7 @@ impl Td {
                 next_q,
                 next_q_online,
                 weight,
-                gamma: T::from_f64(self.gamma),
+                gamma,
                 td_error,
             },
             layout,
@@ -211,8 +217,7 @@ impl Td {
             needs_total: sinks.needs_total(options.reduction),
         };
         let partial = T::reduce(context, work(call));
-        sinks.finish(options.reduction, partial.total, divisor);
-        Ok(Summary { weight_sum: divisor.value(), out_of_domain: false })
+        Ok(sinks.finish(options.reduction, partial, divisor))
     }
 }
 

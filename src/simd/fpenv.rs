@@ -1,14 +1,6 @@
 //! The floating-point environment: kernels run in round-to-nearest with subnormals and without traps,
 //! whatever a caller (PyTorch's flush-denormal switch, a library linked with -Ofast) has set.
 
-/// Puts the caller's environment back when dropped.
-pub struct Environment {
-    #[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(dead_code))]
-    found: u64,
-    #[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(dead_code))]
-    changed: bool,
-}
-
 #[cfg(target_arch = "x86_64")]
 mod arch {
     /// Rounding mode, flush to zero, denormals are zero, and the six exception masks.
@@ -57,24 +49,27 @@ mod arch {
     pub fn write(_: u64) {}
 }
 
-impl Environment {
-    /// Sets what the kernels need, if it is not set already.
-    #[inline]
-    pub fn enter() -> Self {
-        let found = arch::read();
-        let changed = found & arch::RELEVANT != arch::WANTED & arch::RELEVANT;
-        if changed {
-            arch::write(found & !arch::RELEVANT | arch::WANTED);
-        }
-        Environment { found, changed }
+/// Runs `work` in the environment that kernels need, and puts back what was found.
+#[inline]
+pub fn in_environment<R>(work: impl FnOnce() -> R) -> R {
+    /// A frame of its own: compilers know nothing of the environment, and would move arithmetic across its
+    /// changes if both were in one function.
+    #[inline(never)]
+    fn apart<R>(work: impl FnOnce() -> R) -> R {
+        work()
     }
-}
-
-impl Drop for Environment {
-    #[inline]
-    fn drop(&mut self) {
-        if self.changed {
-            arch::write(self.found);
+    /// Puts the caller's back, also when the work panics.
+    struct PutBack(u64);
+    impl Drop for PutBack {
+        fn drop(&mut self) {
+            arch::write(self.0);
         }
     }
+    let found = arch::read();
+    let changes = found & arch::RELEVANT != arch::WANTED & arch::RELEVANT;
+    let _put_back = changes.then(|| {
+        arch::write(found & !arch::RELEVANT | arch::WANTED);
+        PutBack(found)
+    });
+    apart(work)
 }

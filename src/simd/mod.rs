@@ -16,7 +16,7 @@ mod sum;
 pub mod view;
 
 pub use exp::{exp, exp_non_positive, exp_non_positive_pair};
-pub use fpenv::Environment;
+pub use fpenv::in_environment;
 pub use isa::Isa;
 pub use lanes::{Kernel, Lanes};
 pub use log::{log, log1p, log1p_with_error};

@@ -1,0 +1,387 @@
+//! What `include/losskit.h` declares, in Rust. `tests/c_programs.rs` checks with a C compiler that sizes and
+//! constants are the header's.
+#![allow(non_camel_case_types)]
+
+use std::ffi::{CStr, c_char, c_void};
+
+// the symbols are in the crate, which nothing else here might name
+use losskit as _;
+
+#[repr(C)]
+pub struct lk_context {
+    _opaque: [u8; 0],
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct lk_cost {
+    pub sum: [i64; 72],
+    pub weight: [i64; 72],
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct lk_options {
+    pub struct_size: usize,
+    pub reduction: i32,
+    pub flags: u32,
+    pub grad_scale: f64,
+    pub weight_sum: *mut f64,
+    pub cost: *mut lk_cost,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct lk_class_shape {
+    pub struct_size: usize,
+    pub outer: usize,
+    pub classes: usize,
+    pub inner: usize,
+    pub outer_stride: usize,
+    pub class_stride: usize,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct lk_cross_entropy_params {
+    pub struct_size: usize,
+    pub ignore_index: i64,
+    pub label_smoothing: f64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct lk_nll_params {
+    pub struct_size: usize,
+    pub ignore_index: i64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct lk_td_shape {
+    pub struct_size: usize,
+    pub batch: usize,
+    pub actions: usize,
+    pub row_stride: usize,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct lk_td_params {
+    pub struct_size: usize,
+    pub gamma: f64,
+    pub loss: i32,
+    pub delta: f64,
+}
+
+/// Every status, its name and its number, fixed for ever.
+pub const STATUSES: [(&str, i32); 17] = [
+    ("LK_OK", LK_OK),
+    ("LK_INPUT_OUT_OF_DOMAIN", LK_INPUT_OUT_OF_DOMAIN),
+    ("LK_NULL_POINTER", LK_NULL_POINTER),
+    ("LK_MISALIGNED", LK_MISALIGNED),
+    ("LK_LENGTH_MISMATCH", LK_LENGTH_MISMATCH),
+    ("LK_SIZE_TOO_LARGE", LK_SIZE_TOO_LARGE),
+    ("LK_PARTIAL_OVERLAP", LK_PARTIAL_OVERLAP),
+    ("LK_INVALID_STRIDE", LK_INVALID_STRIDE),
+    ("LK_UNKNOWN_CONSTANT", LK_UNKNOWN_CONSTANT),
+    ("LK_TARGET_OUT_OF_RANGE", LK_TARGET_OUT_OF_RANGE),
+    ("LK_INVALID_DELTA", LK_INVALID_DELTA),
+    ("LK_INVALID_BETA", LK_INVALID_BETA),
+    ("LK_INVALID_LABEL_SMOOTHING", LK_INVALID_LABEL_SMOOTHING),
+    ("LK_NAN_OPTION", LK_NAN_OPTION),
+    ("LK_INVALID_STRUCT_SIZE", LK_INVALID_STRUCT_SIZE),
+    ("LK_UNSUPPORTED_OPTION", LK_UNSUPPORTED_OPTION),
+    ("LK_PANIC", -15),
+];
+
+pub const LK_OK: i32 = 0;
+pub const LK_INPUT_OUT_OF_DOMAIN: i32 = 1;
+pub const LK_NULL_POINTER: i32 = -1;
+pub const LK_MISALIGNED: i32 = -2;
+pub const LK_LENGTH_MISMATCH: i32 = -3;
+pub const LK_SIZE_TOO_LARGE: i32 = -4;
+pub const LK_PARTIAL_OVERLAP: i32 = -5;
+pub const LK_INVALID_STRIDE: i32 = -6;
+pub const LK_UNKNOWN_CONSTANT: i32 = -7;
+pub const LK_TARGET_OUT_OF_RANGE: i32 = -8;
+pub const LK_INVALID_DELTA: i32 = -9;
+pub const LK_INVALID_BETA: i32 = -10;
+pub const LK_INVALID_LABEL_SMOOTHING: i32 = -11;
+pub const LK_NAN_OPTION: i32 = -12;
+pub const LK_INVALID_STRUCT_SIZE: i32 = -13;
+pub const LK_UNSUPPORTED_OPTION: i32 = -14;
+
+pub const LK_MEAN: i32 = 0;
+pub const LK_SUM: i32 = 1;
+pub const LK_NONE: i32 = 2;
+
+pub const LK_F32: i32 = 0;
+pub const LK_F64: i32 = 1;
+pub const LK_I32: i32 = 2;
+pub const LK_I64: i32 = 3;
+pub const LK_U8: i32 = 4;
+
+pub const LK_ISA_BEST: i32 = 0;
+pub const LK_ISA_SCALAR: i32 = 1;
+pub const LK_ISA_NEON: i32 = 2;
+pub const LK_ISA_AVX2: i32 = 3;
+pub const LK_ISA_AVX512: i32 = 4;
+
+pub const LK_ACCUMULATE_GRAD: u32 = 1;
+
+pub const LK_TD_MSE: i32 = 0;
+pub const LK_TD_HUBER: i32 = 1;
+
+unsafe extern "C" {
+    pub fn lk_last_error() -> *const c_char;
+    pub fn lk_status_name(status: i32) -> *const c_char;
+    pub fn lk_context_create(threads: usize, isa: i32, new_context: *mut *mut lk_context) -> i32;
+    pub fn lk_context_destroy(ctx: *mut lk_context);
+    pub fn lk_isa_name(ctx: *const lk_context) -> *const c_char;
+    pub fn lk_version() -> *const c_char;
+    pub fn lk_abi_version() -> i32;
+    pub fn lk_options_init(options: *mut lk_options, size: usize) -> i32;
+    pub fn lk_cost_add(into: *mut lk_cost, sum: f64, weight: f64) -> i32;
+    pub fn lk_cost_merge(into: *mut lk_cost, from: *const lk_cost) -> i32;
+    pub fn lk_cost_mean(of: *const lk_cost) -> f64;
+}
+
+/// mse, l1, bce, likelihood
+pub type Pointwise<T> = unsafe extern "C" fn(
+    ctx: *const lk_context,
+    n: usize,
+    input: *const T,
+    target: *const T,
+    weight: *const T,
+    opts: *const lk_options,
+    loss: *mut T,
+    grad: *mut T,
+    hess: *mut T,
+) -> i32;
+
+/// huber, smooth_l1
+pub type PointwiseWithNumber<T> = unsafe extern "C" fn(
+    ctx: *const lk_context,
+    n: usize,
+    input: *const T,
+    target: *const T,
+    weight: *const T,
+    number: T,
+    opts: *const lk_options,
+    loss: *mut T,
+    grad: *mut T,
+    hess: *mut T,
+) -> i32;
+
+pub type BceWithLogits<T> = unsafe extern "C" fn(
+    ctx: *const lk_context,
+    n: usize,
+    input: *const T,
+    target: *const T,
+    weight: *const T,
+    pos_weight: *const T,
+    n_pos_weight: usize,
+    opts: *const lk_options,
+    loss: *mut T,
+    grad: *mut T,
+    hess: *mut T,
+) -> i32;
+
+/// cross_entropy, nll
+pub type ClassLoss<T, P> = unsafe extern "C" fn(
+    ctx: *const lk_context,
+    shape: *const lk_class_shape,
+    input: *const T,
+    target_type: i32,
+    targets: *const c_void,
+    class_weight: *const T,
+    row_weight: *const T,
+    params: *const P,
+    opts: *const lk_options,
+    loss: *mut T,
+    grad: *mut T,
+    hess: *mut T,
+) -> i32;
+
+/// softmax, log_softmax
+pub type Distribution<T> = unsafe extern "C" fn(
+    ctx: *const lk_context,
+    shape: *const lk_class_shape,
+    logits: *const T,
+    output: *mut T,
+) -> i32;
+
+pub type DistributionBackward<T> = unsafe extern "C" fn(
+    ctx: *const lk_context,
+    shape: *const lk_class_shape,
+    output: *const T,
+    grad_output: *const T,
+    grad_input: *mut T,
+) -> i32;
+
+pub type Td<T> = unsafe extern "C" fn(
+    ctx: *const lk_context,
+    shape: *const lk_td_shape,
+    q: *const T,
+    action_type: i32,
+    action: *const c_void,
+    reward: *const T,
+    done: *const u8,
+    next_q: *const T,
+    next_q_online: *const T,
+    weight: *const T,
+    params: *const lk_td_params,
+    opts: *const lk_options,
+    loss: *mut T,
+    grad: *mut T,
+    hess: *mut T,
+    td_error: *mut T,
+) -> i32;
+
+/// The functions of one element type.
+pub struct Losses<T> {
+    pub mse: Pointwise<T>,
+    pub l1: Pointwise<T>,
+    pub huber: PointwiseWithNumber<T>,
+    pub smooth_l1: PointwiseWithNumber<T>,
+    pub bce: Pointwise<T>,
+    pub bce_with_logits: BceWithLogits<T>,
+    pub likelihood: Pointwise<T>,
+    pub cross_entropy: ClassLoss<T, lk_cross_entropy_params>,
+    pub nll: ClassLoss<T, lk_nll_params>,
+    pub softmax: Distribution<T>,
+    pub softmax_backward: DistributionBackward<T>,
+    pub log_softmax: Distribution<T>,
+    pub log_softmax_backward: DistributionBackward<T>,
+    pub td: Td<T>,
+}
+
+/// An element type of the ABI.
+pub trait Real: losskit::Element + PartialEq + std::fmt::Debug + 'static {
+    const DTYPE: i32;
+    /// What function names end with.
+    const SUFFIX: &'static str;
+    const C: Losses<Self>;
+    fn of(x: f64) -> Self;
+    fn bits(self) -> u64;
+}
+
+macro_rules! declare {
+    ($t: ident, $dtype: expr) => {
+        impl Real for $t {
+            const DTYPE: i32 = $dtype;
+            const SUFFIX: &'static str = stringify!($t);
+            const C: Losses<$t> = {
+                type T = $t;
+                unsafe extern "C" {
+                    #[link_name = concat!("lk_mse_", stringify!($t))]
+                    fn mse(
+                        ctx: *const lk_context, n: usize, input: *const T, target: *const T, weight: *const T,
+                        opts: *const lk_options, loss: *mut T, grad: *mut T, hess: *mut T,
+                    ) -> i32;
+                    #[link_name = concat!("lk_l1_", stringify!($t))]
+                    fn l1(
+                        ctx: *const lk_context, n: usize, input: *const T, target: *const T, weight: *const T,
+                        opts: *const lk_options, loss: *mut T, grad: *mut T, hess: *mut T,
+                    ) -> i32;
+                    #[link_name = concat!("lk_huber_", stringify!($t))]
+                    fn huber(
+                        ctx: *const lk_context, n: usize, input: *const T, target: *const T, weight: *const T,
+                        delta: T, opts: *const lk_options, loss: *mut T, grad: *mut T, hess: *mut T,
+                    ) -> i32;
+                    #[link_name = concat!("lk_smooth_l1_", stringify!($t))]
+                    fn smooth_l1(
+                        ctx: *const lk_context, n: usize, input: *const T, target: *const T, weight: *const T,
+                        beta: T, opts: *const lk_options, loss: *mut T, grad: *mut T, hess: *mut T,
+                    ) -> i32;
+                    #[link_name = concat!("lk_bce_", stringify!($t))]
+                    fn bce(
+                        ctx: *const lk_context, n: usize, input: *const T, target: *const T, weight: *const T,
+                        opts: *const lk_options, loss: *mut T, grad: *mut T, hess: *mut T,
+                    ) -> i32;
+                    #[link_name = concat!("lk_bce_with_logits_", stringify!($t))]
+                    fn bce_with_logits(
+                        ctx: *const lk_context, n: usize, input: *const T, target: *const T, weight: *const T,
+                        pos_weight: *const T, n_pos_weight: usize, opts: *const lk_options, loss: *mut T,
+                        grad: *mut T, hess: *mut T,
+                    ) -> i32;
+                    #[link_name = concat!("lk_likelihood_", stringify!($t))]
+                    fn likelihood(
+                        ctx: *const lk_context, n: usize, input: *const T, target: *const T, weight: *const T,
+                        opts: *const lk_options, loss: *mut T, grad: *mut T, hess: *mut T,
+                    ) -> i32;
+                    #[link_name = concat!("lk_cross_entropy_", stringify!($t))]
+                    fn cross_entropy(
+                        ctx: *const lk_context, shape: *const lk_class_shape, logits: *const T, target_type: i32,
+                        targets: *const c_void, class_weight: *const T, row_weight: *const T,
+                        params: *const lk_cross_entropy_params, opts: *const lk_options, loss: *mut T,
+                        grad: *mut T, hess: *mut T,
+                    ) -> i32;
+                    #[link_name = concat!("lk_nll_", stringify!($t))]
+                    fn nll(
+                        ctx: *const lk_context, shape: *const lk_class_shape, log_probs: *const T,
+                        target_type: i32, targets: *const c_void, class_weight: *const T, row_weight: *const T,
+                        params: *const lk_nll_params, opts: *const lk_options, loss: *mut T, grad: *mut T,
+                        hess: *mut T,
+                    ) -> i32;
+                    #[link_name = concat!("lk_softmax_", stringify!($t))]
+                    fn softmax(
+                        ctx: *const lk_context, shape: *const lk_class_shape, logits: *const T, output: *mut T,
+                    ) -> i32;
+                    #[link_name = concat!("lk_softmax_backward_", stringify!($t))]
+                    fn softmax_backward(
+                        ctx: *const lk_context, shape: *const lk_class_shape, output: *const T,
+                        grad_output: *const T, grad_input: *mut T,
+                    ) -> i32;
+                    #[link_name = concat!("lk_log_softmax_", stringify!($t))]
+                    fn log_softmax(
+                        ctx: *const lk_context, shape: *const lk_class_shape, logits: *const T, output: *mut T,
+                    ) -> i32;
+                    #[link_name = concat!("lk_log_softmax_backward_", stringify!($t))]
+                    fn log_softmax_backward(
+                        ctx: *const lk_context, shape: *const lk_class_shape, output: *const T,
+                        grad_output: *const T, grad_input: *mut T,
+                    ) -> i32;
+                    #[link_name = concat!("lk_td_", stringify!($t))]
+                    fn td(
+                        ctx: *const lk_context, shape: *const lk_td_shape, q: *const T, action_type: i32,
+                        action: *const c_void, reward: *const T, done: *const u8, next_q: *const T,
+                        next_q_online: *const T, weight: *const T, params: *const lk_td_params,
+                        opts: *const lk_options, loss: *mut T, grad: *mut T, hess: *mut T, td_error: *mut T,
+                    ) -> i32;
+                }
+                Losses {
+                    mse, l1, huber, smooth_l1, bce, bce_with_logits, likelihood, cross_entropy, nll, softmax,
+                    softmax_backward, log_softmax, log_softmax_backward, td,
+                }
+            };
+            fn of(x: f64) -> $t {
+                x as $t
+            }
+            fn bits(self) -> u64 {
+                self.to_bits().into()
+            }
+        }
+    };
+}
+declare! { f32, LK_F32 }
+declare! { f64, LK_F64 }
+
+/// This thread's last message.
+pub fn last_error() -> String {
+    // SAFETY: a string, valid until this thread's next error
+    unsafe { text(lk_last_error()) }
+}
+
+pub fn status_name(status: i32) -> String {
+    // SAFETY: a constant string for any number
+    unsafe { text(lk_status_name(status)) }
+}
+
+/// # Safety
+/// A C string.
+pub unsafe fn text(pointer: *const c_char) -> String {
+    // SAFETY: the caller's promise
+    unsafe { CStr::from_ptr(pointer) }.to_str().expect("messages are UTF-8").to_owned()
+}

@@ -78,6 +78,12 @@ impl Context {
         self
     }
 
+    /// Exactly this instruction set.
+    #[cfg(test)]
+    pub(crate) fn with_isa(isa: Isa) -> Self {
+        Context { isa, ..Context::with_threads(1) }
+    }
+
     /// The instruction set that kernels run on.
     pub fn isa(&self) -> Isa {
         self.isa

@@ -13,6 +13,7 @@
 /// ```
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
+#[allow(missing_docs)] // fields say what the message says
 pub enum Error {
     /// A pointer that must not be null is.
     #[error("{name} is null")]

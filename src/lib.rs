@@ -2,11 +2,13 @@
 #![cfg_attr(not(feature = "std"), no_std)]
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
+#![cfg_attr(test, allow(dead_code))]
 
 mod context;
 mod cost;
 mod error;
-#[cfg(feature = "capi")]
+// Unit tests link the library beside themselves, whose symbols these would be once more.
+#[cfg(all(feature = "capi", not(test)))]
 #[allow(unsafe_code, missing_docs)]
 mod ffi;
 mod kernel;
@@ -27,3 +29,9 @@ pub use loss::{
 pub use options::{Options, Outputs, Summary};
 pub use shape::{ClassShape, Indices, Reduction, Targets, Weights};
 pub use simd::Isa;
+
+#[cfg(test)]
+extern crate self as losskit;
+
+#[cfg(test)]
+mod widths;

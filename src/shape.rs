@@ -157,8 +157,11 @@ impl Layout {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Indices<'a> {
+    /// 32 bits, signed.
     I32(&'a [i32]),
+    /// 64 bits, signed.
     I64(&'a [i64]),
+    /// 8 bits: up to 256 classes.
     U8(&'a [u8]),
 }
 
@@ -177,9 +180,13 @@ pub enum Indices<'a> {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Targets<'a, T> {
+    /// An index for each sample.
     I32(&'a [i32]),
+    /// An index for each sample.
     I64(&'a [i64]),
+    /// An index for each sample.
     U8(&'a [u8]),
+    /// A probability for each class of each sample.
     Probabilities(&'a [T]),
 }
 

@@ -1,6 +1,6 @@
 //! Contexts, and what the library says of itself.
 
-use core::ffi::{CStr, c_char};
+use core::ffi::c_char;
 
 use super::memory::{check_pointer, context};
 use super::status::guard;
@@ -59,13 +59,7 @@ pub unsafe extern "C" fn lk_context_destroy(ctx: *mut lk_context) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lk_isa_name(ctx: *const lk_context) -> *const c_char {
     // SAFETY: the caller's promise
-    let name: &CStr = match unsafe { context(ctx) }.isa() {
-        Isa::Scalar => c"scalar",
-        Isa::Avx2 => c"avx2",
-        Isa::Avx512 => c"avx512",
-        Isa::Neon => c"neon",
-    };
-    name.as_ptr()
+    unsafe { context(ctx) }.isa().c_name().as_ptr()
 }
 
 /// The library's version, "MAJOR.MINOR.PATCH".

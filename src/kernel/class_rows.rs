@@ -119,9 +119,8 @@ fn batch_of_rows<S: Lanes, T: Real, const SOFT: bool>(
     let mut targets = [Target { class: 0, ignored: false, weight: zero, hot: zero, mass: zero }; MAX_GROUP];
     let mut maxima = [zero; MAX_CHUNKS];
     let with_probabilities = matches!(call.goal, Goal::Probabilities { .. });
-    for i in 0..count {
-        let target = call.target(first + i);
-        targets[i] = target;
+    for (i, target) in targets[..count].iter_mut().enumerate() {
+        *target = call.target(first + i);
         if target.ignored {
             continue;
         }
@@ -169,9 +168,9 @@ fn batch_of_rows<S: Lanes, T: Real, const SOFT: bool>(
         return;
     }
 
-    for i in 0..count {
+    for (i, &target) in targets[..count].iter().enumerate() {
         let row = Row { call, s, at: layout.offset(first + i) };
-        if targets[i].ignored {
+        if target.ignored {
             row.clear(classes);
             continue;
         }
@@ -182,7 +181,7 @@ fn batch_of_rows<S: Lanes, T: Real, const SOFT: bool>(
             log: splat(s, log.0[i]),
             mass: splat(s, rows.mass.0[i]),
             logit: rows.logit.0[i],
-            target: targets[i],
+            target,
         };
         // the maxima of the only row of the batch, if it has several chunks
         row.emit::<SOFT>(finish, &maxima);
@@ -251,10 +250,10 @@ impl<S: Lanes, T: Real> Row<'_, '_, S, T> {
         }
         let mut whole = self.sum_chunk::<SOFT>(0, chunk);
         maxima[0] = whole.max;
-        for i in 1..classes.div_ceil(chunk) {
+        for (i, max) in maxima[..classes.div_ceil(chunk)].iter_mut().enumerate().skip(1) {
             let start = i * chunk;
             let part = self.sum_chunk::<SOFT>(start, chunk.min(classes - start));
-            maxima[i] = part.max;
+            *max = part.max;
             whole = whole.merge(part, s);
         }
         whole
@@ -312,9 +311,9 @@ impl<S: Lanes, T: Real> Row<'_, '_, S, T> {
         };
         let mut at_target = T::from_f64(0.0);
         let several = classes > chunk;
-        for i in 0..classes.div_ceil(chunk) {
+        for (i, &max) in maxima[..classes.div_ceil(chunk)].iter().enumerate() {
             let (start, len) = (i * chunk, chunk.min(classes - i * chunk));
-            let max = if several { maxima[i] } else { row.max };
+            let max = if several { max } else { row.max };
             let (mut recip, mut top) = (row.recip, row.top);
             if several && max != row.max {
                 let d = two_diff(splat(s, max), splat(s, row.max));
@@ -375,7 +374,7 @@ fn maximum<S: Lanes, T: Real>(s: S, x: In<'_, T>) -> T {
     }
     let zero = T::from_f64(0.0);
     let largest = T::reduce_max_any(s, largest.v) + zero;
-    if largest == largest { largest } else { zero }
+    if largest.is_nan() { zero } else { largest }
 }
 
 /// What is done with each vector of a chunk.

@@ -326,8 +326,7 @@ fn first_maximum<T: Real>(x: In<'_, T>) -> usize {
     let mut best = 0;
     for i in 0..x.len() {
         let (candidate, most) = (x.get(i), x.get(best));
-        let is_number = candidate == candidate;
-        if !is_number {
+        if candidate.is_nan() {
             return i;
         }
         if candidate > most {

@@ -93,12 +93,6 @@ impl<T: Real> Softmax<'_, T> {
         matches!(self.goal, Goal::Probabilities { .. } | Goal::Indices { .. })
     }
 
-    /// Whether values are asked for.
-    #[inline(always)]
-    pub fn needs_loss(&self) -> bool {
-        self.loss.is_some() || self.needs_total
-    }
-
     /// Whether outputs are made from the exponentials.
     #[inline(always)]
     pub fn keeps_exponentials(&self) -> bool {

@@ -18,7 +18,7 @@ mod td;
 pub use bce::Bce;
 pub use bce_with_logits::BceWithLogits;
 pub use cross_entropy::CrossEntropy;
-#[cfg(feature = "capi")]
+#[cfg(all(feature = "capi", not(test)))]
 pub(crate) use cross_entropy::CrossEntropyInputs;
 pub use element::Element;
 pub use huber::Huber;
@@ -26,12 +26,12 @@ pub use l1::L1;
 pub use likelihood::Likelihood;
 pub use mse::Mse;
 pub use nll::Nll;
-#[cfg(feature = "capi")]
+#[cfg(all(feature = "capi", not(test)))]
 pub(crate) use nll::NllInputs;
-#[cfg(feature = "capi")]
+#[cfg(all(feature = "capi", not(test)))]
 pub(crate) use pointwise::{Operands, PointwiseLoss, check_parameter, evaluate as evaluate_pointwise};
 pub use smooth_l1::SmoothL1;
 pub use softmax::{LogSoftmax, Softmax};
-#[cfg(feature = "capi")]
+#[cfg(all(feature = "capi", not(test)))]
 pub(crate) use td::TdViews;
 pub use td::{Td, TdInputs};

@@ -110,7 +110,7 @@ fn check_operands<T: Element, L: PointwiseLoss<T>>(
 
 /// The number of positive weights fits the input: none, one, or one for each label of a row.
 pub(crate) fn check_parameter(len: usize, n: usize) -> Result<(), Error> {
-    if len > 1 && n % len != 0 {
+    if len > 1 && !n.is_multiple_of(len) {
         return Err(Error::LengthMismatch { name: "pos_weight", length: len, needed: n });
     }
     Ok(())

@@ -1,5 +1,7 @@
 //! The instruction sets, and the one place where a kernel is sent to one.
 
+use core::ffi::CStr;
+
 use pulp::Scalar;
 
 use super::{Kernel, Lanes};
@@ -24,6 +26,13 @@ pub enum Isa {
     Avx512,
     /// AArch64 Advanced SIMD.
     Neon,
+    /// pulp's scalar types of several lanes, for tests: their groups have other numbers of vectors.
+    #[cfg(test)]
+    Scalar128,
+    #[cfg(test)]
+    Scalar256,
+    #[cfg(test)]
+    Scalar512,
 }
 
 impl Isa {
@@ -32,11 +41,25 @@ impl Isa {
 
     /// The name that `LOSSKIT_ISA` and `lk_isa_name` use: `scalar`, `avx2`, `avx512`, `neon`.
     pub const fn name(self) -> &'static str {
+        match self.c_name().to_str() {
+            Ok(name) => name,
+            Err(_) => "",
+        }
+    }
+
+    /// The same, for C.
+    pub(crate) const fn c_name(self) -> &'static CStr {
         match self {
-            Isa::Scalar => "scalar",
-            Isa::Avx2 => "avx2",
-            Isa::Avx512 => "avx512",
-            Isa::Neon => "neon",
+            Isa::Scalar => c"scalar",
+            Isa::Avx2 => c"avx2",
+            Isa::Avx512 => c"avx512",
+            Isa::Neon => c"neon",
+            #[cfg(test)]
+            Isa::Scalar128 => c"scalar128",
+            #[cfg(test)]
+            Isa::Scalar256 => c"scalar256",
+            #[cfg(test)]
+            Isa::Scalar512 => c"scalar512",
         }
     }
 
@@ -85,6 +108,13 @@ impl Isa {
                     return simd.run(kernel);
                 }
             }
+            _ => {}
+        }
+        #[cfg(test)]
+        match self {
+            Isa::Scalar128 => return pulp::Scalar128b.run(kernel),
+            Isa::Scalar256 => return pulp::Scalar256b.run(kernel),
+            Isa::Scalar512 => return pulp::Scalar512b.run(kernel),
             _ => {}
         }
         #[cfg(target_arch = "aarch64")]

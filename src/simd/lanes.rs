@@ -79,16 +79,16 @@ macro_rules! scalar_lanes {
             #[inline(always)]
             fn widen(self, a: Self::f32s) -> (Self::f64s, Self::f64s) {
                 let a: [f32; $f32] = cast(a);
-                let mut halves = [[0.0; $f64]; 2];
-                for i in 0..$f32 {
-                    halves[i / $f64][i % $f64] = f64::from(a[i]);
-                }
-                (cast(halves[0]), cast(halves[1]))
+                let half = |from: usize| {
+                    core::array::from_fn::<f64, $f64, _>(|i| a.get(from + i).map_or(0.0, |&a| f64::from(a)))
+                };
+                (cast(half(0)), cast(half($f64)))
             }
             #[inline(always)]
             fn narrow(self, lower: Self::f64s, upper: Self::f64s) -> Self::f32s {
-                let halves: [[f64; $f64]; 2] = [cast(lower), cast(upper)];
-                cast(core::array::from_fn::<f32, $f32, _>(|i| halves[i / $f64][i % $f64] as f32))
+                let (lower, upper): ([f64; $f64], [f64; $f64]) = (cast(lower), cast(upper));
+                let mut elements = lower.iter().chain(&upper);
+                cast(core::array::from_fn::<f32, $f32, _>(|_| elements.next().map_or(0.0, |&x| x as f32)))
             }
             #[inline(always)]
             fn fma_f32s(self, a: Self::f32s, b: Self::f32s, c: Self::f32s) -> Self::f32s {

@@ -22,6 +22,6 @@ pub use lanes::{Kernel, Lanes};
 pub use log::{log, log1p, log1p_with_error};
 use pack::pack;
 pub use pack::{Mask, Pack, first_lanes, splat};
-pub use pair::{Pair, two_diff, two_sum};
-pub use real::{GROUP_BYTES, MAX_GROUP, Real};
+pub use pair::{Pair, two_diff};
+pub use real::{MAX_GROUP, Real};
 pub use sum::{LaneSum, Total, total};

@@ -41,6 +41,7 @@ pub trait Real:
 
     fn from_f64(x: f64) -> Self;
     fn to_f64(self) -> f64;
+    fn is_nan(self) -> bool;
 
     fn splat<S: Lanes>(s: S, x: Self) -> Self::V<S>;
     /// 0, 1, 2, ... in the lanes.
@@ -105,7 +106,10 @@ macro_rules! real {
             #[inline(always)]
             fn from_f64(x: f64) -> Self { x as $t }
             #[inline(always)]
+            #[allow(clippy::useless_conversion)]
             fn to_f64(self) -> f64 { f64::from(self) }
+            #[inline(always)]
+            fn is_nan(self) -> bool { <$t>::is_nan(self) }
             #[inline(always)]
             fn splat<S: Lanes>(s: S, x: Self) -> S::$v { s.$splat(x) }
             #[inline(always)]

@@ -1,7 +1,7 @@
 //! The vocabulary of shapes: reductions, where classes lie in memory, targets, weights.
 
 use crate::error::Error;
-use crate::simd::view::In;
+use crate::simd::view::{In, Samples};
 
 /// How the samples' losses become one (PyTorch's `reduction`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -135,6 +135,21 @@ impl Layout {
         }
     }
 
+    /// Consecutive samples as runs that are evenly apart: `run(i, at, samples)` from the i-th on, which begins at
+    /// element `at`.
+    #[inline(always)]
+    pub fn runs(&self, first: usize, count: usize, mut run: impl FnMut(usize, usize, Samples)) {
+        let Layout { inner, outer_stride, classes, class_stride, .. } = *self;
+        let stride = if inner == 1 { outer_stride } else { 1 };
+        let mut i = 0;
+        while i < count {
+            let left = if inner == 1 { count } else { inner - (first + i) % inner };
+            let count = left.min(count - i);
+            run(i, self.offset(first + i), Samples { count, stride, classes, class_stride });
+            i += count;
+        }
+    }
+
     /// Whether each sample's classes are contiguous.
     pub fn is_rows(&self) -> bool {
         self.inner == 1 && (self.class_stride == 1 || self.classes == 1)
@@ -247,6 +262,19 @@ impl IndexView<'_> {
             IndexView::I32(view) => i64::from(view.get(at)),
             IndexView::I64(view) => view.get(at),
             IndexView::U8(view) => i64::from(view.get(at)),
+        }
+    }
+    /// As many from `at` on as fit.
+    #[inline(always)]
+    pub fn read(&self, at: usize, to: &mut [i64]) {
+        fn read<I: Copy + Into<i64>>(from: In<'_, I>, at: usize, to: &mut [i64]) {
+            let from = from.slice(at, to.len());
+            to.iter_mut().enumerate().for_each(|(i, to)| *to = from.get(i).into());
+        }
+        match self {
+            IndexView::I32(view) => read(*view, at, to),
+            IndexView::I64(view) => read(*view, at, to),
+            IndexView::U8(view) => read(*view, at, to),
         }
     }
     pub fn len(&self) -> usize {

@@ -15,7 +15,7 @@
 //! - The phases go over all vectors of the group in turn, so that the long chains of the finish overlap.
 //! - More classes than a tile holds are read where they lie, and e waits in the output.
 
-use super::softmax::{Factors, Goal, Sample, Softmax, Target, exponential};
+use super::softmax::{Factors, Goal, Sample, Softmax, exponential};
 use crate::parallel::{Blocks, Partial};
 use crate::simd::view::{Buffer, In, Out, TILE_CLASSES, Tile};
 use crate::simd::{Isa, Kernel, LaneSum, Lanes, MAX_GROUP, Pack, Pair, Real, exp_non_positive, splat, total, two_diff};
@@ -85,8 +85,8 @@ impl<T: Real> Kernel for Block<'_, '_, T> {
 }
 
 /// A group of samples: class j of lane l is at `j * stride + l` of each view.
-struct Group<'a, T> {
-    samples: usize,
+#[derive(Clone, Copy)]
+struct Columns<'a, T> {
     lanes: usize,
     stride: usize,
     x: In<'a, T>,
@@ -96,24 +96,100 @@ struct Group<'a, T> {
     grad: Option<Out<'a, T>>,
     hess: Option<Out<'a, T>>,
     accumulate: bool,
-    /// 1 in lanes that count, if others are to be hidden.
-    counted: Option<Buffer<T>>,
-    targets: [Target<T>; MAX_GROUP],
 }
 
-#[inline(always)]
-fn targets<T: Real>(call: &Softmax<'_, T>, sample: usize, count: usize) -> [Target<T>; MAX_GROUP] {
-    let zero = T::from_f64(0.0);
-    let mut targets = [Target { class: 0, ignored: true, weight: zero, hot: zero, mass: zero }; MAX_GROUP];
-    if call.has_targets() || call.row_weight.is_some() {
-        for (lane, target) in targets[..count].iter_mut().enumerate() {
-            *target = call.target(sample + lane);
+/// The group's targets, a sample a lane.
+struct Targets<T> {
+    count: usize,
+    /// 0 where there is none.
+    class: [usize; MAX_GROUP],
+    is_ignored: [bool; MAX_GROUP],
+    any_ignored: bool,
+    /// 0 for samples that do not count.
+    weight: Buffer<T>,
+    /// Only with smoothing: the target's own share, and the sum of all.
+    hot: Buffer<T>,
+    mass: Buffer<T>,
+}
+
+impl<T: Real> Targets<T> {
+    #[inline(always)]
+    fn new(call: &Softmax<'_, T>, sample: usize, count: usize) -> Self {
+        let (zero, one) = (T::from_f64(0.0), T::from_f64(1.0));
+        let zeros = Buffer::new(zero);
+        let mut targets = Targets {
+            count,
+            class: [0; MAX_GROUP],
+            is_ignored: [false; MAX_GROUP],
+            any_ignored: false,
+            weight: zeros,
+            hot: zeros,
+            mass: zeros,
+        };
+        targets.weight.0[..count].fill(one);
+        let Goal::Indices { targets: indices, ignore_index, class_weight, smoothing } = &call.goal else {
+            if let Some(row_weight) = call.row_weight {
+                targets.weigh(|lane| row_weight.get(sample + lane));
+            }
+            return targets;
+        };
+        let mut raw = [0; MAX_GROUP];
+        indices.read(sample, &mut raw[..count]);
+        let mut most = 0;
+        for (lane, &target) in raw[..count].iter().enumerate() {
+            let is_ignored = target == *ignore_index;
+            let class = if is_ignored { 0 } else { target as usize };
+            most = most.max(class);
+            targets.class[lane] = class;
+            targets.is_ignored[lane] = is_ignored;
+            targets.any_ignored |= is_ignored;
         }
-    } else {
-        let one = T::from_f64(1.0);
-        targets[..count].fill(Target { class: 0, ignored: false, weight: one, hot: zero, mass: one });
+        assert!(most < call.layout.classes, "target out of range");
+        if let Some(row_weight) = call.row_weight {
+            targets.weigh(|lane| row_weight.get(sample + lane));
+        }
+        let class = targets.class;
+        match (smoothing, class_weight) {
+            (None, Some(class_weight)) => targets.weigh(|lane| class_weight.get(class[lane])),
+            (Some(smoothing), _) => {
+                for (lane, &class) in class[..count].iter().enumerate() {
+                    let class_weight = class_weight.map_or(one, |view| view.get(class));
+                    targets.hot.0[lane] = smoothing.hot * class_weight;
+                    targets.mass.0[lane] = targets.hot.0[lane] + smoothing.mass;
+                }
+            }
+            (None, None) => {}
+        }
+        if targets.any_ignored {
+            for (weight, &is_ignored) in targets.weight.0[..count].iter_mut().zip(&targets.is_ignored) {
+                *weight = if is_ignored { zero } else { *weight };
+            }
+        }
+        targets
     }
-    targets
+
+    #[inline(always)]
+    fn weigh(&mut self, weight: impl Fn(usize) -> T) {
+        for (lane, x) in self.weight.0[..self.count].iter_mut().enumerate() {
+            *x = *x * weight(lane);
+        }
+    }
+
+    /// The lanes that do not count.
+    fn ignored(&self) -> impl Iterator<Item = usize> {
+        let lanes = if self.any_ignored { self.count } else { 0 };
+        (0..lanes).filter(|&lane| self.is_ignored[lane])
+    }
+
+    /// One number a lane, from its class.
+    #[inline(always)]
+    fn each(&self, f: impl Fn(usize, usize) -> T) -> Buffer<T> {
+        let mut buffer = Buffer::new(T::from_f64(0.0));
+        for (lane, x) in buffer.0[..self.count].iter_mut().enumerate() {
+            *x = f(lane, self.class[lane]);
+        }
+        buffer
+    }
 }
 
 /// Through tiles.
@@ -127,48 +203,46 @@ fn tiled<S: Lanes, T: Real, const SOFT: bool>(
     let (layout, classes) = (&call.layout, call.layout.classes);
     let sample = group * T::GROUP;
     let samples = T::GROUP.min(layout.samples - sample);
-    let targets = targets(call, sample, samples);
-    let elements = (classes - 1) * layout.class_stride + 1;
+    let targets = Targets::new(call, sample, samples);
     let (mut x, mut probabilities, mut hess) = (Tile::new(), Tile::new(), Tile::new());
 
     let x = x.zeros(classes);
-    let from_probabilities = match &call.goal {
-        Goal::Probabilities { targets, .. } => Some(*targets),
+    let fill = |tile: Out<'_, T>, from: In<'_, T>| {
+        layout.runs(sample, samples, |lane, at, run| tile.fill_lanes(lane, from.after(at), run));
+        for lane in targets.ignored() {
+            (0..classes).for_each(|class| tile.set(class * T::GROUP + lane, T::from_f64(0.0)));
+        }
+    };
+    fill(x, call.logits);
+    let probabilities = match &call.goal {
+        Goal::Probabilities { targets, .. } => {
+            let tile = probabilities.zeros(classes);
+            fill(tile, *targets);
+            Some(tile.as_in())
+        }
         _ => None,
     };
-    let probabilities = from_probabilities.map(|view| (view, probabilities.zeros(classes)));
-    for (lane, target) in targets[..samples].iter().enumerate() {
-        if target.ignored {
-            continue;
-        }
-        let at = layout.offset(sample + lane);
-        x.set_lane(lane, classes, call.logits.slice(at, elements), layout.class_stride);
-        if let Some((from, tile)) = probabilities {
-            tile.set_lane(lane, classes, from.slice(at, elements), layout.class_stride);
-        }
-    }
     let grad = call.grad.map(|out| (out, x));
     let hess = call.hess.map(|out| (out, hess.zeros(classes)));
-    let view = Group {
-        samples,
+    let columns = Columns {
         lanes: T::GROUP,
         stride: T::GROUP,
         x: x.as_in(),
         stash: if call.keeps_exponentials() { Some(x) } else { None },
-        probabilities: probabilities.map(|(_, tile)| tile.as_in()),
+        probabilities,
         grad: grad.map(|(_, tile)| tile),
         hess: hess.map(|(_, tile)| tile),
         accumulate: false,
-        counted: None,
-        targets,
     };
-    evaluate::<S, T, SOFT>(call, s, &view, sample, sums);
+    evaluate::<S, T, SOFT, true>(call, s, columns, &targets, sample, sums);
     for (out, tile) in [grad, hess].into_iter().flatten() {
-        for (lane, target) in view.targets[..samples].iter().enumerate() {
-            if !(target.ignored && call.accumulate) {
-                let to = out.slice(layout.offset(sample + lane), elements);
-                tile.put_lane(lane, classes, to, layout.class_stride, call.accumulate);
+        if call.accumulate && targets.any_ignored {
+            // zeros could change the sign of what is there
+            for lane in (0..samples).filter(|&lane| !targets.is_ignored[lane]) {
+                layout.runs(sample + lane, 1, |_, at, run| tile.put_lanes(lane, out.after(at), run, true));
             }
+        } else {
+            layout.runs(sample, samples, |lane, at, run| tile.put_lanes(lane, out.after(at), run, call.accumulate));
         }
     }
 }
@@ -188,18 +262,7 @@ fn direct<S: Lanes, T: Real, const SOFT: bool>(
     let sample = outer * layout.inner + inner;
     let at = outer * layout.outer_stride + inner;
     let elements = (layout.classes - 1) * layout.class_stride + lanes;
-    let targets = targets(call, sample, lanes);
-    let counted = if targets[..lanes].iter().any(|target| target.ignored) {
-        let mut counted = Buffer::new(T::from_f64(0.0));
-        for (counts, target) in counted.0.iter_mut().zip(&targets) {
-            *counts = T::from_f64(if target.ignored { 0.0 } else { 1.0 });
-        }
-        Some(counted)
-    } else {
-        None
-    };
-    let view = Group {
-        samples: lanes,
+    let columns = Columns {
         lanes,
         stride: layout.class_stride,
         x: call.logits.slice(at, elements),
@@ -211,76 +274,97 @@ fn direct<S: Lanes, T: Real, const SOFT: bool>(
         grad: call.grad.map(|out| out.slice(at, elements)),
         hess: call.hess.map(|out| out.slice(at, elements)),
         accumulate: call.accumulate,
-        counted,
-        targets,
     };
-    evaluate::<S, T, SOFT>(call, s, &view, sample, sums);
+    evaluate::<S, T, SOFT, false>(call, s, columns, &Targets::new(call, sample, lanes), sample, sums);
 }
 
-impl<T: Real> Group<'_, T> {
+impl<'a, T: Real> Columns<'a, T> {
     /// Where class `class` of the i-th vector is, and how many of its lanes there are.
     #[inline(always)]
-    fn at<S: Lanes>(&self, class: usize, i: usize) -> (usize, usize) {
+    fn at<S: Lanes, const TILE: bool>(&self, class: usize, i: usize) -> (usize, usize) {
         let lanes = Pack::<S, T>::LANES;
-        (class * self.stride + i * lanes, (self.lanes - i * lanes).min(lanes))
+        if TILE {
+            (class * T::GROUP + i * lanes, lanes)
+        } else {
+            (class * self.stride + i * lanes, (self.lanes - i * lanes).min(lanes))
+        }
     }
 
-    /// Logits, 0 for samples that do not count.
     #[inline(always)]
-    fn logits<S: Lanes>(&self, s: S, class: usize, i: usize) -> Pack<S, T> {
-        let (at, lanes) = self.at::<S>(class, i);
-        let x = self.x.load(s, at, lanes);
-        match &self.counted {
-            Some(counted) => {
-                let zero = x.c(0.0);
-                zero.lt(counted.group().load(s, i)).select(x, zero)
+    fn load<S: Lanes, const TILE: bool>(&self, s: S, from: In<'a, T>, class: usize, i: usize) -> Pack<S, T> {
+        let (at, lanes) = self.at::<S, TILE>(class, i);
+        from.load(s, at, lanes)
+    }
+
+    /// Logits, 0 for samples that do not count (as a tile has them).
+    #[inline(always)]
+    fn logits<S: Lanes, const TILE: bool>(&self, s: S, targets: &Targets<T>, class: usize, i: usize) -> Pack<S, T> {
+        let x = self.load::<S, TILE>(s, self.x, class, i);
+        if TILE || !targets.any_ignored { x } else { targets.hide(x, x.c(0.0), i) }
+    }
+
+    /// The target distribution's share in a class, but for an index target's own.
+    #[inline(always)]
+    fn share<S: Lanes, const TILE: bool>(&self, call: &Softmax<'_, T>, s: S, class: usize, i: usize) -> Pack<S, T> {
+        match (&call.goal, self.probabilities) {
+            (&Goal::Probabilities { class_weight, keep, base, .. }, Some(probabilities)) => {
+                let q = self.load::<S, TILE>(s, probabilities, class, i).fma(splat(s, keep), splat(s, base));
+                class_weight.map_or(q, |weight| q * splat(s, weight.get(class)))
             }
-            None => x,
+            _ => splat(s, call.base(class)),
         }
     }
+}
 
-    /// One number a lane, made from its target.
+impl<T: Real> Targets<T> {
+    /// `x` in lanes that count, `other` in those that are ignored.
     #[inline(always)]
-    fn each_target(&self, f: impl Fn(usize, &Target<T>) -> T) -> Buffer<T> {
-        let mut buffer = Buffer::new(T::from_f64(0.0));
-        for (lane, target) in self.targets[..self.samples].iter().enumerate() {
-            buffer.0[lane] = f(lane, target);
+    fn hide<S: Lanes>(&self, x: Pack<S, T>, other: Pack<S, T>, i: usize) -> Pack<S, T> {
+        let mut counts = Buffer::new(T::from_f64(0.0));
+        for (counts, &is_ignored) in counts.0.iter_mut().zip(&self.is_ignored) {
+            *counts = T::from_f64(if is_ignored { 0.0 } else { 1.0 });
         }
-        buffer
+        x.c(0.0).lt(counts.group().load(x.s, i)).select(x, other)
     }
 }
 
 /// All outputs of a group.
 #[inline(always)]
-fn evaluate<S: Lanes, T: Real, const SOFT: bool>(
+fn evaluate<S: Lanes, T: Real, const SOFT: bool, const TILE: bool>(
     call: &Softmax<'_, T>,
     s: S,
-    group: &Group<'_, T>,
+    columns: Columns<'_, T>,
+    targets: &Targets<T>,
     sample: usize,
     sums: &mut S::PerGroup<LaneSum<S>>,
 ) {
-    let classes = call.layout.classes;
-    let vectors = group.samples.div_ceil(Pack::<S, T>::LANES);
+    let (classes, lanes) = (call.layout.classes, Pack::<S, T>::LANES);
+    let vectors = targets.count.div_ceil(lanes);
     let constant = |x: f64| splat::<S, T>(s, T::from_f64(x));
     let (zero, one, infinity) = (constant(0.0), constant(1.0), constant(f64::INFINITY));
+    let has_indices = matches!(call.goal, Goal::Indices { .. });
+    let with_probabilities = columns.probabilities.is_some();
 
     // before e takes the logits' place
-    let logit = group.each_target(|lane, target| {
-        if target.ignored { T::from_f64(0.0) } else { group.x.get(target.class * group.stride + lane) }
-    });
+    let logit = match has_indices {
+        true => targets.each(|lane, class| columns.x.get(class * columns.stride + lane)),
+        false => Buffer::new(T::from_f64(0.0)),
+    };
+    let logit = |i: usize| {
+        let x = logit.group().load(s, i);
+        if TILE || !targets.any_ignored { x } else { targets.hide(x, zero, i) }
+    };
 
     let mut max = S::per_group(zero);
     for i in 0..vectors {
-        let mut most = group.logits(s, 0, i);
+        let mut most = columns.logits::<S, TILE>(s, targets, 0, i);
         for class in 1..classes {
-            most = most.max_any(group.logits(s, class, i));
+            most = most.max_any(columns.logits::<S, TILE>(s, targets, class, i));
         }
         // one sign of zero, whichever instruction set chose
         max.as_mut()[i] = most + zero;
     }
 
-    let with_probabilities = group.probabilities.is_some();
-    let weight = group.each_target(|_, target| target.weight);
     let mut samples = S::per_group((Pair::new(zero), Pair::new(zero), zero));
     for i in 0..vectors {
         let most = max.as_ref()[i];
@@ -288,18 +372,18 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool>(
         let (mut rest, mut gap, mut mass) = (LaneSum::zero(s), LaneSum::zero(s), LaneSum::zero(s));
         let mut ties = -one;
         for class in 0..classes {
-            let x = group.logits(s, class, i);
+            let x = columns.logits::<S, TILE>(s, targets, class, i);
             let d = two_diff(x, from);
             let e = exp_non_positive(d.hi, d.lo);
             let tie = x.same(from);
             rest.add(tie.select(zero, e));
             ties = ties + tie.select(one, zero);
-            if let Some(stash) = group.stash {
-                let (at, lanes) = group.at::<S>(class, i);
+            if let Some(stash) = columns.stash {
+                let (at, lanes) = columns.at::<S, TILE>(class, i);
                 stash.store(at, lanes, tie.select(one, e));
             }
             if SOFT {
-                let q = share(call, group, s, class, i);
+                let q = columns.share::<S, TILE>(call, s, class, i);
                 gap.add((tie | q.same(zero)).select(zero, q * -d.hi));
                 if with_probabilities {
                     mass.add(q);
@@ -308,107 +392,96 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool>(
         }
         rest.add(ties);
         let mut rest = rest.lanes(s);
-        // the limit of no one distribution: +inf twice
+        // +inf twice has no distribution
         rest.hi = (most.same(infinity) & zero.lt(ties)).select(constant(f64::NAN), rest.hi);
-        samples.as_mut()[i] = (rest, gap.lanes(s), mass.lanes::<T>(s).round());
+        let (gap, mass) = if SOFT { (gap.lanes(s), mass.lanes::<T>(s).round()) } else { (Pair::new(zero), one) };
+        samples.as_mut()[i] = (rest, gap, mass);
     }
 
-    let mass = group.each_target(|_, target| target.mass);
-    let hot = group.each_target(|_, target| target.hot);
     let mut factors = S::per_group(Factors { recip: zero, top: zero, plain: zero, mass: zero, weight: zero });
     let mut logs = S::per_group(zero);
     for i in 0..vectors {
         let (rest, gap, shares) = samples.as_ref()[i];
-        let mass = if with_probabilities { shares } else { mass.group().load(s, i) };
-        let weight = weight.group().load(s, i);
-        let max = max.as_ref()[i];
-        let (hot, target) = (hot.group().load(s, i), logit.group().load(s, i));
-        let finished = Sample { max, rest, target, hot, gap, mass, weight }.finish();
+        let (hot, mass) = if !SOFT {
+            (one, one)
+        } else if with_probabilities {
+            (zero, shares)
+        } else {
+            (targets.hot.group().load(s, i), targets.mass.group().load(s, i))
+        };
+        let weight = targets.weight.group().load(s, i);
+        let finished = Sample { max: max.as_ref()[i], rest, target: logit(i), hot, gap, mass, weight }.finish();
         if call.needs_total {
             sums.as_mut()[i].add(finished.loss);
         }
         if let Some(loss) = call.loss {
-            let lanes = Pack::<S, T>::LANES;
-            loss.store(sample + i * lanes, (group.samples - i * lanes).min(lanes), finished.loss);
+            loss.store(sample + i * lanes, (targets.count - i * lanes).min(lanes), finished.loss);
         }
         factors.as_mut()[i] = Factors::new(finished.recip, finished.top, mass, weight, call.scale);
         logs.as_mut()[i] = finished.log;
     }
-    if group.grad.is_none() && group.hess.is_none() {
+    if columns.grad.is_none() && columns.hess.is_none() {
         return;
     }
 
     // The target's gradient has its own formula; it is written last.
-    let indices = matches!(call.goal, Goal::Indices { .. });
     let mut at_target = Buffer::new(T::from_f64(0.0));
-    if let Some(grad) = group.grad
-        && indices
+    if let Some(grad) = columns.grad
+        && has_indices
     {
-        let base = group.each_target(|_, target| call.base(target.class));
-        let old = group.each_target(|lane, target| match group.accumulate && !target.ignored {
-            true => grad.as_in().get(target.class * group.stride + lane),
-            false => T::from_f64(0.0),
-        });
+        let base = if SOFT { targets.each(|_, class| call.base(class)) } else { Buffer::new(T::from_f64(0.0)) };
         for i in 0..vectors {
-            let e = exponential(logit.group().load(s, i), max.as_ref()[i]);
-            let q = hot.group().load(s, i) + base.group().load(s, i);
-            let result = factors.as_ref()[i].grad(e, q);
-            let result = if group.accumulate { old.group().load(s, i) + result } else { result };
-            at_target.group_mut().store(i, result);
+            let e = exponential(logit(i), max.as_ref()[i]);
+            let q = if SOFT { targets.hot.group().load(s, i) + base.group().load(s, i) } else { one };
+            at_target.group_mut().store(i, factors.as_ref()[i].grad(e, q));
+        }
+        if columns.accumulate {
+            let old = targets.each(|lane, class| grad.as_in().get(class * columns.stride + lane));
+            for i in 0..vectors {
+                let sum = old.group().load(s, i) + at_target.group().load(s, i);
+                at_target.group_mut().store(i, sum);
+            }
         }
     }
     for i in 0..vectors {
         let (factors, max, log) = (factors.as_ref()[i], max.as_ref()[i], logs.as_ref()[i]);
         for class in 0..classes {
-            let (at, lanes) = group.at::<S>(class, i);
-            let (grad, hess);
-            if let Goal::LogSoftmax = call.goal {
-                let x = group.logits(s, class, i);
-                grad = -(x.same(max).select(zero, max - x) + log);
-                hess = zero;
-            } else {
-                let e = match group.stash {
-                    Some(stash) => stash.as_in().load(s, at, lanes),
-                    None => exponential(group.logits(s, class, i), max),
-                };
-                grad = if SOFT { factors.grad(e, share(call, group, s, class, i)) } else { factors.plain_grad(e) };
-                hess = factors.hess(e);
-            }
-            // the stash may be either output
-            for (out, result) in [(group.grad, grad), (group.hess, hess)] {
-                let Some(out) = out else { continue };
+            let e = match (&call.goal, columns.stash) {
+                (Goal::LogSoftmax, _) => zero,
+                (_, Some(stash)) => columns.load::<S, TILE>(s, stash.as_in(), class, i),
+                (_, None) => exponential(columns.logits::<S, TILE>(s, targets, class, i), max),
+            };
+            let write = |out: Out<'_, T>, result: Pack<S, T>| {
+                let (at, lanes) = columns.at::<S, TILE>(class, i);
                 let mut result = result;
-                if group.accumulate {
+                if !TILE && columns.accumulate {
                     let old = out.as_in().load(s, at, lanes);
-                    result = old + result;
-                    if let Some(counted) = &group.counted {
-                        result = zero.lt(counted.group().load(s, i)).select(result, old);
-                    }
+                    result = targets.hide(old + result, old, i);
                 }
                 out.store(at, lanes, result);
+            };
+            // the stash may be either output: e was read before
+            if let Some(grad) = columns.grad {
+                let result = if let Goal::LogSoftmax = call.goal {
+                    let x = columns.logits::<S, TILE>(s, targets, class, i);
+                    -(x.same(max).select(zero, max - x) + log)
+                } else if SOFT {
+                    factors.grad(e, columns.share::<S, TILE>(call, s, class, i))
+                } else {
+                    factors.plain_grad(e)
+                };
+                write(grad, result);
+            }
+            if let Some(hess) = columns.hess {
+                write(hess, factors.hess(e));
             }
         }
     }
-    if let Some(grad) = group.grad
-        && indices
+    if let Some(grad) = columns.grad
+        && has_indices
     {
-        for (lane, target) in group.targets[..group.samples].iter().enumerate() {
-            if !target.ignored {
-                grad.set(target.class * group.stride + lane, at_target.0[lane]);
-            }
+        for lane in (0..targets.count).filter(|&lane| !targets.is_ignored[lane]) {
+            grad.set(targets.class[lane] * columns.stride + lane, at_target.0[lane]);
         }
-    }
-}
-
-/// The target distribution's share in a class, but for an index target's own.
-#[inline(always)]
-fn share<S: Lanes, T: Real>(call: &Softmax<'_, T>, group: &Group<'_, T>, s: S, class: usize, i: usize) -> Pack<S, T> {
-    match (&call.goal, group.probabilities) {
-        (&Goal::Probabilities { class_weight, keep, base, .. }, Some(probabilities)) => {
-            let (at, lanes) = group.at::<S>(class, i);
-            let q = probabilities.load(s, at, lanes).fma(splat(s, keep), splat(s, base));
-            class_weight.map_or(q, |weight| q * splat(s, weight.get(class)))
-        }
-        _ => splat(s, call.base(class)),
     }
 }

@@ -472,30 +472,30 @@ impl<S: Lanes, T: Real, const SOFT: bool> Vectors<S> for Phase<'_, SOFT, Emissio
     fn vector(&mut self, at: usize, _: usize, lanes: usize) {
         let pass = &mut *self.0;
         let (s, factors) = (pass.max.s, pass.factors);
-        let (grad, hess);
-        if let Goal::LogSoftmax = pass.call.goal {
-            let x = pass.x.load(s, at, lanes);
-            let lead = x.same(pass.row_max).select(x.c(0.0), pass.row_max - x);
-            grad = -(lead + pass.log);
-            hess = lead;
-        } else {
-            let e = match pass.stash {
-                Some(stash) => stash.as_in().load(s, at, lanes),
-                None => exponential(pass.x.load(s, at, lanes), pass.max),
-            };
-            grad = if SOFT {
+        let x = || pass.x.load(s, at, lanes);
+        let e = match (&pass.call.goal, pass.stash) {
+            (Goal::LogSoftmax, _) => splat(s, T::from_f64(0.0)),
+            (_, Some(stash)) => stash.as_in().load(s, at, lanes),
+            (_, None) => exponential(x(), pass.max),
+        };
+        let write = |out: Out<'_, T>, result: Pack<S, T>| {
+            let result = if pass.call.accumulate { out.as_in().load(s, at, lanes) + result } else { result };
+            out.store(at, lanes, result);
+        };
+        // the stash may be either output: e was read before
+        if let Some(grad) = pass.grad {
+            let result = if let Goal::LogSoftmax = pass.call.goal {
+                let x = x();
+                -(x.same(pass.row_max).select(x.c(0.0), pass.row_max - x) + pass.log)
+            } else if SOFT {
                 factors.grad(e, share(pass.call, s, pass.at, pass.start + at, lanes))
             } else {
                 factors.plain_grad(e)
             };
-            hess = factors.hess(e);
+            write(grad, result);
         }
-        // the stash may be either output
-        for (out, result) in [(pass.grad, grad), (pass.hess, hess)] {
-            if let Some(out) = out {
-                let result = if pass.call.accumulate { out.as_in().load(s, at, lanes) + result } else { result };
-                out.store(at, lanes, result);
-            }
+        if let Some(hess) = pass.hess {
+            write(hess, factors.hess(e));
         }
     }
 }

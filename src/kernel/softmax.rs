@@ -87,12 +87,6 @@ impl<T: Real> Softmax<'_, T> {
         matches!(self.goal, Goal::Probabilities { .. } | Goal::Indices { smoothing: Some(_), .. })
     }
 
-    /// Whether the goal has losses at all.
-    #[inline(always)]
-    pub fn has_targets(&self) -> bool {
-        matches!(self.goal, Goal::Probabilities { .. } | Goal::Indices { .. })
-    }
-
     /// Whether outputs are made from the exponentials.
     #[inline(always)]
     pub fn keeps_exponentials(&self) -> bool {

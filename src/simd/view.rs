@@ -66,6 +66,7 @@ impl<'a, T: Copy> In<'a, T> {
     /// # Safety
     /// `start` is aligned and valid for reading `len` elements for `'a`, and nobody outside of the
     /// call that the view is made for writes them meanwhile.
+    #[cfg_attr(not(feature = "capi"), allow(dead_code))]
     pub unsafe fn from_raw(start: *const T, len: usize) -> Self {
         In { start, len, life: PhantomData }
     }
@@ -255,37 +256,87 @@ impl<T: Real> Tile<T> {
     }
 }
 
-impl<T: Real> Out<'_, T> {
-    /// Of a tile: the lane's classes become `from`'s elements, `stride` apart.
-    #[inline(always)]
-    pub fn set_lane(self, lane: usize, classes: usize, from: In<'_, T>, stride: usize) {
-        let from = from.strided(classes, stride);
-        let to = self.slice(lane, (classes - 1) * T::GROUP + 1);
-        for class in 0..classes {
-            // SAFETY: both were checked as far as the last class
-            unsafe { to.start.add(class * T::GROUP).write(from.start.add(class * stride).read()) }
-        }
-    }
+/// Samples outside of a tile: `count` of them, `stride` apart, their classes `class_stride` apart.
+#[derive(Clone, Copy)]
+pub struct Samples {
+    pub count: usize,
+    pub stride: usize,
+    pub classes: usize,
+    pub class_stride: usize,
+}
 
-    /// Of a tile: the lane's classes go to `to`'s elements, `stride` apart, or are added there.
+impl Samples {
+    /// As far as the last element.
     #[inline(always)]
-    pub fn put_lane(self, lane: usize, classes: usize, to: Out<'_, T>, stride: usize, add: bool) {
-        let from = self.slice(lane, (classes - 1) * T::GROUP + 1);
-        to.as_in().strided(classes, stride);
-        for class in 0..classes {
-            // SAFETY: both were checked as far as the last class
-            unsafe {
-                let (x, to) = (from.start.add(class * T::GROUP).read(), to.start.add(class * stride));
-                to.write(if add { to.read() + x } else { x });
-            }
-        }
+    fn elements(&self) -> usize {
+        (self.count - 1) * self.stride + (self.classes - 1) * self.class_stride + 1
     }
 }
 
-impl<'a, T: Copy> In<'a, T> {
-    /// As far as the last of `count` elements that are `stride` apart.
+impl<T: Real> Out<'_, T> {
+    /// Of a tile, on the stack: copies samples to the lanes from `lane` on.
     #[inline(always)]
-    fn strided(self, count: usize, stride: usize) -> Self {
-        self.slice(0, (count - 1) * stride + 1)
+    pub fn fill_lanes(self, lane: usize, from: In<'_, T>, samples: Samples) {
+        let Samples { count, stride, classes, class_stride } = samples;
+        let from = from.slice(0, samples.elements());
+        let to = self.slice(lane, (classes - 1) * T::GROUP + count);
+        for class in 0..if stride == 1 { classes } else { 0 } {
+            // SAFETY: both views were checked as far as the last class of the last sample; a tile overlaps nothing
+            unsafe {
+                let from = from.start.add(class * class_stride);
+                core::ptr::copy_nonoverlapping(from, to.start.add(class * T::GROUP), count);
+            }
+        }
+        for lane in 0..if stride == 1 { 0 } else { count } {
+            // SAFETY: as above
+            unsafe {
+                let (from, to) = (from.start.add(lane * stride), to.start.add(lane));
+                if class_stride == 1 {
+                    (0..classes).for_each(|class| to.add(class * T::GROUP).write(from.add(class).read()));
+                } else {
+                    (0..classes)
+                        .for_each(|class| to.add(class * T::GROUP).write(from.add(class * class_stride).read()));
+                }
+            }
+        }
+    }
+
+    /// Of a tile, on the stack: copies the lanes from `lane` on to samples, or adds them there.
+    #[inline(always)]
+    pub fn put_lanes(self, lane: usize, to: Out<'_, T>, samples: Samples, add: bool) {
+        let Samples { count, stride, classes, class_stride } = samples;
+        let to = to.slice(0, samples.elements());
+        let from = self.slice(lane, (classes - 1) * T::GROUP + count);
+        for class in 0..if stride == 1 && !add { classes } else { 0 } {
+            // SAFETY: both views were checked as far as the last class of the last sample; a tile overlaps nothing
+            unsafe {
+                let to = to.start.add(class * class_stride);
+                core::ptr::copy_nonoverlapping(from.start.add(class * T::GROUP), to, count);
+            }
+        }
+        for lane in 0..if stride == 1 && !add { 0 } else { count } {
+            // SAFETY: as above
+            unsafe {
+                let (from, to) = (from.start.add(lane), to.start.add(lane * stride));
+                for class in 0..classes {
+                    let (x, to) = (from.add(class * T::GROUP).read(), to.add(class * class_stride));
+                    to.write(if add { to.read() + x } else { x });
+                }
+            }
+        }
+    }
+
+    /// The elements from `at` on.
+    #[inline(always)]
+    pub fn after(self, at: usize) -> Self {
+        self.slice(at, self.len - at.min(self.len))
+    }
+}
+
+impl<T: Copy> In<'_, T> {
+    /// The elements from `at` on.
+    #[inline(always)]
+    pub fn after(self, at: usize) -> Self {
+        self.slice(at, self.len - at.min(self.len))
     }
 }

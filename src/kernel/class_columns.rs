@@ -175,10 +175,12 @@ impl<T: Real> Targets<T> {
         }
     }
 
-    /// The lanes that do not count.
-    fn ignored(&self) -> impl Iterator<Item = usize> {
+    /// Zeros to the lanes of a tile that do not count.
+    fn clear(&self, tile: Out<'_, T>, classes: usize) {
         let lanes = if self.any_ignored { self.count } else { 0 };
-        (0..lanes).filter(|&lane| self.is_ignored[lane])
+        for lane in (0..lanes).filter(|&lane| self.is_ignored[lane]) {
+            (0..classes).for_each(|class| tile.set(class * T::GROUP + lane, T::from_f64(0.0)));
+        }
     }
 
     /// One number a lane, from its class.
@@ -209,9 +211,7 @@ fn tiled<S: Lanes, T: Real, const SOFT: bool>(
     let x = x.zeros(classes);
     let fill = |tile: Out<'_, T>, from: In<'_, T>| {
         layout.runs(sample, samples, |lane, at, run| tile.fill_lanes(lane, from.after(at), run));
-        for lane in targets.ignored() {
-            (0..classes).for_each(|class| tile.set(class * T::GROUP + lane, T::from_f64(0.0)));
-        }
+        targets.clear(tile, classes);
     };
     fill(x, call.logits);
     let probabilities = match &call.goal {
@@ -236,6 +236,7 @@ fn tiled<S: Lanes, T: Real, const SOFT: bool>(
     };
     evaluate::<S, T, SOFT, true>(call, s, columns, &targets, sample, sums);
     for (out, tile) in [grad, hess].into_iter().flatten() {
+        targets.clear(tile, classes);
         if call.accumulate && targets.any_ignored {
             // zeros could change the sign of what is there
             for lane in (0..samples).filter(|&lane| !targets.is_ignored[lane]) {
@@ -300,7 +301,7 @@ impl<'a, T: Real> Columns<'a, T> {
     #[inline(always)]
     fn logits<S: Lanes, const TILE: bool>(&self, s: S, targets: &Targets<T>, class: usize, i: usize) -> Pack<S, T> {
         let x = self.load::<S, TILE>(s, self.x, class, i);
-        if TILE || !targets.any_ignored { x } else { targets.hide(x, x.c(0.0), i) }
+        if TILE { x } else { targets.hide(x, x.c(0.0), i) }
     }
 
     /// The target distribution's share in a class, but for an index target's own.
@@ -320,6 +321,9 @@ impl<T: Real> Targets<T> {
     /// `x` in lanes that count, `other` in those that are ignored.
     #[inline(always)]
     fn hide<S: Lanes>(&self, x: Pack<S, T>, other: Pack<S, T>, i: usize) -> Pack<S, T> {
+        if !self.any_ignored {
+            return x;
+        }
         let mut counts = Buffer::new(T::from_f64(0.0));
         for (counts, &is_ignored) in counts.0.iter_mut().zip(&self.is_ignored) {
             *counts = T::from_f64(if is_ignored { 0.0 } else { 1.0 });
@@ -352,7 +356,7 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const TILE: bool>(
     };
     let logit = |i: usize| {
         let x = logit.group().load(s, i);
-        if TILE || !targets.any_ignored { x } else { targets.hide(x, zero, i) }
+        if TILE { x } else { targets.hide(x, zero, i) }
     };
 
     let mut max = S::per_group(zero);
@@ -411,11 +415,12 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const TILE: bool>(
         };
         let weight = targets.weight.group().load(s, i);
         let finished = Sample { max: max.as_ref()[i], rest, target: logit(i), hot, gap, mass, weight }.finish();
+        let value = targets.hide(finished.loss, zero, i);
         if call.needs_total {
-            sums.as_mut()[i].add(finished.loss);
+            sums.as_mut()[i].add(value);
         }
         if let Some(loss) = call.loss {
-            loss.store(sample + i * lanes, (targets.count - i * lanes).min(lanes), finished.loss);
+            loss.store(sample + i * lanes, (targets.count - i * lanes).min(lanes), value);
         }
         factors.as_mut()[i] = Factors::new(finished.recip, finished.top, mass, weight, call.scale);
         logs.as_mut()[i] = finished.log;
@@ -453,11 +458,14 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const TILE: bool>(
             };
             let write = |out: Out<'_, T>, result: Pack<S, T>| {
                 let (at, lanes) = columns.at::<S, TILE>(class, i);
-                let mut result = result;
-                if !TILE && columns.accumulate {
+                let result = if TILE {
+                    result
+                } else if columns.accumulate {
                     let old = out.as_in().load(s, at, lanes);
-                    result = targets.hide(old + result, old, i);
-                }
+                    targets.hide(old + result, old, i)
+                } else {
+                    targets.hide(result, zero, i)
+                };
                 out.store(at, lanes, result);
             };
             // the stash may be either output: e was read before

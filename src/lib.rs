@@ -22,6 +22,8 @@ mod simd;
 pub use context::Context;
 pub use cost::Cost;
 pub use error::Error;
+#[doc(hidden)]
+pub use kernel::elementary::Function as ElementaryFunction;
 pub use loss::{
     Bce, BceWithLogits, CrossEntropy, Element, Huber, L1, Likelihood, LogSoftmax, Mse, Nll, SmoothL1, Softmax, Td,
     TdInputs,

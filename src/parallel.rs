@@ -13,6 +13,7 @@ use crate::simd::{Isa, Total, in_environment};
 pub trait Blocks: Sync {
     fn count(&self) -> usize;
     /// Work in one block, in CPU cycles, roughly.
+    #[cfg_attr(not(feature = "rayon"), allow(dead_code))]
     fn cycles(&self) -> usize;
     fn block(&self, isa: Isa, index: usize) -> Partial;
 }

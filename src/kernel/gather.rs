@@ -29,6 +29,7 @@ pub trait Source<T: Real>: Sync {
     /// The operands of some samples, no more than a group.
     fn gather<S: Lanes>(&self, s: S, layout: &Layout, first: usize, count: usize) -> Gathered<T>;
     /// What collecting a sample costs, in cycles.
+    #[cfg_attr(not(feature = "rayon"), allow(dead_code))]
     fn cycles(&self, layout: &Layout) -> usize;
     /// Where the difference of target and input is wanted.
     fn difference(&self) -> Option<Out<'_, T>> {

@@ -3,6 +3,8 @@
 pub mod class_backward;
 mod class_columns;
 mod class_rows;
+#[doc(hidden)]
+pub mod elementary;
 pub mod gather;
 pub mod pointwise;
 pub mod softmax;

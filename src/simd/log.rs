@@ -4,7 +4,8 @@
 //! x = 2^k (1 + f),  sqrt(1/2) <= 1 + f < sqrt(2)
 //! log x = k ln 2 + (f + tail(f))
 //! ```
-//! - log1p takes `f = x 2^-k + (2^-k - 1)` in one fused step: 1 + x is rounded only to choose k.
+//! - log1p takes `f = x 2^-k + (2^-k - 1)` in one fused step: 1 + x is rounded only to choose k. Where f
+//!   itself is rounded, a second step says by how much.
 //! - ln 2 comes in two parts; k times the first is exact, the second joins the tail.
 
 use super::{Lanes, Pack, Real};
@@ -155,9 +156,13 @@ pub fn log1p_with_error<S: Lanes, T: Real>(x: Pack<S, T>, error: Pack<S, T>) -> 
     // 2^-k: the bits of 1, less what the split took off the sum's exponent
     let scale = one.sub_bits(sum.sub_bits(mantissa));
     let huge = x.gt(x.c(k.huge));
-    let f = huge.select(mantissa - one, x.fma(scale, scale - one));
-    let error = huge.select(x.c(0.0), error * scale);
-    let result = combine(exponent, f, error);
+    let offset = scale - one;
+    let f = huge.select(mantissa - one, x.fma(scale, offset));
+    // f is rounded where it is finer than x: from sqrt(2) - 1 to 1/2
+    let lost = x.fma(scale, offset - f);
+    let error = huge.select(x.c(0.0), error.fma(scale, lost));
+    // to first order, log(1 + f + error) - log(1 + f) = error / (1 + f)
+    let result = combine(exponent, f, error.fma(-f, error));
     let result = x.abs().lt(x.c(k.tiny)).select(x, result);
     let end = x.lt(x.c(-1.0)).select(x.c(f64::NAN), x.c(f64::NEG_INFINITY));
     let result = x.le(x.c(-1.0)).select(end, result);

@@ -1,0 +1,55 @@
+//! The elementary functions over arrays: not for users, but for whoever measures their errors.
+
+use crate::simd::view::{In, Out};
+use crate::simd::{Isa, Kernel, Lanes, Pack, Real, exp, exp_non_positive, log, log1p};
+
+/// A function that losses are made from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Function {
+    /// e^x
+    Exp,
+    /// e^x for x <= 0, as softmax has it
+    ExpNonPositive,
+    /// log x
+    Log,
+    /// log(1 + x)
+    Log1p,
+}
+
+impl Function {
+    /// All of them.
+    pub const ALL: [Function; 4] = [Function::Exp, Function::ExpNonPositive, Function::Log, Function::Log1p];
+
+    /// `output[i] = f(input[i])` on an instruction set; as many as both have.
+    pub fn evaluate<T: Real>(self, isa: Isa, input: &[T], output: &mut [T]) {
+        let len = input.len().min(output.len());
+        isa.dispatch(Map { function: self, input: input.into(), output: output.into(), len });
+    }
+}
+
+struct Map<'a, T> {
+    function: Function,
+    input: In<'a, T>,
+    output: Out<'a, T>,
+    len: usize,
+}
+
+impl<T: Real> Kernel for Map<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Lanes>(self, s: S) {
+        let lanes = Pack::<S, T>::LANES;
+        for at in (0..self.len).step_by(lanes) {
+            let count = lanes.min(self.len - at);
+            let x = self.input.load(s, at, count);
+            let y = match self.function {
+                Function::Exp => exp(x),
+                Function::ExpNonPositive => exp_non_positive(x, x.c(0.0)),
+                Function::Log => log(x),
+                Function::Log1p => log1p(x),
+            };
+            self.output.store(at, count, y);
+        }
+    }
+}

@@ -452,7 +452,7 @@ lk_status lk_cost_merge(struct lk_cost *into, const struct lk_cost *from);
 
 /**
  * The sum of all losses divided by the sum of all weights, off by less than one unit in the last place; NaN
- * if there is nothing, or if `cost` is NULL.
+ * if there is nothing, or if `of` is NULL.
  */
 double lk_cost_mean(const struct lk_cost *of);
 

@@ -17,7 +17,8 @@ use crate::simd::Isa;
 /// ```
 #[derive(Debug)]
 pub struct Context {
-    isa: Isa,
+    /// None: the process default's.
+    isa: Option<Isa>,
     #[cfg(feature = "rayon")]
     threads: Threads,
 }
@@ -30,18 +31,18 @@ enum Threads {
     Current,
     Own(pool::Pool),
     /// The process default's pool.
-    Shared(&'static pool::Pool),
+    Shared,
 }
 
 impl Default for Context {
     fn default() -> Self {
         Context {
-            isa: default_isa(),
+            isa: Some(default_isa()),
             #[cfg(feature = "rayon")]
             threads: match settings::get().threads {
                 None => Threads::Current,
                 Some(1) => Threads::One,
-                Some(_) => Threads::Shared(pool::shared()),
+                Some(_) => Threads::Shared,
             },
         }
     }
@@ -64,7 +65,7 @@ impl Context {
     pub fn with_threads(threads: usize) -> Self {
         let _ = threads;
         Context {
-            isa: default_isa(),
+            isa: Some(default_isa()),
             #[cfg(feature = "rayon")]
             threads: if threads == 1 { Threads::One } else { Threads::Own(pool::Pool::new(threads)) },
         }
@@ -72,41 +73,41 @@ impl Context {
 
     /// Use no instruction set beyond `isa`.
     pub fn cap_isa(mut self, isa: Isa) -> Self {
-        let (cap, own) = (isa.capped(), self.isa);
+        let (cap, own) = (isa.capped(), self.isa());
         let rank = |isa| Isa::ALL.iter().position(|&i| i == isa);
-        self.isa = if rank(cap) < rank(own) { cap } else { own };
+        self.isa = Some(if rank(cap) < rank(own) { cap } else { own });
         self
     }
 
     /// Exactly this instruction set.
     #[cfg(test)]
     pub(crate) fn with_isa(isa: Isa) -> Self {
-        Context { isa, ..Context::with_threads(1) }
+        Context { isa: Some(isa), ..Context::with_threads(1) }
     }
 
     /// The instruction set that kernels run on.
     pub fn isa(&self) -> Isa {
-        self.isa
+        self.isa.unwrap_or_else(default_isa)
     }
 
     /// The process default of C callers: as [`Context::default`], but never in somebody else's pool.
     #[cfg(feature = "capi")]
     pub(crate) fn process_default() -> &'static Context {
-        static DEFAULT: std::sync::OnceLock<Context> = std::sync::OnceLock::new();
-        DEFAULT.get_or_init(|| Context {
-            isa: default_isa(),
+        static DEFAULT: Context = Context {
+            isa: None,
             #[cfg(feature = "rayon")]
-            threads: if settings::get().threads == Some(1) { Threads::One } else { Threads::Shared(pool::shared()) },
-        })
+            threads: Threads::Shared,
+        };
+        &DEFAULT
     }
 
     #[cfg(feature = "rayon")]
     pub(crate) fn has_threads(&self) -> bool {
         match &self.threads {
             Threads::One => false,
-            Threads::Current => !pool::forked_with_threads() && rayon::current_num_threads() > 1,
+            Threads::Current => !pool::forked() && rayon::current_num_threads() > 1,
             Threads::Own(pool) => pool.is_usable(),
-            Threads::Shared(pool) => pool.is_usable(),
+            Threads::Shared => pool::SHARED.is_usable(),
         }
     }
 
@@ -116,7 +117,7 @@ impl Context {
         match &self.threads {
             Threads::One | Threads::Current => work(),
             Threads::Own(pool) => pool.install(work),
-            Threads::Shared(pool) => pool.install(work),
+            Threads::Shared => pool::SHARED.install(work),
         }
     }
 }
@@ -125,46 +126,73 @@ impl Context {
 #[cfg(feature = "std")]
 mod settings {
     use super::Isa;
-    use std::sync::OnceLock;
+    use std::io::Write;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
+    #[derive(Clone, Copy)]
     pub struct Settings {
         pub isa: Isa,
         #[cfg_attr(not(feature = "rayon"), allow(dead_code))]
         pub threads: Option<usize>,
     }
 
-    pub fn get() -> &'static Settings {
-        static SETTINGS: OnceLock<Settings> = OnceLock::new();
-        SETTINGS.get_or_init(|| Settings {
-            isa: read("LOSSKIT_ISA", |value| Isa::from_name(value).map(Isa::capped)).unwrap_or_else(Isa::best),
-            threads: read("LOSSKIT_NUM_THREADS", |value| value.parse().ok().filter(|&threads| threads > 0)),
-        })
+    /// Read once. Without a lock: a child forked while another thread holds it would wait for ever.
+    pub fn get() -> Settings {
+        /// 1 + the place of the instruction set + 4 times the threads, 0 for none set; 0: not read yet.
+        static SETTINGS: AtomicUsize = AtomicUsize::new(0);
+        let decode = |code: usize| {
+            let (isa, threads) = ((code - 1) % 4, (code - 1) / 4);
+            Settings { isa: Isa::ALL[isa], threads: if threads == 0 { None } else { Some(threads) } }
+        };
+        let known = SETTINGS.load(Ordering::Relaxed);
+        if known != 0 {
+            return decode(known);
+        }
+        let isa = read("LOSSKIT_ISA", |value| Isa::from_name(value).map(Isa::capped));
+        let threads =
+            read("LOSSKIT_NUM_THREADS", |value| value.parse().ok().filter(|threads| (1..1 << 20).contains(threads)));
+        let place = isa.unwrap_or(None).unwrap_or_else(Isa::best);
+        let place = Isa::ALL.iter().position(|&other| other == place).unwrap_or(0);
+        let code = 1 + place + 4 * threads.unwrap_or(None).unwrap_or(0);
+        match SETTINGS.compare_exchange(0, code, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => {
+                complain("LOSSKIT_ISA", isa.is_err());
+                complain("LOSSKIT_NUM_THREADS", threads.is_err());
+                decode(code)
+            }
+            Err(other) => decode(other),
+        }
     }
 
-    /// A value that makes no sense is ignored, with one line saying so.
-    fn read<V>(name: &str, parse: impl Fn(&str) -> Option<V>) -> Option<V> {
-        let value = std::env::var_os(name)?;
-        let parsed = value.to_str().and_then(|value| parse(value.trim()));
-        if parsed.is_none() {
-            eprintln!("losskit: {name}={} ignored", value.to_string_lossy());
+    /// Err for a value that makes no sense.
+    fn read<V>(name: &str, parse: impl Fn(&str) -> Option<V>) -> Result<Option<V>, ()> {
+        let Some(value) = std::env::var_os(name) else { return Ok(None) };
+        value.to_str().and_then(|value| parse(value.trim())).map(Some).ok_or(())
+    }
+
+    /// One line, if there is anywhere for it to go.
+    fn complain(name: &str, is_wrong: bool) {
+        if is_wrong {
+            let value = std::env::var_os(name).unwrap_or_default();
+            let _ = writeln!(std::io::stderr(), "losskit: {name}={} ignored", value.to_string_lossy());
         }
-        parsed
     }
 }
 
 /// Thread pools that join their threads when dropped and that survive fork().
 #[cfg(feature = "rayon")]
 mod pool {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::sync::{Mutex, Once, OnceLock};
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::{Mutex, OnceLock};
     use std::thread::JoinHandle;
 
     #[derive(Debug)]
     pub struct Pool {
+        /// 0: as the settings say, or one for each core.
         threads: usize,
         started: OnceLock<Option<Started>>,
-        /// The forks that this process came from when the pool was made.
-        forks: usize,
+        /// The process that starts it. A forked child looks here first: what it inherits may be half made.
+        owner: AtomicU32,
     }
 
     #[derive(Debug)]
@@ -172,56 +200,39 @@ mod pool {
         /// Some until dropped.
         pool: Option<rayon::ThreadPool>,
         workers: Mutex<Vec<JoinHandle<()>>>,
-        forks: usize,
-    }
-
-    /// How many times a process that used this library has forked on the way to this one.
-    static FORKS: AtomicUsize = AtomicUsize::new(0);
-
-    fn watch_forks() {
-        static WATCH: Once = Once::new();
-        WATCH.call_once(|| {
-            #[cfg(unix)]
-            {
-                extern "C" fn in_child() {
-                    FORKS.fetch_add(1, Ordering::Relaxed);
-                }
-                fork_hook::register(in_child);
-            }
-        });
-    }
-
-    #[cfg(unix)]
-    use crate::simd::fork_hook;
-
-    /// Whether this process was forked after threads were in use: rayon's global pool has no threads here.
-    pub fn forked_with_threads() -> bool {
-        watch_forks();
-        FORKS.load(Ordering::Relaxed) > 0
+        owner: u32,
     }
 
     /// The pool of the process default.
-    pub fn shared() -> &'static Pool {
-        static SHARED: OnceLock<Pool> = OnceLock::new();
-        SHARED.get_or_init(|| Pool::new(super::settings::get().threads.unwrap_or(0)))
+    pub static SHARED: Pool = Pool::new(0);
+
+    /// Whether this process has the number `owner` holds, which is its own if it had none.
+    fn is_owner(owner: &AtomicU32) -> bool {
+        let own = std::process::id();
+        owner.compare_exchange(0, own, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+            || owner.load(Ordering::Relaxed) == own
+    }
+
+    /// Whether this process was forked after threads were in use: rayon's global pool has no threads here.
+    pub fn forked() -> bool {
+        static FIRST: AtomicU32 = AtomicU32::new(0);
+        !is_owner(&FIRST)
     }
 
     impl Pool {
-        pub fn new(threads: usize) -> Self {
-            watch_forks();
+        pub const fn new(threads: usize) -> Self {
+            Pool { threads, started: OnceLock::new(), owner: AtomicU32::new(0) }
+        }
+
+        fn threads(&self) -> usize {
             let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-            Pool {
-                threads: if threads == 0 { cores() } else { threads },
-                started: OnceLock::new(),
-                forks: FORKS.load(Ordering::Relaxed),
-            }
+            let settings = || if std::ptr::eq(self, &SHARED) { super::settings::get().threads } else { None };
+            if self.threads == 0 { settings().unwrap_or_else(cores) } else { self.threads }
         }
 
         /// False with one thread, in a forked child, and where threads cannot be started.
         pub fn is_usable(&self) -> bool {
-            self.threads > 1
-                && FORKS.load(Ordering::Relaxed) == self.forks
-                && self.started.get_or_init(|| Started::new(self.threads)).is_some()
+            is_owner(&self.owner) && self.started.get_or_init(|| Started::new(self.threads())).is_some()
         }
 
         pub fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
@@ -234,6 +245,9 @@ mod pool {
 
     impl Started {
         fn new(threads: usize) -> Option<Self> {
+            if threads == 1 {
+                return None;
+            }
             let mut workers = Vec::new();
             let pool = rayon::ThreadPoolBuilder::new()
                 .num_threads(threads)
@@ -244,8 +258,7 @@ mod pool {
                 })
                 .build()
                 .ok()?;
-            let forks = FORKS.load(Ordering::Relaxed);
-            Some(Started { pool: Some(pool), workers: Mutex::new(workers), forks })
+            Some(Started { pool: Some(pool), workers: Mutex::new(workers), owner: std::process::id() })
         }
     }
 
@@ -253,7 +266,7 @@ mod pool {
         fn drop(&mut self) {
             let Some(pool) = self.pool.take() else { return };
             // In a forked child there are no threads to end; their state is left as it is.
-            if FORKS.load(Ordering::Relaxed) != self.forks {
+            if std::process::id() != self.owner {
                 std::mem::forget(pool);
                 return;
             }

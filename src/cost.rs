@@ -68,7 +68,10 @@ impl Cost {
     /// The sum of all losses divided by the sum of all weights, off by less than one unit in the last
     /// place; NaN if there is nothing.
     pub fn mean(&self) -> f64 {
-        in_environment(|| value(&self.sum).divided_by(value(&self.weight)))
+        in_environment(|| {
+            let ((sum, sum_exponent), (weight, weight_exponent)) = (value(&self.sum), value(&self.weight));
+            libm::scalbn(sum.divided_by(weight), sum_exponent - weight_exponent)
+        })
     }
 
     pub(crate) fn add_totals(&mut self, sum: Total, weight: Total) {
@@ -87,7 +90,8 @@ fn add(number: &mut [i64; 72], x: f64) {
     } else if x.is_infinite() {
         let at = if x > 0.0 { POSITIVE_INFINITY } else { NEGATIVE_INFINITY };
         number[at] = number[at].wrapping_add(1);
-    } else if x != 0.0 {
+    } else {
+        // bit by bit: where the caller flushes subnormals, comparisons take them for 0
         let bits = x.to_bits();
         let exponent = ((bits >> 52) & 0x7ff) as i32;
         let fraction = bits & ((1 << 52) - 1);
@@ -95,7 +99,7 @@ fn add(number: &mut [i64; 72], x: f64) {
         let (mantissa, scale) = if exponent == 0 { (fraction, -1074) } else { (fraction | 1 << 52, exponent - 1075) };
         let at = (scale - LOWEST) as u32;
         let mut wide = u128::from(mantissa) << (at % DIGIT);
-        let sign = if x < 0.0 { -1 } else { 1 };
+        let sign = if x.is_sign_negative() { -1 } else { 1 };
         let mut digit = (at / DIGIT) as usize;
         while wide != 0 {
             number[digit] = number[digit].wrapping_add(sign * i64::from(wide as u32));
@@ -117,14 +121,15 @@ fn carry(number: &mut [i64; 72]) {
     number[DIGITS - 1] = number[DIGITS - 1].wrapping_add(carry);
 }
 
-/// The number's leading bits as an unevaluated sum; the same for every history that led to the number.
-fn value(number: &[i64; 72]) -> Total {
+/// The number's leading bits as an unevaluated sum, and its exponent: the sum itself may be beyond `f64`. The same
+/// for every history that led to the number.
+fn value(number: &[i64; 72]) -> (Total, i32) {
     let [nan, positive, negative] = [NAN, POSITIVE_INFINITY, NEGATIVE_INFINITY].map(|i| number[i] != 0);
     if nan || (positive && negative) {
-        return Total::new(f64::NAN);
+        return (Total::new(f64::NAN), 0);
     }
     if positive || negative {
-        return Total::new(if positive { f64::INFINITY } else { f64::NEG_INFINITY });
+        return (Total::new(if positive { f64::INFINITY } else { f64::NEG_INFINITY }), 0);
     }
     let mut digits = *number;
     carry(&mut digits);
@@ -141,15 +146,11 @@ fn value(number: &[i64; 72]) -> Total {
     let top = digits[..DIGITS].iter().rposition(|&digit| digit != 0).unwrap_or(0);
     let mut total = Total::ZERO;
     for i in (top.saturating_sub(4)..=top).rev() {
-        let term = scaled(digits[i] as f64, LOWEST + i as i32 * DIGIT as i32);
-        total = total.merge(Total::new(term));
+        let below = (top - i) as i32 * DIGIT as i32;
+        total = total.merge(Total::new(libm::scalbn(digits[i] as f64, -below)));
     }
     let hi = total.hi + total.lo;
-    let total = if hi.is_finite() { Total { hi, lo: total.lo - (hi - total.hi) } } else { Total::new(hi) };
-    if negative { Total { hi: -total.hi, lo: -total.lo } } else { total }
-}
-
-/// x * 2^exponent
-fn scaled(x: f64, exponent: i32) -> f64 {
-    libm::scalbn(x, exponent)
+    let total = Total { hi, lo: total.lo - (hi - total.hi) };
+    let total = if negative { Total { hi: -total.hi, lo: -total.lo } } else { total };
+    (total, LOWEST + top as i32 * DIGIT as i32)
 }

@@ -38,7 +38,7 @@ pub unsafe extern "C" fn lk_cost_merge(into: *mut lk_cost, from: *const lk_cost)
 }
 
 /// The sum of all losses divided by the sum of all weights, off by less than one unit in the last place; NaN
-/// if there is nothing, or if `cost` is NULL.
+/// if there is nothing, or if `of` is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lk_cost_mean(of: *const lk_cost) -> f64 {
     let mut mean = f64::NAN;

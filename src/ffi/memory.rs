@@ -2,7 +2,7 @@
 
 use core::ffi::c_void;
 
-use super::types::{LK_I32, LK_I64, LK_U8, Read, lk_context, lk_dtype};
+use super::types::{LK_I32, LK_I64, LK_U8, Read, lk_context, lk_cost, lk_dtype};
 use crate::context::Context;
 use crate::cost::Cost;
 use crate::error::Error;
@@ -70,25 +70,39 @@ struct Range {
 }
 
 /// The arrays of a call, checked one by one, then against each other.
-#[derive(Default)]
 pub struct Memory {
     inputs: [Range; 8],
     outputs: [Range; 6],
     counts: [usize; 2],
     accumulate: bool,
     per_sample: bool,
+    weight_sum: *mut f64,
+    cost: *mut lk_cost,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Memory {
+            inputs: Default::default(),
+            outputs: Default::default(),
+            counts: [0; 2],
+            accumulate: false,
+            per_sample: false,
+            weight_sum: core::ptr::null_mut(),
+            cost: core::ptr::null_mut(),
+        }
+    }
 }
 
 impl Memory {
     pub fn new(options: &Read) -> Self {
-        let mut memory = Memory {
+        Memory {
             accumulate: options.options.accumulate_grad,
             per_sample: options.options.reduction == Reduction::None,
+            weight_sum: options.weight_sum,
+            cost: options.cost,
             ..Memory::default()
-        };
-        memory.push_output("opts.weight_sum", options.weight_sum, 1);
-        memory.push_output("opts.cost", options.cost, 1);
-        memory
+        }
     }
 
     fn push_output<T>(&mut self, name: &'static str, pointer: *mut T, len: usize) {
@@ -147,11 +161,8 @@ impl Memory {
         samples: usize,
         elements: usize,
     ) -> Result<(), Error> {
-        for range in &self.outputs[..self.counts[1]] {
-            if range.start % align_of::<f64>() != 0 {
-                return Err(Error::Misaligned { name: range.name, alignment: align_of::<f64>() });
-            }
-        }
+        self.output_optional("opts.weight_sum", self.weight_sum, 1)?;
+        self.output_optional("opts.cost", self.cost, 1)?;
         self.output_optional("loss", loss, if self.per_sample { samples } else { 1 })?;
         self.output_optional("grad", grad, elements)?;
         self.output_optional("hess", hess, elements)

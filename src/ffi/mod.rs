@@ -3,7 +3,6 @@
 //! `include/losskit.h` is made from these files: what is public here is in the header, with its docs.
 #![allow(non_camel_case_types)]
 #![allow(clippy::missing_safety_doc, clippy::too_many_arguments)]
-#![allow(clippy::useless_conversion)] // f64::from(f64), beside f64::from(f32)
 
 mod classes;
 mod context;

@@ -8,6 +8,12 @@ use crate::loss::{
     Bce, BceWithLogits, Element, Huber, L1, Likelihood, Mse, Operands, PointwiseLoss, SmoothL1, check_parameter,
     evaluate_pointwise,
 };
+use crate::simd::in_environment;
+
+/// An option in double precision, also where the caller takes subnormals for 0.
+fn widened(option: impl Into<f64>) -> f64 {
+    in_environment(|| option.into())
+}
 
 /// A call's arguments.
 struct Call<T> {
@@ -54,6 +60,8 @@ impl<T: Element> Call<T> {
     /// # Safety
     /// As [`evaluate`](Call::evaluate).
     unsafe fn evaluate_with_pos_weight(self, pos_weight: *const T, len: usize) -> Result<lk_status, Error> {
+        // of no elements every array may be NULL
+        let len = if self.n == 0 { 0 } else { len };
         check_parameter(len, self.n)?;
         super::memory::check_pointer("pos_weight", pos_weight, len)?;
         // SAFETY: checked, and the caller's promise
@@ -168,7 +176,7 @@ pub unsafe extern "C" fn lk_huber_f32(
 ) -> lk_status {
     // SAFETY: the caller's promise about pointers is passed on
     guard(|| unsafe {
-        Call { ctx, n, input, target, weight, opts, loss, grad, hess }.evaluate(&Huber::new(f64::from(delta)))
+        Call { ctx, n, input, target, weight, opts, loss, grad, hess }.evaluate(&Huber::new(widened(delta)))
     })
 }
 
@@ -188,7 +196,7 @@ pub unsafe extern "C" fn lk_huber_f64(
 ) -> lk_status {
     // SAFETY: the caller's promise about pointers is passed on
     guard(|| unsafe {
-        Call { ctx, n, input, target, weight, opts, loss, grad, hess }.evaluate(&Huber::new(f64::from(delta)))
+        Call { ctx, n, input, target, weight, opts, loss, grad, hess }.evaluate(&Huber::new(widened(delta)))
     })
 }
 
@@ -217,7 +225,7 @@ pub unsafe extern "C" fn lk_smooth_l1_f32(
 ) -> lk_status {
     // SAFETY: the caller's promise about pointers is passed on
     guard(|| unsafe {
-        Call { ctx, n, input, target, weight, opts, loss, grad, hess }.evaluate(&SmoothL1::new(f64::from(beta)))
+        Call { ctx, n, input, target, weight, opts, loss, grad, hess }.evaluate(&SmoothL1::new(widened(beta)))
     })
 }
 
@@ -237,7 +245,7 @@ pub unsafe extern "C" fn lk_smooth_l1_f64(
 ) -> lk_status {
     // SAFETY: the caller's promise about pointers is passed on
     guard(|| unsafe {
-        Call { ctx, n, input, target, weight, opts, loss, grad, hess }.evaluate(&SmoothL1::new(f64::from(beta)))
+        Call { ctx, n, input, target, weight, opts, loss, grad, hess }.evaluate(&SmoothL1::new(widened(beta)))
     })
 }
 

@@ -41,7 +41,7 @@ impl<T: Real> Backward<'_, T> {
 
 impl<T: Real> Blocks for Backward<'_, T> {
     fn count(&self) -> usize {
-        self.groups().div_ceil(self.groups_per_block())
+        if self.layout.samples == 0 { 0 } else { self.groups().div_ceil(self.groups_per_block()) }
     }
     fn cycles(&self) -> usize {
         2 * BLOCK.max(self.layout.classes).min(self.layout.elements)
@@ -117,7 +117,7 @@ impl<T: Real> Backward<'_, T> {
             for class in 0..classes {
                 sum.add(self.term(load(self.output, class), load(self.grad_output, class)));
             }
-            let sum = sum.lanes(s).round();
+            let sum = sum.lanes(s, 1.0).round();
             for class in 0..classes {
                 let grad = self.grad(load(self.output, class), load(self.grad_output, class), sum);
                 self.grad_input.store(at + class * stride, count, grad);

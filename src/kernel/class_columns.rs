@@ -15,10 +15,12 @@
 //! - The phases go over all vectors of the group in turn, so that the long chains of the finish overlap.
 //! - More classes than a tile holds are read where they lie, and e waits in the output.
 
-use super::softmax::{Factors, Goal, Sample, Softmax, exponential};
+use super::softmax::{Factors, Goal, Sample, Softmax, distance, exponential};
 use crate::parallel::{Blocks, Partial};
 use crate::simd::view::{Buffer, In, Out, TILE_CLASSES, Tile};
-use crate::simd::{Isa, Kernel, LaneSum, Lanes, MAX_GROUP, Pack, Pair, Real, exp_non_positive, splat, total, two_diff};
+use crate::simd::{
+    Isa, Kernel, LaneSum, Lanes, MAX_GROUP, Pack, Pair, Real, exp_non_positive_shifted, splat, total, two_diff, unshift,
+};
 
 /// Elements of a block.
 const BLOCK: usize = 8192;
@@ -44,7 +46,7 @@ impl<T: Real> ClassColumns<'_, T> {
 
 impl<T: Real> Blocks for ClassColumns<'_, T> {
     fn count(&self) -> usize {
-        self.groups().div_ceil(self.groups_per_block())
+        if self.0.layout.samples == 0 { 0 } else { self.groups().div_ceil(self.groups_per_block()) }
     }
     fn cycles(&self) -> usize {
         let layout = &self.0.layout;
@@ -109,7 +111,7 @@ struct Targets<T> {
     weight: Buffer<T>,
     /// Only with smoothing: the target's own share, and the sum of all.
     hot: Buffer<T>,
-    mass: Buffer<T>,
+    mass: [Buffer<T>; 2],
 }
 
 impl<T: Real> Targets<T> {
@@ -124,7 +126,7 @@ impl<T: Real> Targets<T> {
             any_ignored: false,
             weight: zeros,
             hot: zeros,
-            mass: zeros,
+            mass: [zeros; 2],
         };
         targets.weight.0[..count].fill(one);
         let Goal::Indices { targets: indices, ignore_index, class_weight, smoothing } = &call.goal else {
@@ -154,8 +156,9 @@ impl<T: Real> Targets<T> {
             (Some(smoothing), _) => {
                 for (lane, &class) in class[..count].iter().enumerate() {
                     let class_weight = class_weight.map_or(one, |view| view.get(class));
-                    targets.hot.0[lane] = smoothing.hot * class_weight;
-                    targets.mass.0[lane] = targets.hot.0[lane] + smoothing.mass;
+                    let (hot, mass) = smoothing.shares(class_weight);
+                    targets.hot.0[lane] = hot;
+                    (targets.mass[0].0[lane], targets.mass[1].0[lane]) = (mass[0], mass[1]);
                 }
             }
             (None, None) => {}
@@ -312,7 +315,7 @@ impl<'a, T: Real> Columns<'a, T> {
                 let q = self.load::<S, TILE>(s, probabilities, class, i).fma(splat(s, keep), splat(s, base));
                 class_weight.map_or(q, |weight| q * splat(s, weight.get(class)))
             }
-            _ => splat(s, call.base(class)),
+            _ => call.base(s, class),
         }
     }
 }
@@ -369,7 +372,7 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const TILE: bool>(
         max.as_mut()[i] = most + zero;
     }
 
-    let mut samples = S::per_group((Pair::new(zero), Pair::new(zero), zero));
+    let mut samples = S::per_group([Pair::new(zero); 3]);
     for i in 0..vectors {
         let most = max.as_ref()[i];
         let from = most.same(-infinity).select(zero, most);
@@ -378,43 +381,48 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const TILE: bool>(
         for class in 0..classes {
             let x = columns.logits::<S, TILE>(s, targets, class, i);
             let d = two_diff(x, from);
-            let e = exp_non_positive(d.hi, d.lo);
+            let e = exp_non_positive_shifted(d.hi, d.lo);
             let tie = x.same(from);
             rest.add(tie.select(zero, e));
             ties = ties + tie.select(one, zero);
             if let Some(stash) = columns.stash {
                 let (at, lanes) = columns.at::<S, TILE>(class, i);
-                stash.store(at, lanes, tie.select(one, e));
+                stash.store(at, lanes, tie.select(one, e * unshift(s)));
             }
             if SOFT {
                 let q = columns.share::<S, TILE>(call, s, class, i);
-                gap.add((tie | q.same(zero)).select(zero, q * -d.hi));
+                gap.add(distance(q, from, x, d.hi));
                 if with_probabilities {
                     mass.add(q);
                 }
             }
         }
-        rest.add(ties);
-        let mut rest = rest.lanes(s);
+        rest.add(ties * (one / unshift(s)));
+        let mut rest = rest.lanes(s, T::EXP.unshift());
         // +inf twice has no distribution
         rest.hi = (most.same(infinity) & zero.lt(ties)).select(constant(f64::NAN), rest.hi);
-        let (gap, mass) = if SOFT { (gap.lanes(s), mass.lanes::<T>(s).round()) } else { (Pair::new(zero), one) };
-        samples.as_mut()[i] = (rest, gap, mass);
+        let (gap, mass) = match SOFT {
+            true => (gap.lanes(s, 1.0), mass.lanes(s, 1.0)),
+            false => (Pair::new(zero), Pair::new(one)),
+        };
+        samples.as_mut()[i] = [rest, gap, mass];
     }
 
-    let mut factors = S::per_group(Factors { recip: zero, top: zero, plain: zero, mass: zero, weight: zero });
+    let mut factors = S::per_group(Factors::zero(s));
     let mut logs = S::per_group(zero);
     for i in 0..vectors {
-        let (rest, gap, shares) = samples.as_ref()[i];
+        let [rest, gap, shares] = samples.as_ref()[i];
         let (hot, mass) = if !SOFT {
-            (one, one)
+            (one, Pair::new(one))
         } else if with_probabilities {
             (zero, shares)
         } else {
-            (targets.hot.group().load(s, i), targets.mass.group().load(s, i))
+            let mass = [0, 1].map(|part| targets.mass[part].group().load(s, i));
+            (targets.hot.group().load(s, i), Pair { hi: mass[0], lo: mass[1] })
         };
         let weight = targets.weight.group().load(s, i);
-        let finished = Sample { max: max.as_ref()[i], rest, target: logit(i), hot, gap, mass, weight }.finish();
+        let finished =
+            Sample { max: max.as_ref()[i], rest, target: logit(i), hot, gap, mass: mass.hi, weight }.finish();
         let value = targets.hide(finished.loss, zero, i);
         if call.needs_total {
             sums.as_mut()[i].add(value);
@@ -434,7 +442,10 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const TILE: bool>(
     if let Some(grad) = columns.grad
         && has_indices
     {
-        let base = if SOFT { targets.each(|_, class| call.base(class)) } else { Buffer::new(T::from_f64(0.0)) };
+        let base = match SOFT {
+            true => targets.each(|_, class| call.base(s, class).first()),
+            false => Buffer::new(T::from_f64(0.0)),
+        };
         for i in 0..vectors {
             let e = exponential(logit(i), max.as_ref()[i]);
             let q = if SOFT { targets.hot.group().load(s, i) + base.group().load(s, i) } else { one };

@@ -14,12 +14,12 @@
 //!   exponentials are made, in a branch that is all but never taken.
 //! - Logarithm and division are made once a batch, for all its rows in a vector.
 
-use super::softmax::{Factors, Goal, Sample, Softmax, Target, exponential};
+use super::softmax::{Factors, Goal, Sample, Softmax, Target, distance, exponential};
 use crate::parallel::{Blocks, Partial};
 use crate::simd::view::{Buffer, In, Out};
 use crate::simd::{
-    Isa, Kernel, LaneSum, Lanes, MAX_GROUP, Pack, Pair, Real, Total, exp_non_positive, exp_non_positive_pair,
-    first_lanes, splat, total, two_diff,
+    Isa, Kernel, LaneSum, Lanes, MAX_GROUP, Pack, Pair, Real, Total, exp_non_positive_pair,
+    exp_non_positive_pair_shifted, exp_non_positive_shifted, first_lanes, splat, total, two_diff, unshift,
 };
 
 /// Bytes of a chunk: with its exponentials it fits L1 caches of 32 KiB.
@@ -45,7 +45,7 @@ impl<T: Real> ClassRows<'_, T> {
 
 impl<T: Real> Blocks for ClassRows<'_, T> {
     fn count(&self) -> usize {
-        self.0.layout.outer.div_ceil(self.rows_per_block())
+        if self.0.layout.samples == 0 { 0 } else { self.0.layout.outer.div_ceil(self.rows_per_block()) }
     }
     fn cycles(&self) -> usize {
         2 * self.rows_per_block().min(self.0.layout.outer) * self.0.layout.classes
@@ -97,7 +97,7 @@ struct Rows<T> {
     max: Buffer<T>,
     rest: [Buffer<T>; 2],
     gap: [Buffer<T>; 2],
-    mass: Buffer<T>,
+    mass: [Buffer<T>; 2],
     weight: Buffer<T>,
     hot: Buffer<T>,
     logit: Buffer<T>,
@@ -114,9 +114,16 @@ fn batch_of_rows<S: Lanes, T: Real, const SOFT: bool>(
     let (layout, classes) = (&call.layout, call.layout.classes);
     let zero = T::from_f64(0.0);
     let empty = Buffer::new(zero);
-    let mut rows =
-        Rows { max: empty, rest: [empty; 2], gap: [empty; 2], mass: empty, weight: empty, hot: empty, logit: empty };
-    let mut targets = [Target { class: 0, ignored: false, weight: zero, hot: zero, mass: zero }; MAX_GROUP];
+    let mut rows = Rows {
+        max: empty,
+        rest: [empty; 2],
+        gap: [empty; 2],
+        mass: [empty; 2],
+        weight: empty,
+        hot: empty,
+        logit: empty,
+    };
+    let mut targets = [Target { class: 0, ignored: false, weight: zero, hot: zero, mass: [zero; 2] }; MAX_GROUP];
     let mut maxima = [zero; MAX_CHUNKS];
     let with_probabilities = matches!(call.goal, Goal::Probabilities { .. });
     for (i, target) in targets[..count].iter_mut().enumerate() {
@@ -133,7 +140,8 @@ fn batch_of_rows<S: Lanes, T: Real, const SOFT: bool>(
             let [hi, lo] = total.split();
             (pair[0].0[i], pair[1].0[i]) = (hi, lo);
         }
-        rows.mass.0[i] = if with_probabilities { sum.mass.split()[0] } else { target.mass };
+        let mass = if with_probabilities { sum.mass.split() } else { target.mass };
+        (rows.mass[0].0[i], rows.mass[1].0[i]) = (mass[0], mass[1]);
         rows.weight.0[i] = target.weight;
         rows.hot.0[i] = target.hot;
     }
@@ -149,7 +157,7 @@ fn batch_of_rows<S: Lanes, T: Real, const SOFT: bool>(
             target: rows.logit.group().load(s, i),
             hot: rows.hot.group().load(s, i),
             gap: pair(&rows.gap),
-            mass: rows.mass.group().load(s, i),
+            mass: rows.mass[0].group().load(s, i),
             weight: rows.weight.group().load(s, i),
         };
         let finished = sample.finish();
@@ -179,7 +187,7 @@ fn batch_of_rows<S: Lanes, T: Real, const SOFT: bool>(
             recip: Pair { hi: splat(s, recip[0].0[i]), lo: splat(s, recip[1].0[i]) },
             top: splat(s, top.0[i]),
             log: splat(s, log.0[i]),
-            mass: splat(s, rows.mass.0[i]),
+            mass: Pair { hi: splat(s, rows.mass[0].0[i]), lo: splat(s, rows.mass[1].0[i]) },
             logit: rows.logit.0[i],
             target,
         };
@@ -214,8 +222,8 @@ impl<T: Real> Sum<T> {
             smaller.rest
         } else {
             let d = two_diff(splat(s, smaller.max), splat(s, larger.max));
-            let [hi, lo] = exp_non_positive_pair(d.hi, d.lo).first().map(T::to_f64);
-            smaller.rest.merge(Total::new(1.0)).mul(Total { hi, lo })
+            let [hi, lo] = exp_non_positive_pair_shifted(d.hi, d.lo).first().map(T::to_f64);
+            smaller.rest.merge(Total::new(1.0)).mul(Total { hi, lo }).mul(Total::new(T::EXP.unshift()))
         };
         let mut gap = larger.gap.merge(smaller.gap);
         if smaller.mass != Total::ZERO && smaller.max != larger.max {
@@ -231,7 +239,7 @@ struct RowFinish<S: Lanes, T: Real> {
     recip: Pair<S, T>,
     top: Pack<S, T>,
     log: Pack<S, T>,
-    mass: Pack<S, T>,
+    mass: Pair<S, T>,
     logit: T,
     target: Target<T>,
 }
@@ -280,7 +288,10 @@ impl<S: Lanes, T: Real> Row<'_, '_, S, T> {
         let ties = if max == -T::INFINITY { 0.0 } else { pass.ties as f64 - 1.0 };
         let rest = match max == T::INFINITY && pass.ties > 1 {
             true => Total::new(f64::NAN),
-            false => total::<S, T>(s, pass.rest).merge(Total::new(ties)),
+            false => {
+                let rest = total::<S, T>(s, pass.rest).mul(Total::new(T::EXP.unshift()));
+                rest.merge(Total::new(ties))
+            }
         };
         let (gap, mass) = match SOFT {
             true => (total::<S, T>(s, pass.gap), total::<S, T>(s, pass.mass)),
@@ -335,7 +346,7 @@ impl<S: Lanes, T: Real> Row<'_, '_, S, T> {
             };
             if indices && (start..start + len).contains(&target.class) {
                 let e = exponential(splat(s, row.logit), pass.max);
-                let q = splat(s, target.hot) + splat(s, call.base(target.class));
+                let q = splat(s, target.hot) + call.base(s, target.class);
                 at_target = pass.factors.grad(e, q).first();
             }
             each_vector::<S, T, _>(len, &mut Phase::<SOFT, _>(&mut pass));
@@ -429,8 +440,8 @@ impl<S: Lanes, T: Real, const SOFT: bool> Vectors<S> for Phase<'_, SOFT, Exponen
             x = first_lanes(x, lanes, x.c(f64::NEG_INFINITY));
         }
         let d = two_diff(x, pass.max);
-        let mut e = exp_non_positive(d.hi, d.lo);
-        let mut term = e;
+        let mut term = exp_non_positive_shifted(d.hi, d.lo);
+        let mut e = term * unshift(s);
         let tie = x.same(pass.max);
         if tie.any() {
             pass.ties += tie.count();
@@ -446,7 +457,7 @@ impl<S: Lanes, T: Real, const SOFT: bool> Vectors<S> for Phase<'_, SOFT, Exponen
             if !is_whole {
                 q = first_lanes(q, lanes, zero);
             }
-            pass.gap.as_mut()[i].add((tie | q.same(zero)).select(zero, q * -d.hi));
+            pass.gap.as_mut()[i].add(distance(q, pass.max, x, d.hi));
             pass.mass.as_mut()[i].add(q);
         }
     }
@@ -510,7 +521,8 @@ fn share<S: Lanes, T: Real>(call: &Softmax<'_, T>, s: S, row: usize, class: usiz
             weighted(q, *class_weight)
         }
         Goal::Indices { class_weight, smoothing: Some(smoothing), .. } => {
-            weighted(splat(s, smoothing.base), *class_weight)
+            let one = splat(s, T::from_f64(1.0));
+            smoothing.base(class_weight.map_or(one, |view| view.load(s, class, lanes)))
         }
         _ => splat(s, T::from_f64(0.0)),
     }

@@ -1,11 +1,10 @@
 //! One indexed element a sample: nll and td.
 //!
 //! ```text
-//! for each block of samples:
-//!     zeros to its gradients                        (one streak of writes)
-//!     for each group of samples:
-//!         collect the indexed elements, evaluate the formula on whole vectors,
-//!         put its gradients in their places
+//! for each group of samples:
+//!     collect the indexed elements, evaluate the formula on whole vectors
+//!     zeros to the gradients                        (one streak of writes)
+//!     put the formula's gradients in their places
 //! ```
 
 use super::pointwise::{Formula, Terms};
@@ -96,7 +95,7 @@ impl<T: Real, G: Source<T>> Gather<'_, T, G> {
 
 impl<T: Real, G: Source<T>> Blocks for Gather<'_, T, G> {
     fn count(&self) -> usize {
-        self.layout.samples.div_ceil(self.samples_per_block())
+        if self.layout.samples == 0 { 0 } else { self.layout.samples.div_ceil(self.samples_per_block()) }
     }
     fn cycles(&self) -> usize {
         let zeros = if self.grad.is_some() { self.layout.classes / 4 } else { 0 };
@@ -121,11 +120,6 @@ impl<T: Real, G: Source<T>> Kernel for Block<'_, '_, T, G> {
     #[inline(always)]
     fn run<S: Lanes>(self, s: S) -> Partial {
         let Block { call, first, count } = self;
-        if !call.accumulate {
-            for out in [call.grad, call.hess].into_iter().flatten() {
-                call.clear(out, first, count);
-            }
-        }
         let mut sums = S::per_group(LaneSum::zero(s));
         let mut done = 0;
         while done < count {
@@ -142,6 +136,12 @@ impl<T: Real, G: Source<T>> Gather<'_, T, G> {
     #[inline(always)]
     fn group<S: Lanes>(&self, s: S, first: usize, count: usize, sums: &mut S::PerGroup<LaneSum<S>>) {
         let gathered = self.source.gather(s, &self.layout, first, count);
+        // not before: the gradient may stand where the input stands
+        if !self.accumulate {
+            for out in [self.grad, self.hess].into_iter().flatten() {
+                self.clear(out, first, count);
+            }
+        }
         let (formula, factor) = (self.source.formula(), splat::<S, T>(s, self.factor));
         let lanes = Pack::<S, T>::LANES;
         let mut results = [Buffer::new(T::from_f64(0.0)); 2];
@@ -151,7 +151,7 @@ impl<T: Real, G: Source<T>> Gather<'_, T, G> {
             let target = gathered.target.group().load(s, i);
             let weight = gathered.weight.group().load(s, i);
             let terms = formula.terms(input, target, input);
-            let value = terms.value * weight;
+            let value = terms.weighted_value(weight);
             if self.needs_total {
                 sums.as_mut()[i].add(value);
             }
@@ -192,7 +192,7 @@ impl<T: Real> Formula<T> for Negative {
     #[inline(always)]
     fn terms<S: Lanes>(self, input: Pack<S, T>, _: Pack<S, T>, _: Pack<S, T>) -> Terms<S, T> {
         let zero = input.c(0.0);
-        Terms { value: zero - input, grad: input.or_nan(input.c(-1.0)), hess: input.or_nan(zero) }
+        Terms { value: [zero - input, input.c(1.0)], grad: input.or_nan(input.c(-1.0)), hess: input.or_nan(zero) }
     }
 }
 

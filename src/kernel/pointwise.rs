@@ -15,7 +15,7 @@
 
 use crate::parallel::{Blocks, Partial};
 use crate::simd::view::{In, Out};
-use crate::simd::{Isa, Kernel, LaneSum, Lanes, Mask, Pack, Real, first_lanes, splat, total};
+use crate::simd::{Isa, Kernel, LaneSum, Lanes, Mask, Pack, Real, exact_product, first_lanes, splat, total};
 
 /// A loss of independent elements.
 pub trait Formula<T: Real>: Copy + Sync {
@@ -37,7 +37,8 @@ pub trait Formula<T: Real>: Copy + Sync {
 /// What a formula gives.
 #[derive(Clone, Copy)]
 pub struct Terms<S: Lanes, T: Real> {
-    pub value: Pack<S, T>,
+    /// The value, as a product: a weight joins it before the product is rounded.
+    pub value: [Pack<S, T>; 2],
     pub grad: Pack<S, T>,
     pub hess: Pack<S, T>,
 }
@@ -122,18 +123,31 @@ impl<T: Real, F: Formula<T>> Pointwise<'_, T, F> {
         [input, target, parameter]: [Pack<S, T>; 3],
         weight: Option<Pack<S, T>>,
         outside: &mut Option<Mask<S, T>>,
-    ) -> Terms<S, T> {
+    ) -> Weighted<S, T> {
         let mut terms = self.formula.terms(input, target, parameter);
         if let Some(here) = self.formula.outside(input) {
             let nan = input.c(f64::NAN);
-            terms = terms.map(|x| here.select(nan, x));
+            let [a, b] = terms.value;
+            let hide = |x| here.select(nan, x);
+            terms = Terms { value: [hide(a), b], grad: hide(terms.grad), hess: hide(terms.hess) };
             *outside = Some(outside.map_or(here, |before| before | here));
         }
-        if let Some(weight) = weight {
-            terms = terms.map(|x| x * weight);
-        }
         let factor = splat(input.s, self.factor);
-        Terms { value: terms.value, grad: terms.grad * factor, hess: terms.hess * factor }
+        match weight {
+            None => Weighted {
+                value: terms.value[0] * terms.value[1],
+                grad: terms.grad * factor,
+                hess: terms.hess * factor,
+            },
+            Some(weight) => {
+                let factor = exact_product(weight, factor);
+                Weighted {
+                    value: terms.weighted_value(weight),
+                    grad: factor.scale_once(terms.grad),
+                    hess: factor.scale_once(terms.hess),
+                }
+            }
+        }
     }
 
     /// The whole groups of a block.
@@ -218,9 +232,18 @@ impl<T: Real, F: Formula<T>> Pointwise<'_, T, F> {
     }
 }
 
+/// Terms with their weight and factor.
+struct Weighted<S: Lanes, T: Real> {
+    value: Pack<S, T>,
+    grad: Pack<S, T>,
+    hess: Pack<S, T>,
+}
+
 impl<S: Lanes, T: Real> Terms<S, T> {
+    /// Value times weight, rounded as often as the value alone.
     #[inline(always)]
-    fn map(self, f: impl Fn(Pack<S, T>) -> Pack<S, T>) -> Self {
-        Terms { value: f(self.value), grad: f(self.grad), hess: f(self.hess) }
+    pub fn weighted_value(&self, weight: Pack<S, T>) -> Pack<S, T> {
+        let [a, b] = self.value;
+        exact_product(weight, a).scale_once(b)
     }
 }

@@ -19,7 +19,7 @@ use crate::context::Context;
 use crate::parallel::{self, Partial};
 use crate::shape::{IndexView, Layout};
 use crate::simd::view::{In, Out, TILE_CLASSES};
-use crate::simd::{Lanes, Pack, Pair, Real, exp_non_positive, log1p_with_error, splat, two_diff};
+use crate::simd::{Lanes, Pack, Pair, Real, Total, exp_non_positive, log1p_with_error, splat, two_diff};
 
 /// What a sample's classes are held against.
 pub enum Goal<'a, T> {
@@ -43,11 +43,11 @@ pub enum Goal<'a, T> {
 #[derive(Clone, Copy)]
 pub struct Smoothing<T> {
     /// 1 - label_smoothing
-    pub hot: T,
-    /// label_smoothing / classes
-    pub base: T,
+    pub hot: Total,
+    /// label_smoothing / classes: value and error
+    pub base: [T; 2],
     /// The sum over all classes of base times class weight.
-    pub mass: T,
+    pub mass: Total,
 }
 
 /// A call.
@@ -76,8 +76,8 @@ pub struct Target<T> {
     pub weight: T,
     /// The target's own share of the distribution.
     pub hot: T,
-    /// The sum of the distribution, if it is known without reading probabilities.
-    pub mass: T,
+    /// The sum of the distribution, if it is known without reading probabilities: value and error.
+    pub mass: [T; 2],
 }
 
 impl<T: Real> Softmax<'_, T> {
@@ -107,33 +107,52 @@ impl<T: Real> Softmax<'_, T> {
             Goal::Indices { targets, ignore_index, class_weight, smoothing } => {
                 let target = targets.get(sample);
                 if target == *ignore_index {
-                    return Target { class: 0, ignored: true, weight: zero, hot: zero, mass: zero };
+                    return Target { class: 0, ignored: true, weight: zero, hot: zero, mass: [zero; 2] };
                 }
                 let class = target as usize;
                 assert!(class < self.layout.classes, "target out of range");
                 let class_weight = class_weight.map_or(one, |view| view.get(class));
                 match smoothing {
-                    None => Target { class, ignored: false, weight: class_weight * row_weight, hot: one, mass: one },
+                    None => {
+                        let weight = class_weight * row_weight;
+                        Target { class, ignored: false, weight, hot: one, mass: [one, zero] }
+                    }
                     Some(smoothing) => {
-                        let hot = smoothing.hot * class_weight;
-                        Target { class, ignored: false, weight: row_weight, hot, mass: hot + smoothing.mass }
+                        let (hot, mass) = smoothing.shares(class_weight);
+                        Target { class, ignored: false, weight: row_weight, hot, mass }
                     }
                 }
             }
-            _ => Target { class: 0, ignored: false, weight: row_weight, hot: zero, mass: one },
+            _ => Target { class: 0, ignored: false, weight: row_weight, hot: zero, mass: [one, zero] },
         }
     }
 
     /// The distribution's share in a class that all samples have in common.
     #[inline(always)]
-    pub fn base(&self, class: usize) -> T {
+    pub fn base<S: Lanes>(&self, s: S, class: usize) -> Pack<S, T> {
         match &self.goal {
-            Goal::Indices { class_weight, smoothing: Some(smoothing), .. } => match class_weight {
-                Some(weight) => smoothing.base * weight.get(class),
-                None => smoothing.base,
-            },
-            _ => T::from_f64(0.0),
+            Goal::Indices { class_weight, smoothing: Some(smoothing), .. } => {
+                let weight = class_weight.map_or(T::from_f64(1.0), |view| view.get(class));
+                smoothing.base(splat(s, weight))
+            }
+            _ => splat(s, T::from_f64(0.0)),
         }
+    }
+}
+
+impl<T: Real> Smoothing<T> {
+    /// A class's share of what is spread over all of them.
+    #[inline(always)]
+    pub fn base<S: Lanes>(&self, class_weight: Pack<S, T>) -> Pack<S, T> {
+        let [hi, lo] = self.base.map(|part| splat(class_weight.s, part));
+        class_weight.fma(hi, class_weight * lo)
+    }
+
+    /// The target's own share, and the sum of the distribution.
+    #[inline(always)]
+    pub fn shares(&self, class_weight: T) -> (T, [T; 2]) {
+        let hot = self.hot.mul(Total::new(class_weight.to_f64()));
+        (hot.split()[0], hot.merge(self.mass).split())
     }
 }
 
@@ -173,7 +192,9 @@ impl<S: Lanes, T: Real> Sample<S, T> {
         let none = self.max.same(self.target) | self.hot.same(zero);
         let lead =
             Pair { hi: none.select(zero, lead.hi), lo: none.select(zero, lead.hi.lt(infinity).select(lead.lo, zero)) };
-        let large = self.hot.fma(lead.hi, self.gap.hi);
+        // apart, where the difference is larger than any number
+        let far = lead.hi.same(infinity).select(self.hot * self.max - self.hot * self.target, zero);
+        let large = lead.hi.lt(infinity).select(self.hot.fma(lead.hi, self.gap.hi), far + self.gap.hi);
         let small = self.mass.fma(log, self.hot.fma(lead.lo, self.gap.lo));
         let recip = rest.add(Pair::new(rest.hi.c(1.0))).recip();
         let top = rest.mul(recip).round();
@@ -185,41 +206,61 @@ impl<S: Lanes, T: Real> Sample<S, T> {
 #[derive(Clone, Copy)]
 pub struct Factors<S: Lanes, T: Real> {
     /// To the probability.
-    pub recip: Pack<S, T>,
-    /// 1 - p where e^(x_j - m) is 1.
-    pub top: Pack<S, T>,
-    /// To the gradient in classes that have no share of the target distribution.
-    pub plain: Pack<S, T>,
-    pub mass: Pack<S, T>,
+    recip: Pack<S, T>,
+    /// 1 - p where e^(x_j - m) is 1, and the same times the weight.
+    complement: Pack<S, T>,
+    top: Pack<S, T>,
+    /// To the probability times the weight, and times the mass too.
+    plain: Pack<S, T>,
+    massive: Pack<S, T>,
+    mass: Pack<S, T>,
     /// Sample weight times scale.
-    pub weight: Pack<S, T>,
+    weight: Pack<S, T>,
 }
 
 impl<S: Lanes, T: Real> Factors<S, T> {
     #[inline(always)]
-    pub fn new(recip: Pair<S, T>, top: Pack<S, T>, mass: Pack<S, T>, weight: Pack<S, T>, scale: [T; 2]) -> Self {
-        let s = mass.s;
+    pub fn new(recip: Pair<S, T>, top: Pack<S, T>, mass: Pair<S, T>, weight: Pack<S, T>, scale: [T; 2]) -> Self {
+        let s = weight.s;
         let scale = Pair { hi: splat(s, scale[0]), lo: splat(s, scale[1]) };
         let weight = scale.scale(weight);
-        Factors { recip: recip.round(), top, plain: recip.mul(weight).round(), mass, weight: weight.round() }
+        let plain = recip.mul(weight);
+        Factors {
+            recip: recip.round(),
+            complement: top,
+            top: weight.scale(top).round(),
+            plain: plain.round(),
+            massive: plain.mul(mass).round(),
+            mass: mass.hi,
+            weight: weight.round(),
+        }
     }
 
-    /// Probability and its complement.
+    /// Of nothing.
     #[inline(always)]
-    fn probability(&self, e: Pack<S, T>) -> (Pack<S, T>, Pack<S, T>) {
-        let p = e * self.recip;
-        let one = e.c(1.0);
-        (p, e.same(one).select(self.top, one - p))
+    pub fn zero(s: S) -> Self {
+        let zero = splat(s, T::from_f64(0.0));
+        Factors { recip: zero, complement: zero, top: zero, plain: zero, massive: zero, mass: zero, weight: zero }
     }
 
-    /// The gradient where the target distribution has the share q.
+    /// The probability times the sample's weight, and its complement times it.
+    #[inline(always)]
+    fn weighted(&self, e: Pack<S, T>) -> (Pack<S, T>, Pack<S, T>) {
+        let complement = (-e).fma(self.plain, self.weight);
+        (e * self.plain, e.same(e.c(1.0)).select(self.top, complement))
+    }
+
+    /// The gradient where the target distribution has the share q. Where that is most of the distribution, both
+    /// terms of Q p - q lose what they have in common first.
     #[inline(always)]
     pub fn grad(&self, e: Pack<S, T>, q: Pack<S, T>) -> Pack<S, T> {
-        let (p, complement) = self.probability(e);
-        (p * (self.mass - q) - q * complement) * self.weight
+        let (p, complement) = self.weighted(e);
+        let rest = self.mass - q;
+        let apart = (-q).fma(complement, p * rest);
+        rest.lt(q).select(apart, e.fma(self.massive, -(q * self.weight)))
     }
 
-    /// The gradient where it has none.
+    /// The gradient where it has none, for a mass of 1.
     #[inline(always)]
     pub fn plain_grad(&self, e: Pack<S, T>) -> Pack<S, T> {
         e * self.plain
@@ -227,9 +268,19 @@ impl<S: Lanes, T: Real> Factors<S, T> {
 
     #[inline(always)]
     pub fn hess(&self, e: Pack<S, T>) -> Pack<S, T> {
-        let (p, complement) = self.probability(e);
-        (p * complement) * (self.mass * self.weight)
+        let (p, one) = (e * self.recip, e.c(1.0));
+        (e * self.massive) * e.same(one).select(self.complement, one - p)
     }
+}
+
+/// A class's part of the gap: q (max - x). Where the difference, `-d`, is larger than any number, it is taken
+/// apart.
+#[inline(always)]
+pub fn distance<S: Lanes, T: Real>(q: Pack<S, T>, max: Pack<S, T>, x: Pack<S, T>, d: Pack<S, T>) -> Pack<S, T> {
+    let zero = q.c(0.0);
+    let apart = q.fma(max, -(q * x));
+    let part = d.same(d.c(f64::NEG_INFINITY)).select(apart, q * -d);
+    (x.same(max) | q.same(zero)).select(zero, part)
 }
 
 /// e^(x - max), where x = max exactly 1; also where both are +inf.

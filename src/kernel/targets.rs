@@ -79,7 +79,7 @@ impl<T: Real> Check<'_, T> {
             if Some(target) != self.ignore_index {
                 let class = class.map_or(1.0, |class| class.get(target as usize).to_f64());
                 let row = row.map_or(1.0, |row| row.get(start + i).to_f64());
-                total = total.merge(Total::new(class * row));
+                total = total.merge(Total::product(class, row));
             }
         }
         Partial { total, out_of_domain }

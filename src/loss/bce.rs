@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::kernel::pointwise::{Formula, Pointwise, Terms};
 use crate::options::{Options, Outputs, Summary};
-use crate::simd::{Lanes, Mask, Pack, Real, log, log1p};
+use crate::simd::{Lanes, Mask, Pack, Pair, Real, log, log1p};
 
 /// Binary cross-entropy of probabilities (PyTorch's `binary_cross_entropy`).
 ///
@@ -50,13 +50,19 @@ impl<T: Real> Formula<T> for Logs {
         let least = p.c(-100.0);
         let log_p = log(p).max(least);
         let log_not_p = log1p(-p).max(least);
-        let variance = (p * not_p).max(p.c(1e-12));
-        // squared after the division: p^2 alone may underflow
-        let (a, b) = (not_p / variance, p / variance);
+        let floor = p.c(1e-12);
+        let variance = (p * not_p).max(floor);
+        // (1 - p) / variance and p / variance are 1 / p and 1 / (1 - p) unless it is clamped. They are squared after
+        // the division, for p^2 alone may underflow.
+        let not_p_pair = Pair { hi: not_p, lo: (one - not_p) - p };
+        let [a, b] = [Pair::new(p).recip(), not_p_pair.recip()];
+        let hess = a.mul(a).scale(y).add(b.mul(b).scale(not_y)).round();
+        let [a, b] = [not_p / floor, p / floor];
+        let clamped = (y * a).fma(a, (not_y * b) * b);
         Terms {
-            value: -y.fma(log_p, not_y * log_not_p),
+            value: [-y.fma(log_p, not_y * log_not_p), one],
             grad: (p - y) / variance,
-            hess: (y * a).fma(a, (not_y * b) * b),
+            hess: floor.lt(variance).select(hess, clamped),
         }
     }
 

@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::kernel::pointwise::{Formula, Pointwise, Terms};
 use crate::options::{Options, Outputs, Summary};
-use crate::simd::{Lanes, Pack, Real, exp_non_positive, log1p};
+use crate::simd::{Lanes, Pack, Pair, Real, exp_non_positive, log1p};
 
 /// Binary cross-entropy of logits (PyTorch's `binary_cross_entropy_with_logits`).
 ///
@@ -75,14 +75,17 @@ impl<T: Real> Formula<T> for Logistic {
         let (positive, negative) = (y * pos_weight, one - y);
         // log(1 + e^-x) = max(-x, 0) + log(1 + e^-|x|), and likewise for x: one maximum is 0
         let above = zero.lt(x);
-        let linear = above.select(negative, positive) * size;
+        let share = above.select(negative, positive);
+        // a share of 0 takes nothing, not even of infinity
+        let linear = share.same(zero).select(zero, share * size);
         let both = y.fma(pos_weight, negative);
         let denominator = one + e;
+        let inverse = Pair { hi: denominator, lo: e - (denominator - one) }.recip();
         let (upper, lower) = (above.select(one, e), above.select(e, one));
         Terms {
-            value: both.fma(log1p(e), linear),
+            value: [both.fma(log1p(e), linear), one],
             grad: (upper * negative - lower * positive) / denominator,
-            hess: both * (e / denominator / denominator),
+            hess: inverse.mul(inverse).scale(e).scale(both).round(),
         }
     }
 }

@@ -174,9 +174,13 @@ impl CrossEntropy {
         }
         check_optional("class_weight", weights.class, layout.classes)?;
         check_optional("row_weight", weights.row, layout.samples)?;
-        let (hot, share, base) = in_environment(|| {
-            let share = self.label_smoothing / layout.classes.max(1) as f64;
-            (T::from_f64(1.0 - self.label_smoothing), share, T::from_f64(share))
+        let (hot, base) = in_environment(|| {
+            let classes = Total::new(layout.classes.max(1) as f64);
+            let share = self.label_smoothing / classes.value();
+            // what the division leaves, so that classes times base is the whole
+            let rest = Total::new(self.label_smoothing).merge(Total::product(-share, classes.value()));
+            let base = Total::new(share).merge(Total::new(rest.divided_by(classes)));
+            (Total::new(1.0).merge(Total::new(-self.label_smoothing)), base)
         });
         let (goal, divisor) = match targets {
             TargetView::Indices(targets) => {
@@ -188,8 +192,7 @@ impl CrossEntropy {
                 } else {
                     let classes = Total::new(layout.classes as f64);
                     let all = weights.class.map_or(classes, |weights| targets::sum(context, weights));
-                    let mass = in_environment(|| T::from_f64(Total::new(share).mul(all).value()));
-                    Some(Smoothing { hot, base, mass })
+                    Some(in_environment(|| Smoothing { hot, base: base.split(), mass: base.mul(all) }))
                 };
                 (Goal::Indices { targets, ignore_index, class_weight: weights.class, smoothing }, divisor)
             }
@@ -200,7 +203,8 @@ impl CrossEntropy {
                     None => Total::new(layout.samples as f64),
                 };
                 let class_weight = weights.class;
-                (Goal::Probabilities { targets, class_weight, keep: hot, base }, divisor)
+                let (keep, base) = in_environment(|| (hot.split()[0], base.split()[0]));
+                (Goal::Probabilities { targets, class_weight, keep, base }, divisor)
             }
         };
         let scale = in_environment(|| Total::new(options.factor(1.0, divisor)).split());

@@ -62,9 +62,9 @@ impl<T: Real> Formula<T> for Smooth<T> {
         let (beta, one) = (splat(d.s, self.beta), d.c(1.0));
         let size = d.abs();
         let slope = (d / beta).min(one).max(-one);
-        let value = slope.abs() * (size - size.min(beta) * d.c(0.5));
+        let value = [d.or_nan(slope.abs()), size - size.min(beta) * d.c(0.5)];
         Terms {
-            value: d.or_nan(value),
+            value,
             grad: d.or_nan(slope),
             hess: d.or_nan(size.lt(beta).select(splat(d.s, self.curvature), d.c(0.0))),
         }
@@ -78,7 +78,9 @@ impl<T: Element> PointwiseLoss<T> for SmoothL1 {
     }
     fn formula(&self) -> Result<Smooth<T>, Error> {
         let (beta, zero) = (T::from_f64(self.beta), T::from_f64(0.0));
-        if beta > zero {
+        if self.beta < 0.0 {
+            Err(Error::InvalidBeta { value: self.beta })
+        } else if beta > zero {
             Ok(Smooth { beta, curvature: T::from_f64(1.0) / beta })
         } else if beta == zero {
             Ok(Smooth { beta: T::SMALLEST, curvature: zero })

@@ -10,7 +10,7 @@ use crate::kernel::pointwise::Formula;
 use crate::kernel::targets;
 use crate::options::{Options, Outputs, Sinks, Summary, check_elements, check_length, check_optional};
 use crate::shape::{ClassShape, IndexView, Indices, Layout, Reduction, WeightView};
-use crate::simd::view::{In, Out};
+use crate::simd::view::{In, Out, in_place};
 use crate::simd::{Total, in_environment};
 
 /// Temporal difference, the loss of (deep, double) Q-learning (Mnih et al., 2015; van Hasselt et al., 2016).
@@ -151,7 +151,32 @@ impl Td {
         self.run(context, views, options, sinks, td_error.map(Out::from))
     }
 
-    /// Every road leads here: strides make sense, nothing overlaps.
+    /// As [`eval`](Self::eval), the gradient written where `q` stood: `q` is read and written here, and that of
+    /// `inputs`, which may be empty, is not looked at.
+    ///
+    /// # Errors
+    /// As [`eval`](Self::eval); [`Error::PartialOverlap`] with
+    /// [`accumulate_grad`](Options::accumulate_grad), and if `outputs` has a gradient of its own.
+    pub fn eval_in_place<T: Element>(
+        &self,
+        context: &Context,
+        q: &mut [T],
+        inputs: &TdInputs<'_, T>,
+        options: &Options,
+        outputs: Outputs<'_, T>,
+        td_error: Option<&mut [T]>,
+    ) -> Result<Summary, Error> {
+        let views = inputs.views()?;
+        check_elements(&views.layout, "q", q.len())?;
+        let (q, grad) = in_place(q);
+        let sinks = Sinks::of_classes(outputs, options.reduction, &views.layout)?.with_grad_in_place(options, grad)?;
+        if let Some(td_error) = &td_error {
+            check_length("td_error", td_error.len(), views.layout.samples)?;
+        }
+        self.run(context, TdViews { q, ..views }, options, sinks, td_error.map(Out::from))
+    }
+
+    /// Every road leads here: strides make sense, nothing overlaps but the gradient and `q`.
     pub(crate) fn run<T: Element>(
         &self,
         context: &Context,

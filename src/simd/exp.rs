@@ -11,7 +11,7 @@
 //!   needs e^(x - max) of the exact difference, not of the rounded one.
 
 use super::pair::{Pair, fast_two_sum};
-use super::{Lanes, Pack, Real, pack};
+use super::{Lanes, Pack, Real, pack, splat};
 
 /// What differs between the types.
 pub struct Constants {
@@ -24,9 +24,16 @@ pub struct Constants {
     /// 2^-SHIFT: the second factor where x <= 0; its inverse elsewhere.
     shift: f64,
     unshift: f64,
-    /// Beyond these the result is 0 or infinite.
+    /// Beyond these the result is 0, even times 2^SHIFT, or infinite.
     lowest: f64,
     highest: f64,
+}
+
+impl Constants {
+    /// 2^-SHIFT
+    pub const fn unshift(&self) -> f64 {
+        self.unshift
+    }
 }
 
 pub mod f32 {
@@ -36,7 +43,7 @@ pub mod f32 {
         bias: 127.0,
         shift: 64.0,
         unshift: 5.421_010_862_427_522e-20,
-        lowest: -104.0,
+        lowest: -131.0,
         highest: 88.722_84,
     };
     pub(in super::super) const POLYNOMIAL: [f32; 5] =
@@ -50,7 +57,7 @@ pub mod f64 {
         bias: 1023.0,
         shift: 256.0,
         unshift: 8.636_168_555_094_445e-78,
-        lowest: -745.2,
+        lowest: -885.0,
         highest: 709.782_712_893_384,
     };
     pub(in super::super) const POLYNOMIAL: [f64; 10] = [
@@ -79,22 +86,34 @@ fn reduce<S: Lanes, T: Real>(x: Pack<S, T>, error: Pack<S, T>, to: f64) -> (Pack
     (t, upper, lower)
 }
 
-/// e^(x + error) for x <= 0, where `error` is below the last place of `x`; e^-inf is 0.
+/// e^(x + error) 2^SHIFT for x <= 0, where `error` is below the last place of `x`; 0 for e^-inf. A normal
+/// number as long as e^x is at least 2^-SHIFT times the smallest one, so that sums keep their digits.
 #[inline(always)]
-pub fn exp_non_positive<S: Lanes, T: Real>(x: Pack<S, T>, error: Pack<S, T>) -> Pack<S, T> {
+pub fn exp_non_positive_shifted<S: Lanes, T: Real>(x: Pack<S, T>, error: Pack<S, T>) -> Pack<S, T> {
     let k = T::EXP;
     let (t, upper, lower) = reduce(x, error, k.bias + k.shift);
     let r = upper + lower;
     let q = pack(x.s, T::exp_polynomial(x.s, r.v));
     let sum = x.c(1.0) + (upper + (r * q).fma(r, lower));
-    let result = (sum * t.shl_exponent()) * x.c(k.unshift);
-    x.lt(x.c(k.lowest)).select(x.c(0.0), result)
+    x.lt(x.c(k.lowest)).select(x.c(0.0), sum * t.shl_exponent())
 }
 
-/// As [`exp_non_positive`], with the part that rounding loses: good to a tenth of a unit in the last
+/// 2^-SHIFT
+#[inline(always)]
+pub fn unshift<S: Lanes, T: Real>(s: S) -> Pack<S, T> {
+    splat(s, T::from_f64(T::EXP.unshift()))
+}
+
+/// e^(x + error) for x <= 0, where `error` is below the last place of `x`; e^-inf is 0.
+#[inline(always)]
+pub fn exp_non_positive<S: Lanes, T: Real>(x: Pack<S, T>, error: Pack<S, T>) -> Pack<S, T> {
+    exp_non_positive_shifted(x, error) * unshift(x.s)
+}
+
+/// As [`exp_non_positive_shifted`], with the part that rounding loses: good to a tenth of a unit in the last
 /// place and better.
 #[inline(always)]
-pub fn exp_non_positive_pair<S: Lanes, T: Real>(x: Pack<S, T>, error: Pack<S, T>) -> Pair<S, T> {
+pub fn exp_non_positive_pair_shifted<S: Lanes, T: Real>(x: Pack<S, T>, error: Pack<S, T>) -> Pair<S, T> {
     let k = T::EXP;
     let (t, upper, lower) = reduce(x, error, k.bias + k.shift);
     let r = fast_two_sum(upper, lower);
@@ -102,12 +121,15 @@ pub fn exp_non_positive_pair<S: Lanes, T: Real>(x: Pack<S, T>, error: Pack<S, T>
     let sum = fast_two_sum(x.c(1.0), r.hi);
     let tail = (r.hi * q).fma(r.hi, sum.lo + r.lo);
     let sum = fast_two_sum(sum.hi, tail);
-    let zero = x.lt(x.c(k.lowest));
-    let (scale, unshift) = (t.shl_exponent(), x.c(k.unshift));
-    Pair {
-        hi: zero.select(x.c(0.0), (sum.hi * scale) * unshift),
-        lo: zero.select(x.c(0.0), (sum.lo * scale) * unshift),
-    }
+    let (zero, scale) = (x.lt(x.c(k.lowest)), t.shl_exponent());
+    Pair { hi: zero.select(x.c(0.0), sum.hi * scale), lo: zero.select(x.c(0.0), sum.lo * scale) }
+}
+
+/// The same, not shifted.
+#[inline(always)]
+pub fn exp_non_positive_pair<S: Lanes, T: Real>(x: Pack<S, T>, error: Pack<S, T>) -> Pair<S, T> {
+    let (e, unshift) = (exp_non_positive_pair_shifted(x, error), unshift(x.s));
+    Pair { hi: e.hi * unshift, lo: e.lo * unshift }
 }
 
 /// e^x for any x.

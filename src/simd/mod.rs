@@ -3,8 +3,6 @@
 //! Besides the C ABI this is the only place with `unsafe` code.
 
 mod exp;
-#[cfg(all(unix, feature = "rayon"))]
-pub mod fork_hook;
 mod fpenv;
 mod isa;
 mod lanes;
@@ -15,13 +13,15 @@ mod real;
 mod sum;
 pub mod view;
 
-pub use exp::{exp, exp_non_positive, exp_non_positive_pair};
+pub use exp::{
+    exp, exp_non_positive, exp_non_positive_pair, exp_non_positive_pair_shifted, exp_non_positive_shifted, unshift,
+};
 pub use fpenv::in_environment;
 pub use isa::Isa;
 pub use lanes::{Kernel, Lanes};
 pub use log::{log, log1p, log1p_with_error};
 use pack::pack;
 pub use pack::{Mask, Pack, first_lanes, splat};
-pub use pair::{Pair, two_diff};
+pub use pair::{Pair, exact_product, two_diff};
 pub use real::{MAX_GROUP, Real};
 pub use sum::{LaneSum, Total, total};

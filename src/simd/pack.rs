@@ -148,7 +148,8 @@ impl<S: Lanes, T: Real> Mask<S, T> {
     }
     #[inline(always)]
     pub fn all(self) -> bool {
-        self.count() == Pack::<S, T>::LANES
+        let (zero, one) = (splat::<S, T>(self.s, T::from_f64(0.0)), splat(self.s, T::from_f64(1.0)));
+        !zero.lt(self.select(zero, one)).any()
     }
     /// How many lanes are true.
     #[inline(always)]

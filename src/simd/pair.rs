@@ -32,6 +32,15 @@ pub fn two_diff<S: Lanes, T: Real>(a: Pack<S, T>, b: Pack<S, T>) -> Pair<S, T> {
     two_sum(a, -b)
 }
 
+/// The exact `a * b`, unless it underflows.
+#[inline(always)]
+pub fn exact_product<S: Lanes, T: Real>(a: Pack<S, T>, b: Pack<S, T>) -> Pair<S, T> {
+    let hi = a * b;
+    let lo = a.fma(b, -hi);
+    // infinity has no error term
+    Pair { hi, lo: lo.same(lo).select(lo, hi.c(0.0)) }
+}
+
 impl<S: Lanes, T: Real> Pair<S, T> {
     #[inline(always)]
     pub fn new(hi: Pack<S, T>) -> Self {
@@ -68,6 +77,13 @@ impl<S: Lanes, T: Real> Pair<S, T> {
         let hi = self.hi * b;
         let lo = self.hi.fma(b, -hi);
         fast_two_sum(hi, self.lo.fma(b, lo))
+    }
+
+    /// self * b as a single number.
+    #[inline(always)]
+    pub fn scale_once(self, b: Pack<S, T>) -> Pack<S, T> {
+        let product = self.hi * b;
+        product.abs().lt(product.c(f64::INFINITY)).select(self.hi.fma(b, self.lo * b), product)
     }
 
     /// 1 / self.

@@ -43,22 +43,25 @@ impl<S: Lanes> LaneSum<S> {
         }
     }
 
-    /// Each lane's sum.
+    /// Each lane's sum times a power of two. An infinite one has no error term.
     #[inline(always)]
-    pub fn lanes<T: Real>(self, s: S) -> Pair<S, T> {
-        let hi = T::narrow(s, self.first, self.second);
-        match T::widen(s, hi) {
+    pub fn lanes<T: Real>(self, s: S, scale: f64) -> Pair<S, T> {
+        let scale = s.splat_f64s(scale);
+        let (first, second) = (s.mul_f64s(self.first, scale), s.mul_f64s(self.second, scale));
+        let sum = match T::widen(s, T::narrow(s, first, second)) {
             (lower, Some(upper)) => {
-                let lower = s.sub_f64s(self.first, lower);
-                let upper = s.sub_f64s(self.second, upper);
-                Pair { hi: pack(s, hi), lo: pack(s, T::narrow(s, lower, upper)) }
+                let lo = T::narrow(s, s.sub_f64s(first, lower), s.sub_f64s(second, upper));
+                Pair { hi: pack(s, T::narrow(s, first, second)), lo: pack(s, lo) }
             }
             (hi, None) => {
-                let sum = fast_two_sum::<S, f64>(pack(s, hi), pack(s, self.second));
-                let (hi, lo) = (sum.hi.v, sum.lo.v);
-                Pair { hi: pack(s, T::narrow(s, hi, hi)), lo: pack(s, T::narrow(s, lo, lo)) }
+                let sum = fast_two_sum::<S, f64>(pack(s, hi), pack(s, second));
+                let is_finite = pack::<S, f64>(s, hi).abs().lt(pack(s, s.splat_f64s(f64::INFINITY)));
+                let hi = is_finite.select(sum.hi, pack(s, hi)).v;
+                Pair { hi: pack(s, T::narrow(s, hi, hi)), lo: pack(s, T::narrow(s, sum.lo.v, sum.lo.v)) }
             }
-        }
+        };
+        let is_finite = sum.hi.abs().lt(sum.hi.c(f64::INFINITY));
+        Pair { hi: sum.hi, lo: is_finite.select(sum.lo, sum.hi.c(0.0)) }
     }
 }
 
@@ -123,6 +126,12 @@ impl Total {
         let from_b = hi - self.hi;
         let error = (self.hi - (hi - from_b)) + (b.hi - from_b);
         Total { hi, lo: error + (self.lo + b.lo) }
+    }
+
+    /// The exact a * b.
+    pub fn product(a: f64, b: f64) -> Total {
+        let hi = a * b;
+        Total { hi, lo: fma(a, b, -hi) }
     }
 
     /// self * b, off by 2^-104 of it.

@@ -205,12 +205,8 @@ pub type ClassLoss<T, P> = unsafe extern "C" fn(
 ) -> i32;
 
 /// softmax, log_softmax
-pub type Distribution<T> = unsafe extern "C" fn(
-    ctx: *const lk_context,
-    shape: *const lk_class_shape,
-    logits: *const T,
-    output: *mut T,
-) -> i32;
+pub type Distribution<T> =
+    unsafe extern "C" fn(ctx: *const lk_context, shape: *const lk_class_shape, logits: *const T, output: *mut T) -> i32;
 
 pub type DistributionBackward<T> = unsafe extern "C" fn(
     ctx: *const lk_context,
@@ -277,83 +273,187 @@ macro_rules! declare {
                 unsafe extern "C" {
                     #[link_name = concat!("lk_mse_", stringify!($t))]
                     fn mse(
-                        ctx: *const lk_context, n: usize, input: *const T, target: *const T, weight: *const T,
-                        opts: *const lk_options, loss: *mut T, grad: *mut T, hess: *mut T,
+                        ctx: *const lk_context,
+                        n: usize,
+                        input: *const T,
+                        target: *const T,
+                        weight: *const T,
+                        opts: *const lk_options,
+                        loss: *mut T,
+                        grad: *mut T,
+                        hess: *mut T,
                     ) -> i32;
                     #[link_name = concat!("lk_l1_", stringify!($t))]
                     fn l1(
-                        ctx: *const lk_context, n: usize, input: *const T, target: *const T, weight: *const T,
-                        opts: *const lk_options, loss: *mut T, grad: *mut T, hess: *mut T,
+                        ctx: *const lk_context,
+                        n: usize,
+                        input: *const T,
+                        target: *const T,
+                        weight: *const T,
+                        opts: *const lk_options,
+                        loss: *mut T,
+                        grad: *mut T,
+                        hess: *mut T,
                     ) -> i32;
                     #[link_name = concat!("lk_huber_", stringify!($t))]
                     fn huber(
-                        ctx: *const lk_context, n: usize, input: *const T, target: *const T, weight: *const T,
-                        delta: T, opts: *const lk_options, loss: *mut T, grad: *mut T, hess: *mut T,
+                        ctx: *const lk_context,
+                        n: usize,
+                        input: *const T,
+                        target: *const T,
+                        weight: *const T,
+                        delta: T,
+                        opts: *const lk_options,
+                        loss: *mut T,
+                        grad: *mut T,
+                        hess: *mut T,
                     ) -> i32;
                     #[link_name = concat!("lk_smooth_l1_", stringify!($t))]
                     fn smooth_l1(
-                        ctx: *const lk_context, n: usize, input: *const T, target: *const T, weight: *const T,
-                        beta: T, opts: *const lk_options, loss: *mut T, grad: *mut T, hess: *mut T,
+                        ctx: *const lk_context,
+                        n: usize,
+                        input: *const T,
+                        target: *const T,
+                        weight: *const T,
+                        beta: T,
+                        opts: *const lk_options,
+                        loss: *mut T,
+                        grad: *mut T,
+                        hess: *mut T,
                     ) -> i32;
                     #[link_name = concat!("lk_bce_", stringify!($t))]
                     fn bce(
-                        ctx: *const lk_context, n: usize, input: *const T, target: *const T, weight: *const T,
-                        opts: *const lk_options, loss: *mut T, grad: *mut T, hess: *mut T,
+                        ctx: *const lk_context,
+                        n: usize,
+                        input: *const T,
+                        target: *const T,
+                        weight: *const T,
+                        opts: *const lk_options,
+                        loss: *mut T,
+                        grad: *mut T,
+                        hess: *mut T,
                     ) -> i32;
                     #[link_name = concat!("lk_bce_with_logits_", stringify!($t))]
                     fn bce_with_logits(
-                        ctx: *const lk_context, n: usize, input: *const T, target: *const T, weight: *const T,
-                        pos_weight: *const T, n_pos_weight: usize, opts: *const lk_options, loss: *mut T,
-                        grad: *mut T, hess: *mut T,
+                        ctx: *const lk_context,
+                        n: usize,
+                        input: *const T,
+                        target: *const T,
+                        weight: *const T,
+                        pos_weight: *const T,
+                        n_pos_weight: usize,
+                        opts: *const lk_options,
+                        loss: *mut T,
+                        grad: *mut T,
+                        hess: *mut T,
                     ) -> i32;
                     #[link_name = concat!("lk_likelihood_", stringify!($t))]
                     fn likelihood(
-                        ctx: *const lk_context, n: usize, input: *const T, target: *const T, weight: *const T,
-                        opts: *const lk_options, loss: *mut T, grad: *mut T, hess: *mut T,
+                        ctx: *const lk_context,
+                        n: usize,
+                        input: *const T,
+                        target: *const T,
+                        weight: *const T,
+                        opts: *const lk_options,
+                        loss: *mut T,
+                        grad: *mut T,
+                        hess: *mut T,
                     ) -> i32;
                     #[link_name = concat!("lk_cross_entropy_", stringify!($t))]
                     fn cross_entropy(
-                        ctx: *const lk_context, shape: *const lk_class_shape, logits: *const T, target_type: i32,
-                        targets: *const c_void, class_weight: *const T, row_weight: *const T,
-                        params: *const lk_cross_entropy_params, opts: *const lk_options, loss: *mut T,
-                        grad: *mut T, hess: *mut T,
+                        ctx: *const lk_context,
+                        shape: *const lk_class_shape,
+                        logits: *const T,
+                        target_type: i32,
+                        targets: *const c_void,
+                        class_weight: *const T,
+                        row_weight: *const T,
+                        params: *const lk_cross_entropy_params,
+                        opts: *const lk_options,
+                        loss: *mut T,
+                        grad: *mut T,
+                        hess: *mut T,
                     ) -> i32;
                     #[link_name = concat!("lk_nll_", stringify!($t))]
                     fn nll(
-                        ctx: *const lk_context, shape: *const lk_class_shape, log_probs: *const T,
-                        target_type: i32, targets: *const c_void, class_weight: *const T, row_weight: *const T,
-                        params: *const lk_nll_params, opts: *const lk_options, loss: *mut T, grad: *mut T,
+                        ctx: *const lk_context,
+                        shape: *const lk_class_shape,
+                        log_probs: *const T,
+                        target_type: i32,
+                        targets: *const c_void,
+                        class_weight: *const T,
+                        row_weight: *const T,
+                        params: *const lk_nll_params,
+                        opts: *const lk_options,
+                        loss: *mut T,
+                        grad: *mut T,
                         hess: *mut T,
                     ) -> i32;
                     #[link_name = concat!("lk_softmax_", stringify!($t))]
                     fn softmax(
-                        ctx: *const lk_context, shape: *const lk_class_shape, logits: *const T, output: *mut T,
+                        ctx: *const lk_context,
+                        shape: *const lk_class_shape,
+                        logits: *const T,
+                        output: *mut T,
                     ) -> i32;
                     #[link_name = concat!("lk_softmax_backward_", stringify!($t))]
                     fn softmax_backward(
-                        ctx: *const lk_context, shape: *const lk_class_shape, output: *const T,
-                        grad_output: *const T, grad_input: *mut T,
+                        ctx: *const lk_context,
+                        shape: *const lk_class_shape,
+                        output: *const T,
+                        grad_output: *const T,
+                        grad_input: *mut T,
                     ) -> i32;
                     #[link_name = concat!("lk_log_softmax_", stringify!($t))]
                     fn log_softmax(
-                        ctx: *const lk_context, shape: *const lk_class_shape, logits: *const T, output: *mut T,
+                        ctx: *const lk_context,
+                        shape: *const lk_class_shape,
+                        logits: *const T,
+                        output: *mut T,
                     ) -> i32;
                     #[link_name = concat!("lk_log_softmax_backward_", stringify!($t))]
                     fn log_softmax_backward(
-                        ctx: *const lk_context, shape: *const lk_class_shape, output: *const T,
-                        grad_output: *const T, grad_input: *mut T,
+                        ctx: *const lk_context,
+                        shape: *const lk_class_shape,
+                        output: *const T,
+                        grad_output: *const T,
+                        grad_input: *mut T,
                     ) -> i32;
                     #[link_name = concat!("lk_td_", stringify!($t))]
                     fn td(
-                        ctx: *const lk_context, shape: *const lk_td_shape, q: *const T, action_type: i32,
-                        action: *const c_void, reward: *const T, done: *const u8, next_q: *const T,
-                        next_q_online: *const T, weight: *const T, params: *const lk_td_params,
-                        opts: *const lk_options, loss: *mut T, grad: *mut T, hess: *mut T, td_error: *mut T,
+                        ctx: *const lk_context,
+                        shape: *const lk_td_shape,
+                        q: *const T,
+                        action_type: i32,
+                        action: *const c_void,
+                        reward: *const T,
+                        done: *const u8,
+                        next_q: *const T,
+                        next_q_online: *const T,
+                        weight: *const T,
+                        params: *const lk_td_params,
+                        opts: *const lk_options,
+                        loss: *mut T,
+                        grad: *mut T,
+                        hess: *mut T,
+                        td_error: *mut T,
                     ) -> i32;
                 }
                 Losses {
-                    mse, l1, huber, smooth_l1, bce, bce_with_logits, likelihood, cross_entropy, nll, softmax,
-                    softmax_backward, log_softmax, log_softmax_backward, td,
+                    mse,
+                    l1,
+                    huber,
+                    smooth_l1,
+                    bce,
+                    bce_with_logits,
+                    likelihood,
+                    cross_entropy,
+                    nll,
+                    softmax,
+                    softmax_backward,
+                    log_softmax,
+                    log_softmax_backward,
+                    td,
                 }
             };
             fn of(x: f64) -> $t {

@@ -1,0 +1,93 @@
+/* Calls every function of the header, in C99 or C++, with values that can be followed in one's head. */
+#include <stddef.h>
+#include <string.h>
+
+#include "check.h"
+
+/* The layout is part of the binary interface. */
+static void structs_have_their_sizes(void)
+{
+    if (sizeof(void *) != 8)
+        return;
+    CHECK(sizeof(lk_options) == 40 && offsetof(lk_options, reduction) == 8 && offsetof(lk_options, flags) == 12);
+    CHECK(offsetof(lk_options, grad_scale) == 16 && offsetof(lk_options, weight_sum) == 24);
+    CHECK(offsetof(lk_options, cost) == 32);
+    CHECK(sizeof(lk_class_shape) == 48 && offsetof(lk_class_shape, outer) == 8);
+    CHECK(offsetof(lk_class_shape, classes) == 16 && offsetof(lk_class_shape, inner) == 24);
+    CHECK(offsetof(lk_class_shape, outer_stride) == 32 && offsetof(lk_class_shape, class_stride) == 40);
+    CHECK(sizeof(lk_cross_entropy_params) == 24 && offsetof(lk_cross_entropy_params, ignore_index) == 8);
+    CHECK(offsetof(lk_cross_entropy_params, label_smoothing) == 16);
+    CHECK(sizeof(lk_nll_params) == 16 && offsetof(lk_nll_params, ignore_index) == 8);
+    CHECK(sizeof(lk_td_shape) == 32 && offsetof(lk_td_shape, batch) == 8 && offsetof(lk_td_shape, actions) == 16);
+    CHECK(offsetof(lk_td_shape, row_stride) == 24);
+    CHECK(sizeof(lk_td_params) == 32 && offsetof(lk_td_params, gamma) == 8 && offsetof(lk_td_params, loss) == 16);
+    CHECK(offsetof(lk_td_params, delta) == 24);
+    CHECK(sizeof(lk_cost) == 144 * 8 && offsetof(lk_cost, weight) == 72 * 8);
+    CHECK(sizeof(lk_status) == 4 && sizeof(lk_reduction) == 4 && sizeof(lk_dtype) == 4);
+    CHECK(sizeof(lk_isa) == 4 && sizeof(lk_td_loss) == 4);
+}
+
+static void initialisers_are_the_defaults(void)
+{
+    lk_options by_macro = LK_OPTIONS_INIT, by_call;
+    CHECK(lk_options_init(&by_call, sizeof by_call) == LK_OK);
+    CHECK(by_macro.struct_size == by_call.struct_size && by_macro.reduction == by_call.reduction);
+    CHECK(by_macro.flags == by_call.flags && by_macro.grad_scale == by_call.grad_scale);
+    CHECK(by_macro.weight_sum == by_call.weight_sum && by_macro.cost == by_call.cost);
+}
+
+static void library_says_what_it_is(void)
+{
+    lk_context *context = NULL;
+    CHECK(lk_abi_version() == LK_ABI_VERSION);
+    CHECK(strlen(lk_version()) >= 5);
+    CHECK(strlen(lk_isa_name(NULL)) >= 4);
+    CHECK(strcmp(lk_status_name(LK_NULL_POINTER), "LK_NULL_POINTER") == 0);
+    CHECK(strcmp(lk_last_error(), "") == 0);
+    CHECK(lk_context_create(1, 99, &context) == LK_UNKNOWN_CONSTANT && context == NULL);
+    CHECK(strcmp(lk_last_error(), "isa has the unknown value 99") == 0);
+    CHECK(lk_context_create(1, LK_ISA_SCALAR, &context) == LK_OK && context != NULL);
+    CHECK(strcmp(lk_isa_name(context), "scalar") == 0);
+    lk_context_destroy(context);
+    lk_context_destroy(NULL);
+}
+
+static void costs_add_and_merge(void)
+{
+    lk_cost a, b;
+    memset(&a, 0, sizeof a);
+    memset(&b, 0, sizeof b);
+    CHECK(lk_cost_mean(&a) != lk_cost_mean(&a));
+    CHECK(lk_cost_add(&a, 1e300, 1.0) == LK_OK);
+    CHECK(lk_cost_add(&b, 3.0, 1.0) == LK_OK && lk_cost_add(&b, -1e300, 1.0) == LK_OK);
+    CHECK(lk_cost_merge(&a, &b) == LK_OK);
+    CHECK(lk_cost_mean(&a) == 1.0);
+}
+
+#define T float
+#define LK(name) lk_##name##_f32
+#define TEST(name) name##_f32
+#define PROBABILITIES LK_F32
+#include "every_loss.h"
+
+#define T double
+#define LK(name) lk_##name##_f64
+#define TEST(name) name##_f64
+#define PROBABILITIES LK_F64
+#include "every_loss.h"
+
+int main(void)
+{
+    structs_have_their_sizes();
+    library_says_what_it_is();
+    initialisers_are_the_defaults();
+    costs_add_and_merge();
+    pointwise_losses_f32();
+    pointwise_losses_f64();
+    class_losses_f32();
+    class_losses_f64();
+    temporal_difference_f32();
+    temporal_difference_f64();
+    puts("every function does what it says");
+    return EXIT_SUCCESS;
+}

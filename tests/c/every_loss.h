@@ -1,0 +1,161 @@
+/* The losses of one element type: every_function.c includes this once for each, T, LK, TEST and PROBABILITIES
+ * being its names. */
+
+/* Loss, gradient and Hessian of one call; LK_NONE, so that each element is on its own. */
+static void TEST(expect)(size_t n, const T *got, T first, T second)
+{
+    CHECK(n == 2);
+    CHECK(got[0] == first && got[1] == second);
+}
+
+static void TEST(pointwise_losses)(void)
+{
+    const T input[2] = {(T)0.5, 3}, target[2] = {1, 1}, weight[2] = {1, 2}, half[2] = {(T)0.5, (T)0.5};
+    const T zeros[2] = {0, 0}, pos_weight[1] = {3};
+    const T log_2 = (T)0.69314718055994530942;
+    lk_options options = LK_OPTIONS_INIT;
+    lk_cost cost;
+    double weight_sum = 0;
+    T loss[2], grad[2], hess[2], mean;
+
+    memset(&cost, 0, sizeof cost);
+    options.weight_sum = &weight_sum;
+    options.cost = &cost;
+    CHECK(LK(mse)(NULL, 2, input, target, weight, &options, &mean, grad, hess) == LK_OK);
+    CHECK(mean == (T)4.125 && weight_sum == 2 && lk_cost_mean(&cost) == 4.125);
+    TEST(expect)(2, grad, (T)-0.5, 4);
+    TEST(expect)(2, hess, 1, 2);
+
+    options.weight_sum = NULL;
+    options.cost = NULL;
+    options.reduction = LK_NONE;
+    CHECK(LK(mse)(NULL, 2, input, target, NULL, &options, loss, grad, hess) == LK_OK);
+    TEST(expect)(2, loss, (T)0.25, 4);
+    TEST(expect)(2, grad, -1, 4);
+    TEST(expect)(2, hess, 2, 2);
+    CHECK(LK(l1)(NULL, 2, input, target, NULL, &options, loss, grad, hess) == LK_OK);
+    TEST(expect)(2, loss, (T)0.5, 2);
+    TEST(expect)(2, grad, -1, 1);
+    TEST(expect)(2, hess, 0, 0);
+    CHECK(LK(huber)(NULL, 2, input, target, NULL, 1, &options, loss, grad, hess) == LK_OK);
+    TEST(expect)(2, loss, (T)0.125, (T)1.5);
+    TEST(expect)(2, grad, (T)-0.5, 1);
+    TEST(expect)(2, hess, 1, 0);
+    CHECK(LK(smooth_l1)(NULL, 2, input, target, NULL, 2, &options, loss, grad, hess) == LK_OK);
+    TEST(expect)(2, loss, (T)0.0625, 1);
+    TEST(expect)(2, grad, (T)-0.25, 1);
+    TEST(expect)(2, hess, (T)0.5, 0);
+    CHECK(LK(bce)(NULL, 2, half, target, weight, &options, loss, grad, hess) == LK_OK);
+    TEST(expect)(2, loss, log_2, 2 * log_2);
+    TEST(expect)(2, grad, -2, -4);
+    TEST(expect)(2, hess, 4, 8);
+    CHECK(LK(bce_with_logits)(NULL, 2, zeros, target, weight, pos_weight, 1, &options, loss, grad, hess) == LK_OK);
+    TEST(expect)(2, loss, 3 * log_2, 6 * log_2);
+    TEST(expect)(2, grad, (T)-1.5, -3);
+    TEST(expect)(2, hess, (T)0.75, (T)1.5);
+    CHECK(LK(likelihood)(NULL, 2, half, target, weight, &options, loss, grad, hess) == LK_OK);
+    TEST(expect)(2, loss, (T)-0.5, -1);
+    TEST(expect)(2, grad, -1, -2);
+    TEST(expect)(2, hess, 0, 0);
+
+    /* what was in grad stays in it, and the new gradient is added */
+    options.flags = LK_ACCUMULATE_GRAD;
+    CHECK(LK(l1)(NULL, 2, input, target, NULL, &options, loss, grad, NULL) == LK_OK);
+    TEST(expect)(2, grad, -2, -1);
+
+    CHECK(LK(bce)(NULL, 2, input, target, NULL, NULL, &mean, NULL, NULL) == LK_INPUT_OUT_OF_DOMAIN);
+    CHECK(mean != mean);
+    CHECK(LK(mse)(NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL) == LK_OK);
+    CHECK(LK(mse)(NULL, 2, NULL, target, NULL, NULL, &mean, NULL, NULL) == LK_NULL_POINTER);
+    CHECK(strcmp(lk_last_error(), "input is null") == 0);
+    CHECK(LK(huber)(NULL, 2, input, target, NULL, 0, NULL, &mean, NULL, NULL) == LK_INVALID_DELTA);
+}
+
+static void TEST(class_losses)(void)
+{
+    const lk_class_shape shape = LK_CLASS_ROWS(2, 2);
+    const T logits[4] = {0, 0, 5, 5}, probabilities[4] = {1, 0, 0, 1};
+    const int32_t targets_32[2] = {0, 1};
+    const int64_t targets_64[2] = {0, 1};
+    const uint8_t targets_8[2] = {0, 1};
+    const T class_weight[2] = {1, 3}, row_weight[2] = {2, 1}, log_2 = (T)0.69314718055994530942;
+    lk_cross_entropy_params params = LK_CROSS_ENTROPY_PARAMS_INIT;
+    lk_nll_params nll_params = LK_NLL_PARAMS_INIT;
+    lk_options options = LK_OPTIONS_INIT;
+    T loss[2], grad[4], hess[4], output[4], mean;
+
+    options.reduction = LK_NONE;
+    CHECK(LK(cross_entropy)(NULL, &shape, logits, LK_I32, targets_32, class_weight, row_weight, &params, &options, loss,
+                            grad, hess) == LK_OK);
+    TEST(expect)(2, loss, 2 * log_2, 3 * log_2);
+    TEST(expect)(2, grad, -1, 1);
+    TEST(expect)(2, grad + 2, (T)1.5, (T)-1.5);
+    TEST(expect)(2, hess, (T)0.5, (T)0.5);
+    TEST(expect)(2, hess + 2, (T)0.75, (T)0.75);
+    CHECK(LK(cross_entropy)(NULL, &shape, logits, LK_I64, targets_64, NULL, NULL, NULL, NULL, &mean, NULL, NULL) ==
+          LK_OK);
+    CHECK(mean == log_2);
+    CHECK(LK(cross_entropy)(NULL, &shape, logits, LK_U8, targets_8, NULL, NULL, NULL, NULL, &mean, NULL, NULL) ==
+          LK_OK);
+    CHECK(mean == log_2);
+    CHECK(LK(cross_entropy)(NULL, &shape, logits, PROBABILITIES, probabilities, NULL, NULL, NULL, NULL, &mean, NULL,
+                            NULL) == LK_OK);
+    CHECK(mean == log_2);
+    params.ignore_index = 1;
+    params.label_smoothing = 0.5;
+    CHECK(LK(cross_entropy)(NULL, &shape, logits, LK_I32, targets_32, NULL, NULL, &params, &options, loss, grad,
+                            NULL) == LK_OK);
+    TEST(expect)(2, loss, log_2, 0);
+    TEST(expect)(2, grad, (T)-0.25, (T)0.25);
+    TEST(expect)(2, grad + 2, 0, 0);
+
+    CHECK(LK(nll)(NULL, &shape, logits, LK_I32, targets_32, class_weight, row_weight, &nll_params, &options, loss, grad,
+                  hess) == LK_OK);
+    TEST(expect)(2, loss, 0, -15);
+    TEST(expect)(2, grad, -2, 0);
+    TEST(expect)(2, grad + 2, 0, -3);
+    TEST(expect)(2, hess, 0, 0);
+    CHECK(LK(nll)(NULL, &shape, logits, PROBABILITIES, probabilities, NULL, NULL, NULL, NULL, &mean, NULL, NULL) ==
+          LK_UNKNOWN_CONSTANT);
+
+    CHECK(LK(softmax)(NULL, &shape, logits, output) == LK_OK);
+    TEST(expect)(2, output, (T)0.5, (T)0.5);
+    CHECK(LK(softmax_backward)(NULL, &shape, output, probabilities, grad) == LK_OK);
+    TEST(expect)(2, grad, (T)0.25, (T)-0.25);
+    CHECK(LK(log_softmax)(NULL, &shape, logits, output) == LK_OK);
+    TEST(expect)(2, output, -log_2, -log_2);
+    CHECK(LK(log_softmax_backward)(NULL, &shape, output, probabilities, grad) == LK_OK);
+    TEST(expect)(2, grad, (T)0.5, (T)-0.5);
+}
+
+static void TEST(temporal_difference)(void)
+{
+    const lk_td_shape shape = LK_TD_SHAPE(2, 2);
+    const T q[4] = {1, 2, 3, 4}, next_q[4] = {5, 6, 7, 8}, online[4] = {1, 0, 0, 1}, reward[2] = {1, 1};
+    const T weight[2] = {1, 2};
+    const uint8_t action[2] = {1, 0}, done[2] = {0, 1};
+    lk_td_params params = LK_TD_PARAMS_INIT;
+    lk_options options = LK_OPTIONS_INIT;
+    T loss[2], grad[4], hess[4], td_error[2];
+
+    options.reduction = LK_NONE;
+    params.gamma = 0.5;
+    CHECK(LK(td)(NULL, &shape, q, LK_U8, action, reward, done, next_q, NULL, weight, &params, &options, loss, grad,
+                 hess, td_error) == LK_OK);
+    TEST(expect)(2, td_error, 2, -2);
+    TEST(expect)(2, loss, 4, 8);
+    TEST(expect)(2, grad, 0, -4);
+    TEST(expect)(2, grad + 2, 8, 0);
+    TEST(expect)(2, hess, 0, 2);
+    params.loss = LK_TD_HUBER;
+    CHECK(LK(td)(NULL, &shape, q, LK_U8, action, reward, NULL, next_q, online, NULL, &params, &options, loss, grad, NULL,
+                 td_error) == LK_OK);
+    TEST(expect)(2, td_error, (T)1.5, 2);
+    TEST(expect)(2, loss, 1, (T)1.5);
+    TEST(expect)(2, grad, 0, -1);
+}
+
+#undef T
+#undef LK
+#undef TEST
+#undef PROBABILITIES

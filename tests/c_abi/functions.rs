@@ -1,0 +1,773 @@
+//! Every loss function of the C ABI as data: which arrays and structs it takes, how C and how Rust calls it. So one
+//! test can do the same wrong to each argument of each function.
+
+use std::ffi::c_void;
+use std::ptr;
+
+use losskit::{
+    Bce, BceWithLogits, ClassShape, Context, Cost, CrossEntropy, Error, Huber, Indices, L1, Likelihood, LogSoftmax,
+    Mse, Nll, Options, Outputs, Reduction, SmoothL1, Softmax, Summary, Targets, Td, TdInputs, Weights,
+};
+
+use crate::abi::*;
+
+/// `[outer][classes][inner]` and its strides, 0 for dense. Losses of independent elements have a place for each
+/// (outer, class, inner), td has `outer` rows of `classes` actions.
+#[derive(Clone, Copy, Debug)]
+pub struct Dims {
+    pub outer: usize,
+    pub classes: usize,
+    pub inner: usize,
+    pub outer_stride: usize,
+    pub class_stride: usize,
+}
+
+impl Dims {
+    pub const fn rows(outer: usize, classes: usize) -> Self {
+        Dims { outer, classes, inner: 1, outer_stride: 0, class_stride: 0 }
+    }
+    pub fn n(self) -> usize {
+        self.outer * self.classes * self.inner
+    }
+    fn samples(self) -> usize {
+        self.outer * self.inner
+    }
+    fn shape(self) -> ClassShape {
+        ClassShape::new(self.outer, self.classes, self.inner)
+            .outer_stride(self.outer_stride)
+            .class_stride(self.class_stride)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Role {
+    Input,
+    OptionalInput,
+    /// May be NULL.
+    Output,
+    /// May not.
+    RequiredOutput,
+    RequiredStruct,
+    OptionalStruct,
+}
+
+impl Role {
+    pub fn is_output(self) -> bool {
+        matches!(self, Role::Output | Role::RequiredOutput)
+    }
+    pub fn is_struct(self) -> bool {
+        matches!(self, Role::RequiredStruct | Role::OptionalStruct)
+    }
+    pub fn is_required(self) -> bool {
+        matches!(self, Role::Input | Role::RequiredOutput | Role::RequiredStruct)
+    }
+}
+
+/// An argument that is a pointer.
+#[derive(Clone, Copy, Debug)]
+pub struct Array {
+    pub name: &'static str,
+    pub role: Role,
+    /// Bytes of an element, and its alignment; a struct is one element.
+    pub size: usize,
+    pub align: usize,
+    pub len: usize,
+}
+
+impl Array {
+    fn of<T>(name: &'static str, role: Role, len: usize) -> Self {
+        Array { name, role, size: size_of::<T>(), align: align_of::<T>(), len }
+    }
+    pub fn bytes(&self) -> usize {
+        self.size * self.len
+    }
+}
+
+type CallC = dyn Fn(&Frame) -> i32;
+type CallRust = dyn Fn(&Frame) -> Result<bool, Error>;
+
+pub struct Function {
+    pub name: String,
+    pub arrays: Vec<Array>,
+    /// The input and the output that may be the same.
+    pub in_place: (&'static str, &'static str),
+    /// The array of indices, if there is one.
+    pub indices: Option<&'static str>,
+    pub takes_n: bool,
+    call: Box<CallC>,
+    rust: Box<CallRust>,
+}
+
+impl Function {
+    pub fn has(&self, name: &str) -> bool {
+        self.arrays.iter().any(|array| array.name == name)
+    }
+    pub fn array(&self, name: &str) -> Array {
+        *self.arrays.iter().find(|array| array.name == name).unwrap_or_else(|| panic!("{} of {}", name, self.name))
+    }
+    pub fn call(&self, frame: &Frame) -> i32 {
+        (self.call)(frame)
+    }
+    /// The same through the Rust API; whether the input was out of domain.
+    pub fn rust(&self, frame: &Frame) -> Result<bool, Error> {
+        (self.rust)(frame)
+    }
+}
+
+/// Memory with every array of a function in it, far apart, and the arguments of a call.
+pub struct Frame {
+    memory: *mut u64,
+    words: usize,
+    places: Vec<(Array, *mut u8)>,
+    pub ctx: *const lk_context,
+    pub n: usize,
+    pub n_pos_weight: usize,
+    pub index_type: i32,
+    /// delta or beta
+    pub number: f64,
+}
+
+impl Drop for Frame {
+    fn drop(&mut self) {
+        // SAFETY: made by `new` of this many words
+        drop(unsafe { Box::from_raw(ptr::slice_from_raw_parts_mut(self.memory, self.words)) });
+    }
+}
+
+/// More than the largest output, a cost, so that one can be moved to either side of any array.
+const GAP: usize = 1280;
+/// Where the first array begins.
+const START: usize = 2048;
+
+impl Frame {
+    /// All arrays in place and filled with numbers that the function takes, `index_type` as it was made for.
+    pub fn new(function: &Function, dims: &Dims, index_type: i32) -> Self {
+        let bytes: usize = function.arrays.iter().map(|array| array.bytes().next_multiple_of(8) + GAP).sum();
+        let words = (2 * START + bytes) / 8;
+        let memory = Box::into_raw(vec![0u64; words].into_boxed_slice()).cast::<u64>();
+        let mut at = START;
+        let places = function.arrays.iter().map(|&array| {
+            // SAFETY: within the memory, by the sum above
+            let place = unsafe { memory.cast::<u8>().add(at) };
+            at += array.bytes().next_multiple_of(8) + GAP;
+            (array, place)
+        });
+        let places = places.collect();
+        let n_pos_weight = if function.has("pos_weight") { dims.classes } else { 0 };
+        let mut frame =
+            Frame { memory, words, places, ctx: ptr::null(), n: dims.n(), n_pos_weight, index_type, number: 0.5 };
+        frame.fill(dims);
+        frame
+    }
+
+    fn fill(&mut self, dims: &Dims) {
+        let mut random = Random(1);
+        for (array, place) in self.places.clone() {
+            let unit = !matches!(array.name, "logits" | "log_probs" | "q" | "next_q" | "next_q_online");
+            // SAFETY: the array's own memory
+            unsafe {
+                match (array.name, array.role) {
+                    ("shape", _) if array.size == size_of::<lk_td_shape>() => {
+                        place.cast::<lk_td_shape>().write(lk_td_shape {
+                            struct_size: array.size,
+                            batch: dims.outer,
+                            actions: dims.classes,
+                            row_stride: dims.outer_stride,
+                        })
+                    }
+                    ("shape", _) => place.cast::<lk_class_shape>().write(lk_class_shape {
+                        struct_size: array.size,
+                        outer: dims.outer,
+                        classes: dims.classes,
+                        inner: dims.inner,
+                        outer_stride: dims.outer_stride,
+                        class_stride: dims.class_stride,
+                    }),
+                    ("params", _) if array.size == size_of::<lk_td_params>() => place
+                        .cast::<lk_td_params>()
+                        .write(lk_td_params { struct_size: array.size, gamma: 0.9, loss: LK_TD_HUBER, delta: 0.75 }),
+                    ("params", _) if array.size == size_of::<lk_nll_params>() => {
+                        place.cast::<lk_nll_params>().write(lk_nll_params { struct_size: array.size, ignore_index: -5 })
+                    }
+                    ("params", _) => place.cast::<lk_cross_entropy_params>().write(lk_cross_entropy_params {
+                        struct_size: array.size,
+                        ignore_index: -5,
+                        label_smoothing: 0.125,
+                    }),
+                    ("opts", _) => place.cast::<lk_options>().write(lk_options {
+                        struct_size: array.size,
+                        reduction: LK_MEAN,
+                        flags: 0,
+                        grad_scale: 1.0,
+                        weight_sum: self.at("opts.weight_sum"),
+                        cost: self.at("opts.cost"),
+                    }),
+                    ("opts.cost", _) => {
+                        assert_eq!(lk_cost_add(place.cast(), 1.5, 3.0), LK_OK);
+                    }
+                    ("targets" | "action", _) if self.index_type > LK_F64 => {
+                        for i in 0..array.len {
+                            let class = (random.next() % dims.classes.max(1) as u64) as usize;
+                            self.set_index(array.name, i, class as i64);
+                        }
+                    }
+                    ("done", _) => (0..array.len).for_each(|i| place.add(i).write(u8::from(i % 3 == 1))),
+                    _ => {
+                        for i in 0..array.len {
+                            let x = random.unit();
+                            let x = if unit { x } else { 8.0 * x - 4.0 };
+                            if array.size == 4 {
+                                place.cast::<f32>().add(i).write(x as f32);
+                            } else {
+                                place.cast::<f64>().add(i).write(x);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn place(&self, name: &str) -> Option<&(Array, *mut u8)> {
+        self.places.iter().find(|(array, _)| array.name == name)
+    }
+
+    /// Where an array is; NULL if the function has no such one.
+    pub fn at<T>(&self, name: &str) -> *mut T {
+        self.place(name).map_or(ptr::null_mut(), |place| place.1.cast())
+    }
+
+    /// Puts the array somewhere else, or nowhere; what lies there is not moved.
+    pub fn put(&mut self, name: &str, address: *mut u8) {
+        let place = self.places.iter_mut().find(|(array, _)| array.name == name).expect("an array of the function");
+        place.1 = address;
+        let opts = self.at::<lk_options>("opts");
+        if opts.is_null() {
+            return;
+        }
+        // SAFETY: nobody moves opts anywhere but to NULL and then its outputs, so it is in its own memory
+        unsafe {
+            match name {
+                "opts.weight_sum" => (*opts).weight_sum = address.cast(),
+                "opts.cost" => (*opts).cost = address.cast(),
+                _ => {}
+            }
+        }
+    }
+
+    /// A struct in its place, for changes.
+    pub fn edit<S>(&mut self, name: &str) -> &mut S {
+        // SAFETY: in the frame's memory, aligned, and nobody else looks
+        unsafe { &mut *self.at::<S>(name) }
+    }
+
+    pub fn set_index(&self, name: &str, at: usize, index: i64) {
+        // SAFETY: within the array's memory
+        unsafe {
+            match self.index_type {
+                LK_I32 => self.at::<i32>(name).add(at).write(index as i32),
+                LK_I64 => self.at::<i64>(name).add(at).write(index),
+                LK_U8 => self.at::<u8>(name).add(at).write(index as u8),
+                _ => panic!("no indices"),
+            }
+        }
+    }
+
+    /// Every byte, to be compared.
+    pub fn snapshot(&self) -> Vec<u64> {
+        // SAFETY: the frame's own memory, initialised, and no reference into it is alive
+        unsafe { std::slice::from_raw_parts(self.memory, self.words) }.to_vec()
+    }
+
+    pub fn restore(&mut self, snapshot: &[u64]) {
+        assert_eq!(snapshot.len(), self.words);
+        // SAFETY: as many words, the frame's own
+        unsafe { ptr::copy_nonoverlapping(snapshot.as_ptr(), self.memory, self.words) };
+    }
+
+    /// The bytes of an array, which must lie in this memory.
+    pub fn bytes_of(&self, name: &str) -> Vec<u8> {
+        let (array, place) = self.place(name).expect("an array of the function");
+        // SAFETY: within the memory, initialised
+        unsafe { std::slice::from_raw_parts(*place, array.bytes()) }.to_vec()
+    }
+
+    /// The numbers of an array of elements, f32 or f64.
+    pub fn numbers_of(&self, name: &str) -> Vec<f64> {
+        let (array, place) = self.place(name).expect("an array of the function");
+        // SAFETY: within the memory, of the type that the size says
+        let number = |i| unsafe {
+            if array.size == 4 {
+                f64::from(place.cast::<f32>().add(i).read())
+            } else {
+                place.cast::<f64>().add(i).read()
+            }
+        };
+        (0..array.len).map(number).collect()
+    }
+
+    /// The bytes of every output.
+    pub fn outputs_of(&self, function: &Function) -> Vec<Vec<u8>> {
+        let outputs = function.arrays.iter().filter(|array| array.role.is_output());
+        outputs.map(|array| self.bytes_of(array.name)).collect()
+    }
+
+    fn slice<'a, T>(&self, name: &str) -> Option<&'a [T]> {
+        let (array, place) = self.place(name)?;
+        // SAFETY: the frame outlives the call that asks, and only outputs are written
+        if place.is_null() { None } else { Some(unsafe { std::slice::from_raw_parts(place.cast(), array.len) }) }
+    }
+
+    fn required<'a, T>(&self, name: &str) -> &'a [T] {
+        self.slice(name).unwrap_or(&[])
+    }
+
+    fn slice_mut<'a, T>(&self, name: &str, len: Option<usize>) -> Option<&'a mut [T]> {
+        let (array, place) = self.place(name)?;
+        let len = len.unwrap_or(array.len);
+        // SAFETY: as `slice`; arrays do not overlap in calls of the Rust API
+        if place.is_null() { None } else { Some(unsafe { std::slice::from_raw_parts_mut(place.cast(), len) }) }
+    }
+
+    fn options(&self) -> Options {
+        let opts = self.at::<lk_options>("opts");
+        if opts.is_null() {
+            return Options::new();
+        }
+        // SAFETY: in its memory
+        let opts = unsafe { *opts };
+        let reduction = match opts.reduction {
+            LK_MEAN => Reduction::Mean,
+            LK_SUM => Reduction::Sum,
+            _ => Reduction::None,
+        };
+        let accumulate = opts.flags & LK_ACCUMULATE_GRAD != 0;
+        Options::new().reduction(reduction).accumulate_grad(accumulate).grad_scale(opts.grad_scale)
+    }
+
+    fn is_none(&self) -> bool {
+        let opts = self.at::<lk_options>("opts");
+        // SAFETY: in its memory
+        !opts.is_null() && unsafe { (*opts).reduction } == LK_NONE
+    }
+
+    fn outputs<'a, T>(&self) -> Outputs<'a, T> {
+        let mut outputs = Outputs::new();
+        if let Some(loss) = self.slice_mut("loss", if self.is_none() { None } else { Some(1) }) {
+            outputs = outputs.loss(loss);
+        }
+        if let Some(grad) = self.slice_mut("grad", None) {
+            outputs = outputs.grad(grad);
+        }
+        if let Some(hess) = self.slice_mut("hess", None) {
+            outputs = outputs.hess(hess);
+        }
+        let cost = self.at::<Cost>("opts.cost");
+        if !cost.is_null() && !self.at::<u8>("opts").is_null() {
+            // SAFETY: an lk_cost is a Cost
+            outputs = outputs.cost(unsafe { &mut *cost });
+        }
+        outputs
+    }
+
+    fn finish(&self, summary: Summary) -> Result<bool, Error> {
+        let weight_sum = self.at::<f64>("opts.weight_sum");
+        if !weight_sum.is_null() && !self.at::<u8>("opts").is_null() {
+            // SAFETY: in its memory
+            unsafe { weight_sum.write(summary.weight_sum) };
+        }
+        Ok(summary.out_of_domain)
+    }
+
+    fn indices<'a>(&self, name: &str) -> Indices<'a> {
+        match self.index_type {
+            LK_I32 => Indices::I32(self.required(name)),
+            LK_I64 => Indices::I64(self.required(name)),
+            LK_U8 => Indices::U8(self.required(name)),
+            _ => panic!("no indices"),
+        }
+    }
+
+    fn weights<'a, T>(&self) -> Weights<'a, T> {
+        let mut weights = Weights::new();
+        if let Some(class) = self.slice("class_weight") {
+            weights = weights.class(class);
+        }
+        if let Some(row) = self.slice("row_weight") {
+            weights = weights.row(row);
+        }
+        weights
+    }
+
+    fn params<P: Copy>(&self, default: P) -> P {
+        let params = self.at::<P>("params");
+        // SAFETY: in its memory
+        if params.is_null() { default } else { unsafe { *params } }
+    }
+}
+
+/// splitmix64 (Steele, Lea and Flood, 2014)
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+    /// In [0, 1).
+    pub fn unit(&mut self) -> f64 {
+        (self.next() >> 40) as f64 / 16_777_216.0
+    }
+}
+
+/// The outputs, and the options with theirs, that every loss has.
+fn with_outputs<T>(mut arrays: Vec<Array>, samples: usize, elements: usize) -> Vec<Array> {
+    arrays.extend([
+        Array::of::<f64>("opts.weight_sum", Role::Output, 1),
+        Array::of::<lk_cost>("opts.cost", Role::Output, 1),
+        Array::of::<lk_options>("opts", Role::OptionalStruct, 1),
+        Array::of::<T>("loss", Role::Output, samples),
+        Array::of::<T>("grad", Role::Output, elements),
+        Array::of::<T>("hess", Role::Output, elements),
+    ]);
+    arrays
+}
+
+fn pointwise<T: Real>(
+    name: &str,
+    dims: Dims,
+    pos_weights: usize,
+    call: impl Fn(&Frame) -> i32 + 'static,
+    eval: impl Fn(&Frame, &[T], &[T], Option<&[T]>, &Options, Outputs<'_, T>) -> Result<Summary, Error> + 'static,
+) -> Function {
+    let n = dims.n();
+    let mut arrays = vec![
+        Array::of::<T>("input", Role::Input, n),
+        Array::of::<T>("target", Role::Input, n),
+        Array::of::<T>("weight", Role::OptionalInput, n),
+    ];
+    if pos_weights > 0 {
+        arrays.push(Array::of::<T>("pos_weight", Role::Input, pos_weights));
+    }
+    Function {
+        name: format!("lk_{name}_{}", T::SUFFIX),
+        arrays: with_outputs::<T>(arrays, n, n),
+        in_place: ("input", "grad"),
+        indices: None,
+        takes_n: true,
+        call: Box::new(call),
+        rust: Box::new(move |f| {
+            let (input, target) = (f.required("input"), f.required("target"));
+            f.finish(eval(f, input, target, f.slice("weight"), &f.options(), f.outputs())?)
+        }),
+    }
+}
+
+fn plain<T: Real>(
+    name: &str,
+    dims: Dims,
+    function: Pointwise<T>,
+    eval: impl Fn(&[T], &[T], Option<&[T]>, &Options, Outputs<'_, T>) -> Result<Summary, Error> + 'static,
+) -> Function {
+    // SAFETY: what is not NULL is valid, or an error finds it out first
+    let call = move |f: &Frame| unsafe {
+        let (input, target, weight) = (f.at("input"), f.at("target"), f.at("weight"));
+        function(f.ctx, f.n, input, target, weight, f.at("opts"), f.at("loss"), f.at("grad"), f.at("hess"))
+    };
+    pointwise(name, dims, 0, call, move |_, input, target, weight, options, outputs| {
+        eval(input, target, weight, options, outputs)
+    })
+}
+
+fn with_number<T: Real>(
+    name: &str,
+    dims: Dims,
+    function: PointwiseWithNumber<T>,
+    eval: impl Fn(f64, &[T], &[T], Option<&[T]>, &Options, Outputs<'_, T>) -> Result<Summary, Error> + 'static,
+) -> Function {
+    // SAFETY: as in `plain`
+    let call = move |f: &Frame| unsafe {
+        let (input, target, weight, number) = (f.at("input"), f.at("target"), f.at("weight"), T::of(f.number));
+        function(f.ctx, f.n, input, target, weight, number, f.at("opts"), f.at("loss"), f.at("grad"), f.at("hess"))
+    };
+    pointwise(name, dims, 0, call, move |f, input, target, weight, options, outputs| {
+        eval(f.number, input, target, weight, options, outputs)
+    })
+}
+
+fn bce_with_logits<T: Real>(dims: Dims) -> Function {
+    // SAFETY: as in `plain`
+    let call = |f: &Frame| unsafe {
+        let (input, target, weight) = (f.at("input"), f.at("target"), f.at("weight"));
+        let (pos_weight, opts) = (f.at("pos_weight"), f.at("opts"));
+        let (loss, grad, hess) = (f.at("loss"), f.at("grad"), f.at("hess"));
+        (T::C.bce_with_logits)(f.ctx, f.n, input, target, weight, pos_weight, f.n_pos_weight, opts, loss, grad, hess)
+    };
+    pointwise::<T>("bce_with_logits", dims, dims.classes, call, |f, input, target, weight, options, outputs| {
+        let loss = BceWithLogits::new().pos_weight(f.required("pos_weight"));
+        loss.eval(&Context::default(), input, target, weight, options, outputs)
+    })
+}
+
+fn targets<'a, T: Real>(f: &Frame) -> Targets<'a, T> {
+    if f.index_type == T::DTYPE { Targets::Probabilities(f.required("targets")) } else { f.indices("targets").into() }
+}
+
+fn index_array(name: &'static str, index_type: i32, len: usize) -> Array {
+    match index_type {
+        LK_I32 => Array::of::<i32>(name, Role::Input, len),
+        LK_I64 => Array::of::<i64>(name, Role::Input, len),
+        _ => Array::of::<u8>(name, Role::Input, len),
+    }
+}
+
+fn class_loss<T: Real, P: Copy + 'static>(
+    name: &str,
+    input: &'static str,
+    dims: Dims,
+    index_type: i32,
+    function: ClassLoss<T, P>,
+    eval: impl Fn(&Frame, ClassShape, &[T], Weights<'_, T>, &Options, Outputs<'_, T>) -> Result<Summary, Error> + 'static,
+) -> Function {
+    let (samples, elements) = (dims.samples(), dims.shape().elements());
+    let is_index = index_type != T::DTYPE;
+    let arrays = vec![
+        Array::of::<lk_class_shape>("shape", Role::RequiredStruct, 1),
+        Array::of::<T>(input, Role::Input, elements),
+        if is_index {
+            index_array("targets", index_type, samples)
+        } else {
+            Array::of::<T>("targets", Role::Input, elements)
+        },
+        Array::of::<T>("class_weight", Role::OptionalInput, dims.classes),
+        Array::of::<T>("row_weight", Role::OptionalInput, samples),
+        Array::of::<P>("params", Role::OptionalStruct, 1),
+    ];
+    Function {
+        name: format!("lk_{name}_{}", T::SUFFIX),
+        arrays: with_outputs::<T>(arrays, samples, elements),
+        in_place: (input, "grad"),
+        indices: if is_index { Some("targets") } else { None },
+        takes_n: false,
+        // SAFETY: as in `plain`
+        call: Box::new(move |f| unsafe {
+            let targets = f.at::<c_void>("targets");
+            let (class_weight, row_weight) = (f.at("class_weight"), f.at("row_weight"));
+            let (params, opts) = (f.at("params"), f.at("opts"));
+            let (shape, logits, loss, grad, hess) =
+                (f.at("shape"), f.at(input), f.at("loss"), f.at("grad"), f.at("hess"));
+            let t = f.index_type;
+            function(f.ctx, shape, logits, t, targets, class_weight, row_weight, params, opts, loss, grad, hess)
+        }),
+        rust: Box::new(move |f| {
+            let summary = eval(f, dims.shape(), f.required(input), f.weights(), &f.options(), f.outputs())?;
+            f.finish(summary)
+        }),
+    }
+}
+
+fn distribution<T: Real>(
+    name: &str,
+    dims: Dims,
+    function: Distribution<T>,
+    eval: impl Fn(&[T], &mut [T]) -> Result<(), Error> + 'static,
+) -> Function {
+    let elements = dims.shape().elements();
+    Function {
+        name: format!("lk_{name}_{}", T::SUFFIX),
+        arrays: vec![
+            Array::of::<lk_class_shape>("shape", Role::RequiredStruct, 1),
+            Array::of::<T>("logits", Role::Input, elements),
+            Array::of::<T>("output", Role::RequiredOutput, elements),
+        ],
+        in_place: ("logits", "output"),
+        indices: None,
+        takes_n: false,
+        // SAFETY: as in `plain`
+        call: Box::new(move |f| unsafe { function(f.ctx, f.at("shape"), f.at("logits"), f.at("output")) }),
+        rust: Box::new(move |f| {
+            eval(f.required("logits"), f.slice_mut("output", None).unwrap_or_default()).map(|()| false)
+        }),
+    }
+}
+
+fn distribution_backward<T: Real>(
+    name: &str,
+    dims: Dims,
+    function: DistributionBackward<T>,
+    eval: impl Fn(&[T], &[T], &mut [T]) -> Result<(), Error> + 'static,
+) -> Function {
+    let elements = dims.shape().elements();
+    Function {
+        name: format!("lk_{name}_{}", T::SUFFIX),
+        arrays: vec![
+            Array::of::<lk_class_shape>("shape", Role::RequiredStruct, 1),
+            Array::of::<T>("output", Role::Input, elements),
+            Array::of::<T>("grad_output", Role::Input, elements),
+            Array::of::<T>("grad_input", Role::RequiredOutput, elements),
+        ],
+        in_place: ("grad_output", "grad_input"),
+        indices: None,
+        takes_n: false,
+        // SAFETY: as in `plain`
+        call: Box::new(move |f| unsafe {
+            function(f.ctx, f.at("shape"), f.at("output"), f.at("grad_output"), f.at("grad_input"))
+        }),
+        rust: Box::new(move |f| {
+            let grad_input = f.slice_mut("grad_input", None).unwrap_or_default();
+            eval(f.required("output"), f.required("grad_output"), grad_input).map(|()| false)
+        }),
+    }
+}
+
+fn td<T: Real>(dims: Dims, index_type: i32) -> Function {
+    let batch = dims.outer;
+    let elements = ClassShape::rows(batch, dims.classes).outer_stride(dims.outer_stride).elements();
+    let arrays = vec![
+        Array::of::<lk_td_shape>("shape", Role::RequiredStruct, 1),
+        Array::of::<T>("q", Role::Input, elements),
+        index_array("action", index_type, batch),
+        Array::of::<T>("reward", Role::Input, batch),
+        Array::of::<u8>("done", Role::OptionalInput, batch),
+        Array::of::<T>("next_q", Role::Input, elements),
+        Array::of::<T>("next_q_online", Role::OptionalInput, elements),
+        Array::of::<T>("weight", Role::OptionalInput, batch),
+        Array::of::<lk_td_params>("params", Role::OptionalStruct, 1),
+    ];
+    let mut arrays = with_outputs::<T>(arrays, batch, elements);
+    arrays.push(Array::of::<T>("td_error", Role::Output, batch));
+    Function {
+        name: format!("lk_td_{}", T::SUFFIX),
+        arrays,
+        in_place: ("q", "grad"),
+        indices: Some("action"),
+        takes_n: false,
+        // SAFETY: as in `plain`
+        call: Box::new(|f| unsafe {
+            let (next_q, online, weight) = (f.at("next_q"), f.at("next_q_online"), f.at("weight"));
+            let (loss, grad, hess, td_error) = (f.at("loss"), f.at("grad"), f.at("hess"), f.at("td_error"));
+            let (action, reward, done) = (f.at::<c_void>("action"), f.at("reward"), f.at("done"));
+            let (shape, q, params, opts) = (f.at("shape"), f.at("q"), f.at("params"), f.at("opts"));
+            (T::C.td)(
+                f.ctx,
+                shape,
+                q,
+                f.index_type,
+                action,
+                reward,
+                done,
+                next_q,
+                online,
+                weight,
+                params,
+                opts,
+                loss,
+                grad,
+                hess,
+                td_error,
+            )
+        }),
+        rust: Box::new(move |f| {
+            let (q, action) = (f.required::<T>("q"), f.indices("action"));
+            let mut inputs = TdInputs::new(dims.classes, q, action, f.required("reward"), f.required("next_q"))
+                .row_stride(dims.outer_stride);
+            if let Some(done) = f.slice("done") {
+                inputs = inputs.done(done);
+            }
+            if let Some(online) = f.slice("next_q_online") {
+                inputs = inputs.next_q_online(online);
+            }
+            if let Some(weight) = f.slice("weight") {
+                inputs = inputs.weight(weight);
+            }
+            let default = lk_td_params { struct_size: 0, gamma: 0.99, loss: LK_TD_MSE, delta: 1.0 };
+            let params = f.params(default);
+            let td =
+                if params.loss == LK_TD_MSE { Td::mse(params.gamma) } else { Td::huber(params.gamma, params.delta) };
+            let td_error = f.slice_mut("td_error", None);
+            f.finish(td.eval(&Context::default(), &inputs, &f.options(), f.outputs(), td_error)?)
+        }),
+    }
+}
+
+fn cross_entropy<T: Real>(dims: Dims, index_type: i32) -> Function {
+    class_loss(
+        "cross_entropy",
+        "logits",
+        dims,
+        index_type,
+        T::C.cross_entropy,
+        |f, shape, logits, weights, options, outputs| {
+            let default = lk_cross_entropy_params { struct_size: 0, ignore_index: -100, label_smoothing: 0.0 };
+            let params = f.params(default);
+            CrossEntropy::new().ignore_index(params.ignore_index).label_smoothing(params.label_smoothing).eval(
+                &Context::default(),
+                shape,
+                logits,
+                targets(f),
+                weights,
+                options,
+                outputs,
+            )
+        },
+    )
+}
+
+/// All losses of one element type, with indices of a type, or probabilities, which only cross-entropy takes.
+pub fn functions<T: Real>(dims: Dims, index_type: i32) -> Vec<Function> {
+    if index_type == T::DTYPE {
+        return vec![cross_entropy::<T>(dims, index_type)];
+    }
+    let context = Context::default;
+    let shape = dims.shape();
+    vec![
+        plain::<T>("mse", dims, T::C.mse, move |i, t, w, options, o| Mse::new().eval(&context(), i, t, w, options, o)),
+        plain::<T>("l1", dims, T::C.l1, move |i, t, w, options, o| L1::new().eval(&context(), i, t, w, options, o)),
+        with_number::<T>("huber", dims, T::C.huber, move |delta, i, t, w, options, o| {
+            Huber::new(delta).eval(&context(), i, t, w, options, o)
+        }),
+        with_number::<T>("smooth_l1", dims, T::C.smooth_l1, move |beta, i, t, w, options, o| {
+            SmoothL1::new(beta).eval(&context(), i, t, w, options, o)
+        }),
+        plain::<T>("bce", dims, T::C.bce, move |i, t, w, options, o| Bce::new().eval(&context(), i, t, w, options, o)),
+        bce_with_logits::<T>(dims),
+        plain::<T>("likelihood", dims, T::C.likelihood, move |i, t, w, options, o| {
+            Likelihood::new().eval(&context(), i, t, w, options, o)
+        }),
+        cross_entropy::<T>(dims, index_type),
+        class_loss("nll", "log_probs", dims, index_type, T::C.nll, |f, shape, log_probs, weights, options, outputs| {
+            let params = f.params(lk_nll_params { struct_size: 0, ignore_index: -100 });
+            let loss = Nll::new().ignore_index(params.ignore_index);
+            loss.eval(&Context::default(), shape, log_probs, f.indices("targets"), weights, options, outputs)
+        }),
+        distribution::<T>("softmax", dims, T::C.softmax, move |logits, output| {
+            Softmax::new().eval(&context(), shape, logits, output)
+        }),
+        distribution_backward::<T>("softmax_backward", dims, T::C.softmax_backward, move |y, g, grad| {
+            Softmax::new().backward(&context(), shape, y, g, grad)
+        }),
+        distribution::<T>("log_softmax", dims, T::C.log_softmax, move |logits, output| {
+            LogSoftmax::new().eval(&context(), shape, logits, output)
+        }),
+        distribution_backward::<T>("log_softmax_backward", dims, T::C.log_softmax_backward, move |y, g, grad| {
+            LogSoftmax::new().backward(&context(), shape, y, g, grad)
+        }),
+        td::<T>(dims, index_type),
+    ]
+}
+
+/// All of both element types, with indices of every type and with probabilities.
+pub fn all_functions(dims: Dims) -> Vec<(Function, i32)> {
+    let of = |index_type| {
+        let (mut single, double) = (functions::<f32>(dims, index_type), functions::<f64>(dims, index_type));
+        single.extend(double);
+        let repeats = move |function: &Function| index_type != LK_I32 && function.indices.is_none();
+        single.into_iter().filter(move |function| !repeats(function)).map(move |function| (function, index_type))
+    };
+    let mut all: Vec<_> = of(LK_I32).chain(of(LK_I64)).chain(of(LK_U8)).collect();
+    all.extend(functions::<f32>(dims, LK_F32).into_iter().map(|function| (function, LK_F32)));
+    all.extend(functions::<f64>(dims, LK_F64).into_iter().map(|function| (function, LK_F64)));
+    all
+}

@@ -1,0 +1,357 @@
+//! C and C++ programs, compiled against `include/losskit.h` with every warning an error, linked with the static and
+//! with the shared library, and run. Compilers are `CC` (or cc) and `CXX` (or c++).
+#![cfg(unix)]
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Cargo's folder for what tests make.
+fn out() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("c_programs")
+}
+
+fn run(command: &mut Command) -> Output {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}{}",
+        output.status,
+        text(&output.stdout),
+        text(&output.stderr)
+    );
+    output
+}
+
+fn stdout(command: &mut Command) -> String {
+    String::from_utf8(run(command).stdout).expect("programs print UTF-8")
+}
+
+fn environment_or(name: &str, default: &str) -> std::ffi::OsString {
+    std::env::var_os(name).unwrap_or_else(|| default.into())
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Link {
+    Static,
+    Shared,
+}
+
+impl Link {
+    const BOTH: [Link; 2] = [Link::Static, Link::Shared];
+}
+
+/// The release libraries, built once as c_examples/Makefile does it, in a target folder of their own.
+fn libraries() -> &'static Path {
+    static LIBRARIES: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARIES.get_or_init(|| {
+        let target = out().join("target");
+        let cargo = |crate_type: &str, args: &[&str]| {
+            let mut command = Command::new(env!("CARGO"));
+            command.args(["rustc", "--quiet", "--lib", "--release", "--features", "capi", "--crate-type", crate_type]);
+            command.arg("--manifest-path").arg(root().join("Cargo.toml")).arg("--target-dir").arg(&target);
+            run(command.arg("--").args(args));
+        };
+        cargo("staticlib", &[]);
+        let soname = format!("-Clink-arg=-Wl,-soname,{}", soname());
+        let elf = ["-Clink-arg=-Wl,-z,nodelete", soname.as_str()];
+        cargo("cdylib", if cfg!(target_os = "macos") { &[] } else { &elf });
+        let release = target.join("release");
+        if !cfg!(target_os = "macos") {
+            // programs look for the library under its SONAME
+            let link = release.join(self::soname());
+            let _ = std::fs::remove_file(&link);
+            std::os::unix::fs::symlink("liblosskit.so", &link).expect("the folder is ours");
+        }
+        release
+    })
+}
+
+fn soname() -> String {
+    format!("liblosskit.so.{}.{}", env!("CARGO_PKG_VERSION_MAJOR"), env!("CARGO_PKG_VERSION_MINOR"))
+}
+
+fn shared_library() -> PathBuf {
+    libraries().join(if cfg!(target_os = "macos") { "liblosskit.dylib" } else { "liblosskit.so" })
+}
+
+fn c() -> Command {
+    let mut cc = Command::new(environment_or("CC", "cc"));
+    cc.args(["-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic", "-pthread", "-I"])
+        .arg(root().join("include"));
+    cc
+}
+
+/// None if there is no C++ compiler and none was asked for.
+fn cpp(standard: &str) -> Option<Command> {
+    let compiler = environment_or("CXX", "c++");
+    let is_there = Command::new(&compiler).arg("--version").output().is_ok_and(|output| output.status.success());
+    if !is_there && std::env::var_os("CXX").is_none() {
+        eprintln!("no C++ compiler: not tested");
+        return None;
+    }
+    let mut cxx = Command::new(compiler);
+    cxx.args([standard, "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic", "-pthread", "-I"]);
+    cxx.arg(root().join("include"));
+    Some(cxx)
+}
+
+/// Compiles and links a program, and gives a command that runs it.
+fn program(mut compiler: Command, source: &Path, name: &str, link: Link) -> Command {
+    let libraries = libraries();
+    let program = out().join(format!("{name}-{link:?}"));
+    compiler.arg(source).arg("-o").arg(&program);
+    // what Rust's standard library needs from the system: see c_examples/Makefile
+    let system: &[&str] =
+        if cfg!(target_os = "macos") { &["-liconv", "-lSystem", "-lm"] } else { &["-lpthread", "-ldl", "-lm"] };
+    match link {
+        Link::Static => compiler.arg(libraries.join("liblosskit.a")).args(system),
+        Link::Shared => {
+            let rpath = format!("-Wl,-rpath,{}", libraries.display());
+            compiler.arg("-L").arg(libraries).args(["-llosskit", &rpath, "-lm"])
+        }
+    };
+    run(&mut compiler);
+    let mut command = Command::new(program);
+    command.current_dir(root());
+    for variable in ["LOSSKIT_ISA", "LOSSKIT_NUM_THREADS"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+fn test_program(file: &str, link: Link) -> Command {
+    program(c(), &root().join("tests/c").join(file), file.trim_end_matches(".c"), link)
+}
+
+#[test]
+fn header_compiles_alone_in_c_and_in_cpp() {
+    let source = root().join("tests/c/header_alone.c");
+    for standard in ["-std=c99", "-std=c11", "-std=c17"] {
+        run(c().args([standard, "-fsyntax-only", "-Wstrict-prototypes"]).arg(&source));
+    }
+    for standard in ["-std=c++11", "-std=c++17", "-std=c++20"] {
+        if let Some(mut cxx) = cpp(standard) {
+            run(cxx.args(["-fsyntax-only", "-x", "c++"]).arg(&source));
+        }
+    }
+}
+
+#[test]
+fn every_function_can_be_called_from_c_and_from_cpp() {
+    let source = root().join("tests/c/every_function.c");
+    for link in Link::BOTH {
+        run(&mut program(c(), &source, "every_function", link));
+        if let Some(mut cxx) = cpp("-std=c++11") {
+            cxx.args(["-x", "c++"]);
+            // the libraries are no C++ sources
+            let object = out().join(format!("every_function-cpp-{link:?}.o"));
+            run(cxx.arg("-c").arg(&source).arg("-o").arg(&object));
+            let linker = Command::new(environment_or("CXX", "c++"));
+            run(&mut program(linker, &object, "every_function-cpp", link));
+        }
+    }
+}
+
+#[test]
+fn many_threads_may_call_at_once() {
+    for link in Link::BOTH {
+        run(&mut test_program("threads.c", link));
+    }
+}
+
+#[test]
+fn a_forked_child_gets_the_same_bits_and_does_not_hang() {
+    for link in Link::BOTH {
+        run(&mut test_program("fork.c", link));
+    }
+}
+
+#[test]
+fn the_callers_floating_point_environment_changes_no_bit() {
+    for link in Link::BOTH {
+        run(&mut test_program("floating_point.c", link));
+    }
+    // linked so that flush-to-zero is set before main
+    let mut cc = c();
+    cc.arg("-Ofast");
+    run(&mut program(cc, &root().join("tests/c/floating_point.c"), "floating_point-fast", Link::Static));
+}
+
+/// What report.c prints: instruction set, threads, hash.
+fn report(command: &mut Command) -> [String; 3] {
+    let line = stdout(command);
+    let mut words = line.split_whitespace().map(str::to_owned);
+    std::array::from_fn(|_| words.next().expect("three words"))
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn environment_variables_set_the_process_default() {
+    let report_with = |variables: &[(&str, &str)]| {
+        let mut command = Command::new(out().join("report-Static"));
+        for variable in ["LOSSKIT_ISA", "LOSSKIT_NUM_THREADS"] {
+            command.env_remove(variable);
+        }
+        report(command.envs(variables.iter().copied()))
+    };
+    let [isa, threads, hash] = report(&mut test_program("report.c", Link::Static));
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    assert_eq!(threads, if cores == 1 { 1 } else { 1 + cores }.to_string(), "the caller's and one for each core");
+    assert_eq!(report_with(&[("LOSSKIT_ISA", "scalar")]), ["scalar".to_owned(), threads.clone(), hash.clone()]);
+    assert_eq!(report_with(&[("LOSSKIT_NUM_THREADS", "1")]), [isa.clone(), "1".to_owned(), hash.clone()]);
+    assert_eq!(report_with(&[("LOSSKIT_NUM_THREADS", " 3 ")]), [isa.clone(), "4".to_owned(), hash.clone()]);
+    for name in ["scalar", "neon", "avx2", "avx512"] {
+        let [capped, _, bits] = report_with(&[("LOSSKIT_ISA", name), ("LOSSKIT_NUM_THREADS", "2")]);
+        let expected = losskit::Isa::from_name(name).map(losskit::Isa::capped).map(losskit::Isa::name);
+        assert_eq!((Some(capped.as_str()), &bits), (expected, &hash), "{name}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn environment_variables_that_make_no_sense_are_ignored_with_one_line() {
+    let source = root().join("tests/c/report.c");
+    let expected = report(&mut program(c(), &source, "report-nonsense", Link::Static));
+    let run_with = |variable: &str, value: &OsStr| {
+        let mut command = program_again("report-nonsense", Link::Static);
+        run(command.env(variable, value))
+    };
+    use std::os::unix::ffi::OsStrExt;
+    for (variable, values) in
+        [("LOSSKIT_ISA", ["avx3", "", "AVX2", "scalar,avx2"]), ("LOSSKIT_NUM_THREADS", ["0", "", "-1", "two"])]
+    {
+        for value in values {
+            let output = run_with(variable, OsStr::new(value));
+            let line = format!("losskit: {variable}={value} ignored\n");
+            assert_eq!(String::from_utf8_lossy(&output.stderr), line);
+            let words =
+                String::from_utf8_lossy(&output.stdout).split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+            assert_eq!(words, expected);
+        }
+        let output = run_with(variable, OsStr::from_bytes(b"\xff\xfe"));
+        assert_eq!(String::from_utf8_lossy(&output.stderr).lines().count(), 1);
+    }
+    // that line may have nowhere to go
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("Linux has it");
+    let mut command = program_again("report-nonsense", Link::Static);
+    command.env("LOSSKIT_ISA", "avx3").stderr(full).stdout(std::process::Stdio::piped());
+    let output = command.spawn().and_then(|child| child.wait_with_output()).expect("it starts");
+    assert!(output.status.success(), "with a standard error that cannot be written: {}", output.status);
+}
+
+#[cfg(target_os = "linux")]
+fn program_again(name: &str, link: Link) -> Command {
+    let mut command = Command::new(out().join(format!("{name}-{link:?}")));
+    command.env_remove("LOSSKIT_ISA").env_remove("LOSSKIT_NUM_THREADS");
+    command
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_process_that_cannot_start_threads_gets_the_same_bits() {
+    let source = root().join("tests/c/report.c");
+    let [isa, _, hash] = report(&mut program(c(), &source, "report-limited", Link::Static));
+    let mut limited = program_again("report-limited", Link::Static);
+    assert_eq!(report(limited.arg("no-threads")), [isa, "1".to_owned(), hash]);
+}
+
+#[test]
+fn the_examples_run_with_either_library() {
+    let example = |name: &str, link: Link| {
+        let source = root().join("c_examples").join(name).with_extension("c");
+        let mut cc = c();
+        cc.arg("-ffp-contract=off");
+        let mut command = program(cc, &source, name, link);
+        command.current_dir(root().join("c_examples"));
+        command
+    };
+    for name in ["minimal", "worked_examples"] {
+        let printed = Link::BOTH.map(|link| stdout(&mut example(name, link)));
+        assert_eq!(printed[0], printed[1], "{name}");
+    }
+    for loss in ["cross_entropy", "mse", "bce"] {
+        let printed =
+            Link::BOTH.map(|link| stdout(example("train_digits", link).args(["--loss", loss, "--epochs", "20"])));
+        assert_eq!(printed[0], printed[1], "{loss}");
+        let scalar = stdout(
+            Command::new(out().join("train_digits-Static"))
+                .current_dir(root().join("c_examples"))
+                .args(["--loss", loss, "--epochs", "20"])
+                .envs([("LOSSKIT_ISA", "scalar"), ("LOSSKIT_NUM_THREADS", "1")]),
+        );
+        assert_eq!(printed[0], scalar, "{loss} without SIMD and threads");
+    }
+}
+
+/// The README's C programs, as a reader would copy them.
+#[test]
+fn the_c_programs_of_the_readme_run() {
+    let readme = include_str!("../README.md");
+    let blocks = readme.split("```c\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
+    let programs: Vec<_> = blocks.filter(|block| block.contains("int main(void)")).collect();
+    assert!(!programs.is_empty(), "the README has a C program");
+    for (i, text) in programs.into_iter().enumerate() {
+        let source = out().join(format!("readme{i}.c"));
+        libraries();
+        std::fs::write(&source, text).expect("the folder is ours");
+        let printed = Link::BOTH.map(|link| stdout(&mut program(c(), &source, &format!("readme{i}"), link)));
+        assert_eq!(printed[0], printed[1]);
+        let first = printed[0].lines().next().unwrap_or_default();
+        assert!(readme.contains(first), "the README says what the program prints: {first}");
+    }
+}
+
+/// The functions that the header declares, from the preprocessor's output.
+fn declared() -> Vec<String> {
+    let text = stdout(c().args(["-E", "-P"]).arg(root().join("include/losskit.h")));
+    let mut names: Vec<_> = text
+        .split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '('))
+        .filter_map(|word| word.split_once('('))
+        .map(|(name, _)| name.to_owned())
+        .filter(|name| name.starts_with("lk_"))
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_shared_library_exports_the_header_and_nothing_else() {
+    let text = stdout(Command::new("nm").args(["-D", "--defined-only"]).arg(shared_library()));
+    let mut exported: Vec<_> =
+        text.lines().filter_map(|line| line.split_whitespace().last()).map(str::to_owned).collect();
+    exported.sort();
+    assert_eq!(exported, declared());
+    assert!(exported.len() > 30);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_shared_library_has_its_soname_and_stays_loaded() {
+    let text = stdout(Command::new("readelf").arg("-d").arg(shared_library()));
+    assert!(text.contains(&format!("[{}]", soname())), "{text}");
+    assert!(text.contains("NODELETE"), "{text}");
+}
+
+/// The static library in a program leaves the C symbols of Rust's dependencies alone.
+#[test]
+fn the_static_library_defines_no_other_c_function_of_ours() {
+    let text = stdout(Command::new("nm").args(["-g", "--defined-only"]).arg(libraries().join("liblosskit.a")));
+    let mut ours: Vec<_> = text
+        .lines()
+        .filter_map(|line| line.split_whitespace().last())
+        .map(|name| name.trim_start_matches('_').to_owned())
+        .filter(|name| name.starts_with("lk_"))
+        .collect();
+    ours.sort();
+    ours.dedup();
+    assert_eq!(ours, declared());
+}

@@ -1,0 +1,11 @@
+//! What DESIGN.md settles, as seen from Rust.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod accuracy;
+mod layouts;
+mod outputs;
+mod reductions;
+mod special;
+mod td;

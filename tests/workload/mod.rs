@@ -261,10 +261,6 @@ fn pointwise<'a, T: Number>(
     }
 }
 
-fn options_reduction(round: usize) -> Reduction {
-    REDUCTIONS[round % 3]
-}
-
 /// Layouts: narrow and wide rows, chunks, columns, images, gaps.
 fn shapes() -> Vec<(ClassShape, usize)> {
     let rows = [

@@ -307,6 +307,29 @@ impl<'a, T: Real> Columns<'a, T> {
         if TILE { x } else { targets.hide(x, x.c(0.0), i) }
     }
 
+    /// Results, or their sum with what is there; lanes that are ignored get zeros, or stay. (No closure: one that is
+    /// called twice may be compiled apart, without the instruction set.)
+    #[inline(always)]
+    fn write<S: Lanes, const TILE: bool>(
+        &self,
+        out: Out<'_, T>,
+        targets: &Targets<T>,
+        class: usize,
+        i: usize,
+        result: Pack<S, T>,
+    ) {
+        let (at, lanes) = self.at::<S, TILE>(class, i);
+        let result = if TILE {
+            result
+        } else if self.accumulate {
+            let old = out.as_in().load(result.s, at, lanes);
+            targets.hide(old + result, old, i)
+        } else {
+            targets.hide(result, result.c(0.0), i)
+        };
+        out.store(at, lanes, result);
+    }
+
     /// The target distribution's share in a class, but for an index target's own.
     #[inline(always)]
     fn share<S: Lanes, const TILE: bool>(&self, call: &Softmax<'_, T>, s: S, class: usize, i: usize) -> Pack<S, T> {
@@ -467,18 +490,6 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const TILE: bool>(
                 (_, Some(stash)) => columns.load::<S, TILE>(s, stash.as_in(), class, i),
                 (_, None) => exponential(columns.logits::<S, TILE>(s, targets, class, i), max),
             };
-            let write = |out: Out<'_, T>, result: Pack<S, T>| {
-                let (at, lanes) = columns.at::<S, TILE>(class, i);
-                let result = if TILE {
-                    result
-                } else if columns.accumulate {
-                    let old = out.as_in().load(s, at, lanes);
-                    targets.hide(old + result, old, i)
-                } else {
-                    targets.hide(result, zero, i)
-                };
-                out.store(at, lanes, result);
-            };
             // the stash may be either output: e was read before
             if let Some(grad) = columns.grad {
                 let result = if let Goal::LogSoftmax = call.goal {
@@ -489,10 +500,10 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const TILE: bool>(
                 } else {
                     factors.plain_grad(e)
                 };
-                write(grad, result);
+                columns.write::<S, TILE>(grad, targets, class, i, result);
             }
             if let Some(hess) = columns.hess {
-                write(hess, factors.hess(e));
+                columns.write::<S, TILE>(hess, targets, class, i, factors.hess(e));
             }
         }
     }

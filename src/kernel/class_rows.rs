@@ -478,6 +478,15 @@ struct Emission<'a, 'b, S: Lanes, T: Real> {
     log: Pack<S, T>,
 }
 
+impl<S: Lanes, T: Real> Emission<'_, '_, S, T> {
+    // no closure: one that is called twice may be compiled apart, without the instruction set
+    #[inline(always)]
+    fn write(&self, out: Out<'_, T>, at: usize, lanes: usize, result: Pack<S, T>) {
+        let result = if self.call.accumulate { out.as_in().load(result.s, at, lanes) + result } else { result };
+        out.store(at, lanes, result);
+    }
+}
+
 impl<S: Lanes, T: Real, const SOFT: bool> Vectors<S> for Phase<'_, SOFT, Emission<'_, '_, S, T>> {
     #[inline(always)]
     fn vector(&mut self, at: usize, _: usize, lanes: usize) {
@@ -489,10 +498,6 @@ impl<S: Lanes, T: Real, const SOFT: bool> Vectors<S> for Phase<'_, SOFT, Emissio
             (_, Some(stash)) => stash.as_in().load(s, at, lanes),
             (_, None) => exponential(x(), pass.max),
         };
-        let write = |out: Out<'_, T>, result: Pack<S, T>| {
-            let result = if pass.call.accumulate { out.as_in().load(s, at, lanes) + result } else { result };
-            out.store(at, lanes, result);
-        };
         // the stash may be either output: e was read before
         if let Some(grad) = pass.grad {
             let result = if let Goal::LogSoftmax = pass.call.goal {
@@ -503,10 +508,10 @@ impl<S: Lanes, T: Real, const SOFT: bool> Vectors<S> for Phase<'_, SOFT, Emissio
             } else {
                 factors.plain_grad(e)
             };
-            write(grad, result);
+            pass.write(grad, at, lanes, result);
         }
         if let Some(hess) = pass.hess {
-            write(hess, factors.hess(e));
+            pass.write(hess, at, lanes, factors.hess(e));
         }
     }
 }

@@ -122,6 +122,7 @@ impl<T: Real, F: Formula<T>> Pointwise<'_, T, F> {
         &self,
         [input, target, parameter]: [Pack<S, T>; 3],
         weight: Option<Pack<S, T>>,
+        factor: Pack<S, T>,
         outside: &mut Option<Mask<S, T>>,
     ) -> Weighted<S, T> {
         let mut terms = self.formula.terms(input, target, parameter);
@@ -132,7 +133,6 @@ impl<T: Real, F: Formula<T>> Pointwise<'_, T, F> {
             terms = Terms { value: [hide(a), b], grad: hide(terms.grad), hess: hide(terms.hess) };
             *outside = Some(outside.map_or(here, |before| before | here));
         }
-        let factor = splat(input.s, self.factor);
         match weight {
             None => Weighted {
                 value: terms.value[0] * terms.value[1],
@@ -155,6 +155,9 @@ impl<T: Real, F: Formula<T>> Pointwise<'_, T, F> {
     fn groups<S: Lanes, const LOOP: u8>(&self, s: S, start: usize, end: usize, sums: &mut Sums<S>) {
         let any = LOOP == ANY;
         let mut outside = None;
+        // not through the reference: stores to the outputs could be stores to it
+        let mut lanes = sums.lanes;
+        let factor = splat(s, self.factor);
         let mut at = start;
         while at < end {
             let input = self.input.group(at);
@@ -167,9 +170,9 @@ impl<T: Real, F: Formula<T>> Pointwise<'_, T, F> {
                 let x = input.load(s, i);
                 let parameter = if F::HAS_PARAMETER { self.parameter(s, at + i * Pack::<S, T>::LANES) } else { x };
                 let weight = weight.map(|group| group.load(s, i));
-                let terms = self.weighted([x, target.load(s, i), parameter], weight, &mut outside);
+                let terms = self.weighted([x, target.load(s, i), parameter], weight, factor, &mut outside);
                 if !any || self.needs_total {
-                    sums.lanes.as_mut()[i].add(terms.value);
+                    lanes.as_mut()[i].add(terms.value);
                 }
                 if let Some(loss) = loss {
                     loss.store(i, terms.value);
@@ -183,6 +186,7 @@ impl<T: Real, F: Formula<T>> Pointwise<'_, T, F> {
             }
             at += T::GROUP;
         }
+        sums.lanes = lanes;
         sums.outside |= outside.is_some_and(Mask::any);
     }
 
@@ -196,7 +200,7 @@ impl<T: Real, F: Formula<T>> Pointwise<'_, T, F> {
             let load = |view: In<'_, T>| view.load(s, at, len);
             let parameter = if F::HAS_PARAMETER { self.parameter(s, at) } else { splat(s, T::from_f64(1.0)) };
             let operands = [load(self.input), load(self.target), parameter];
-            let terms = self.weighted(operands, self.weight.map(load), &mut outside);
+            let terms = self.weighted(operands, self.weight.map(load), splat(s, self.factor), &mut outside);
             if self.needs_total {
                 let zero = splat(s, T::from_f64(0.0));
                 sums.lanes.as_mut()[i].add(first_lanes(terms.value, len, zero));

@@ -80,7 +80,7 @@ impl Context {
     }
 
     /// Exactly this instruction set.
-    #[cfg(test)]
+    #[cfg(all(test, not(debug_assertions)))]
     pub(crate) fn with_isa(isa: Isa) -> Self {
         Context { isa: Some(isa), ..Context::with_threads(1) }
     }

@@ -32,8 +32,8 @@ pub use options::{Options, Outputs, Summary};
 pub use shape::{ClassShape, Indices, Reduction, Targets, Weights};
 pub use simd::Isa;
 
-#[cfg(test)]
+#[cfg(all(test, not(debug_assertions)))]
 extern crate self as losskit;
 
-#[cfg(test)]
+#[cfg(all(test, not(debug_assertions)))]
 mod widths;

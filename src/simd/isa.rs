@@ -26,12 +26,13 @@ pub enum Isa {
     Avx512,
     /// AArch64 Advanced SIMD.
     Neon,
-    /// pulp's scalar types of several lanes, for tests: their groups have other numbers of vectors.
-    #[cfg(test)]
+    /// pulp's scalar types of several lanes, for tests: their groups have other numbers of vectors. Without
+    /// optimisation they take minutes to compile.
+    #[cfg(all(test, not(debug_assertions)))]
     Scalar128,
-    #[cfg(test)]
+    #[cfg(all(test, not(debug_assertions)))]
     Scalar256,
-    #[cfg(test)]
+    #[cfg(all(test, not(debug_assertions)))]
     Scalar512,
 }
 
@@ -54,11 +55,11 @@ impl Isa {
             Isa::Avx2 => c"avx2",
             Isa::Avx512 => c"avx512",
             Isa::Neon => c"neon",
-            #[cfg(test)]
+            #[cfg(all(test, not(debug_assertions)))]
             Isa::Scalar128 => c"scalar128",
-            #[cfg(test)]
+            #[cfg(all(test, not(debug_assertions)))]
             Isa::Scalar256 => c"scalar256",
-            #[cfg(test)]
+            #[cfg(all(test, not(debug_assertions)))]
             Isa::Scalar512 => c"scalar512",
         }
     }
@@ -110,7 +111,7 @@ impl Isa {
             }
             _ => {}
         }
-        #[cfg(test)]
+        #[cfg(all(test, not(debug_assertions)))]
         match self {
             Isa::Scalar128 => return pulp::Scalar128b.run(kernel),
             Isa::Scalar256 => return pulp::Scalar256b.run(kernel),

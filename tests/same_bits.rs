@@ -28,7 +28,10 @@ fn the_instruction_set_expected_is_the_one_dispatched() {
 
 #[test]
 fn bits_do_not_depend_on_the_instruction_set() {
-    for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+    // an emulator, slow as it is, is there for the one that is expected
+    let expected = std::env::var("LOSSKIT_EXPECT_ISA").ok();
+    let is_wanted = |isa: &Isa| isa.is_available() && expected.as_ref().is_none_or(|name| name == isa.name());
+    for isa in Isa::ALL.into_iter().filter(is_wanted) {
         let context = Context::with_threads(1).cap_isa(isa);
         assert_eq!(context.isa(), isa);
         check(&workload::digests(&context), isa.name());

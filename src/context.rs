@@ -138,10 +138,11 @@ mod settings {
 
     /// Read once. Without a lock: a child forked while another thread holds it would wait for ever.
     pub fn get() -> Settings {
-        /// 1 + the place of the instruction set + 4 times the threads, 0 for none set; 0: not read yet.
+        const ISAS: usize = Isa::ALL.len();
+        /// 1 + the place of the instruction set + ISAS times the threads, 0 for none set; 0: not read yet.
         static SETTINGS: AtomicUsize = AtomicUsize::new(0);
         let decode = |code: usize| {
-            let (isa, threads) = ((code - 1) % 4, (code - 1) / 4);
+            let (isa, threads) = ((code - 1) % ISAS, (code - 1) / ISAS);
             Settings { isa: Isa::ALL[isa], threads: if threads == 0 { None } else { Some(threads) } }
         };
         let known = SETTINGS.load(Ordering::Relaxed);
@@ -153,7 +154,7 @@ mod settings {
             read("LOSSKIT_NUM_THREADS", |value| value.parse().ok().filter(|threads| (1..1 << 20).contains(threads)));
         let place = isa.unwrap_or(None).unwrap_or_else(Isa::best);
         let place = Isa::ALL.iter().position(|&other| other == place).unwrap_or(0);
-        let code = 1 + place + 4 * threads.unwrap_or(None).unwrap_or(0);
+        let code = 1 + place + ISAS * threads.unwrap_or(None).unwrap_or(0);
         match SETTINGS.compare_exchange(0, code, Ordering::Relaxed, Ordering::Relaxed) {
             Ok(_) => {
                 complain("LOSSKIT_ISA", isa.is_err());

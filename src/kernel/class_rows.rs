@@ -251,12 +251,7 @@ impl<S: Lanes, T: Real> Row<'_, '_, S, T> {
     fn sum<const SOFT: bool>(&self, maxima: &mut [T; MAX_CHUNKS]) -> Sum<T> {
         let (s, classes) = (self.s, self.call.layout.classes);
         let chunk = chunk_len::<T>(classes);
-        if classes <= chunk {
-            let sum = self.sum_chunk::<SOFT>(0, classes);
-            maxima[0] = sum.max;
-            return sum;
-        }
-        let mut whole = self.sum_chunk::<SOFT>(0, chunk);
+        let mut whole = self.sum_chunk::<SOFT>(0, chunk.min(classes));
         maxima[0] = whole.max;
         for (i, max) in maxima[..classes.div_ceil(chunk)].iter_mut().enumerate().skip(1) {
             let start = i * chunk;

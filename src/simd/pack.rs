@@ -2,7 +2,7 @@
 
 use core::ops::{Add, BitAnd, BitOr, Div, Mul, Neg, Sub};
 
-use super::{Lanes, MAX_GROUP, Real};
+use super::{Lanes, Real};
 
 /// A vector of `T` in the registers of `S`. Operators work lane by lane and round as IEEE 754 says.
 #[derive(Clone, Copy)]
@@ -154,10 +154,8 @@ impl<S: Lanes, T: Real> Mask<S, T> {
     /// How many lanes are true.
     #[inline(always)]
     pub fn count(self) -> usize {
-        let mut lanes = [T::default(); MAX_GROUP];
         let marks = self.select(splat(self.s, T::from_f64(1.0)), splat(self.s, T::from_f64(0.0)));
-        T::store_partial(self.s, &mut lanes[..Pack::<S, T>::LANES], marks.v);
-        lanes.iter().filter(|&&mark| mark != T::default()).count()
+        T::reduce_sum(self.s, marks.v).to_f64() as usize
     }
     #[inline(always)]
     pub fn any(self) -> bool {

@@ -15,12 +15,10 @@
 //! - The phases go over all vectors of the group in turn, so that the long chains of the finish overlap.
 //! - More classes than a tile holds are read where they lie, and e waits in the output.
 
-use super::softmax::{Factors, Goal, Sample, Softmax, distance, exponential};
+use super::softmax::{Factors, Goal, Origin, Sample, Softmax, distance};
 use crate::parallel::{Blocks, Partial};
 use crate::simd::view::{Buffer, In, Out, TILE_CLASSES, Tile};
-use crate::simd::{
-    Isa, Kernel, LaneSum, Lanes, MAX_GROUP, Pack, Pair, Real, exp_non_positive_shifted, splat, total, two_diff, unshift,
-};
+use crate::simd::{Isa, Kernel, LaneSum, Lanes, MAX_GROUP, Pack, Pair, Real, splat, total, unshift};
 
 /// Elements of a block.
 const BLOCK: usize = 8192;
@@ -333,13 +331,8 @@ impl<'a, T: Real> Columns<'a, T> {
     /// The target distribution's share in a class, but for an index target's own.
     #[inline(always)]
     fn share<S: Lanes, const TILE: bool>(&self, call: &Softmax<'_, T>, s: S, class: usize, i: usize) -> Pack<S, T> {
-        match (&call.goal, self.probabilities) {
-            (&Goal::Probabilities { class_weight, keep, base, .. }, Some(probabilities)) => {
-                let q = self.load::<S, TILE>(s, probabilities, class, i).fma(splat(s, keep), splat(s, base));
-                class_weight.map_or(q, |weight| q * splat(s, weight.get(class)))
-            }
-            _ => call.base(s, class),
-        }
+        let probability = self.probabilities.map(|view| self.load::<S, TILE>(s, view, class, i));
+        call.share(s, probability, call.share_weight().map(|view| splat(s, view.get(class))))
     }
 }
 
@@ -372,6 +365,7 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const TILE: bool>(
     let vectors = targets.count.div_ceil(lanes);
     let constant = |x: f64| splat::<S, T>(s, T::from_f64(x));
     let (zero, one, infinity) = (constant(0.0), constant(1.0), constant(f64::INFINITY));
+    let shifted_one = constant(1.0 / T::EXP.unshift());
     let has_indices = matches!(call.goal, Goal::Indices { .. });
     let with_probabilities = columns.probabilities.is_some();
 
@@ -398,29 +392,44 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const TILE: bool>(
     let mut samples = S::per_group([Pair::new(zero); 3]);
     for i in 0..vectors {
         let most = max.as_ref()[i];
-        let from = most.same(-infinity).select(zero, most);
+        let origin = Origin::new(most);
         let (mut rest, mut gap, mut mass) = (LaneSum::zero(s), LaneSum::zero(s), LaneSum::zero(s));
         let mut ties = -one;
-        for class in 0..classes {
-            let x = columns.logits::<S, TILE>(s, targets, class, i);
-            let d = two_diff(x, from);
-            let e = exp_non_positive_shifted(d.hi, d.lo);
-            let tie = x.same(from);
-            rest.add(tie.select(zero, e));
-            ties = ties + tie.select(one, zero);
-            if let Some(stash) = columns.stash {
-                let (at, lanes) = columns.at::<S, TILE>(class, i);
-                stash.store(at, lanes, tie.select(one, e * unshift(s)));
-            }
-            if SOFT {
-                let q = columns.share::<S, TILE>(call, s, class, i);
-                gap.add(distance(q, from, x, d.hi));
-                if with_probabilities {
-                    mass.add(q);
+        // the exponentials of +inf are not what the function gives
+        let any_infinite = most.same(infinity).any();
+        // classes half a group apart are added to each other, as rows do it
+        let half = T::GROUP / 2;
+        for first in (0..classes).step_by(T::GROUP) {
+            for class in first..classes.min(first + half) {
+                let mut terms = [zero; 2];
+                for (term, class) in terms.iter_mut().zip([class, class + half]) {
+                    if class >= classes {
+                        break;
+                    }
+                    let x = columns.logits::<S, TILE>(s, targets, class, i);
+                    let tie = x.same(origin.max);
+                    let mut e = origin.shifted(x);
+                    ties = ties + tie.select(one, zero);
+                    *term = tie.select(zero, e);
+                    if any_infinite {
+                        e = tie.select(shifted_one, e);
+                    }
+                    if let Some(stash) = columns.stash {
+                        let (at, lanes) = columns.at::<S, TILE>(class, i);
+                        stash.store(at, lanes, e);
+                    }
+                    if SOFT {
+                        let q = columns.share::<S, TILE>(call, s, class, i);
+                        gap.add(distance(q, origin.max, x));
+                        if with_probabilities {
+                            mass.add(q);
+                        }
+                    }
                 }
+                rest.add_two(terms[0], terms[1]);
             }
         }
-        rest.add(ties * (one / unshift(s)));
+        rest.add(ties * shifted_one);
         let mut rest = rest.lanes(s, T::EXP.unshift());
         // +inf twice has no distribution
         rest.hi = (most.same(infinity) & zero.lt(ties)).select(constant(f64::NAN), rest.hi);
@@ -466,11 +475,13 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const TILE: bool>(
         && has_indices
     {
         let base = match SOFT {
-            true => targets.each(|_, class| call.base(s, class).first()),
+            true => targets.each(|_, class| {
+                call.share(s, None, call.share_weight().map(|view| splat(s, view.get(class)))).first()
+            }),
             false => Buffer::new(T::from_f64(0.0)),
         };
         for i in 0..vectors {
-            let e = exponential(logit(i), max.as_ref()[i]);
+            let e = Origin::new(max.as_ref()[i]).exponential(logit(i));
             let q = if SOFT { targets.hot.group().load(s, i) + base.group().load(s, i) } else { one };
             at_target.group_mut().store(i, factors.as_ref()[i].grad(e, q));
         }
@@ -484,11 +495,12 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const TILE: bool>(
     }
     for i in 0..vectors {
         let (factors, max, log) = (factors.as_ref()[i], max.as_ref()[i], logs.as_ref()[i]);
+        let origin = Origin::new(max);
         for class in 0..classes {
             let e = match (&call.goal, columns.stash) {
                 (Goal::LogSoftmax, _) => zero,
-                (_, Some(stash)) => columns.load::<S, TILE>(s, stash.as_in(), class, i),
-                (_, None) => exponential(columns.logits::<S, TILE>(s, targets, class, i), max),
+                (_, Some(stash)) => columns.load::<S, TILE>(s, stash.as_in(), class, i) * unshift(s),
+                (_, None) => origin.exponential(columns.logits::<S, TILE>(s, targets, class, i)),
             };
             // the stash may be either output: e was read before
             if let Some(grad) = columns.grad {

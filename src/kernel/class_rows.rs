@@ -10,16 +10,16 @@
 //!     for each row, for each chunk:  gradient = e * factor of the chunk, but at the target
 //! ```
 //! - One exponential an element: what the sum needed is what the gradient needs, but for a factor.
-//! - Which element attains the maximum is not searched for: the vector it is in says so when its
+//! - Which element attains the maximum is not searched for: the group it is in says so when its
 //!   exponentials are made, in a branch that is all but never taken.
 //! - Logarithm and division are made once a batch, for all its rows in a vector.
 
-use super::softmax::{Factors, Goal, Sample, Softmax, Target, distance, exponential};
+use super::softmax::{Factors, Goal, Origin, Sample, Softmax, Target, distance};
 use crate::parallel::{Blocks, Partial};
-use crate::simd::view::{Buffer, In, Out};
+use crate::simd::view::{Buffer, Group, In, Out};
 use crate::simd::{
     Isa, Kernel, LaneSum, Lanes, MAX_GROUP, Pack, Pair, Real, Total, exp_non_positive_pair,
-    exp_non_positive_pair_shifted, exp_non_positive_shifted, first_lanes, splat, total, two_diff, unshift,
+    exp_non_positive_pair_shifted, splat, total, two_diff, unshift,
 };
 
 /// Bytes of a chunk: with its exponentials it fits L1 caches of 32 KiB.
@@ -191,7 +191,7 @@ fn batch_of_rows<S: Lanes, T: Real, const SOFT: bool>(
             logit: rows.logit.0[i],
             target,
         };
-        // the maxima of the only row of the batch, if it has several chunks
+        // the maxima are those of the batch's only row, if it has several chunks
         row.emit::<SOFT>(finish, &maxima);
     }
 }
@@ -244,7 +244,7 @@ struct RowFinish<S: Lanes, T: Real> {
     target: Target<T>,
 }
 
-impl<S: Lanes, T: Real> Row<'_, '_, S, T> {
+impl<'a, S: Lanes, T: Real> Row<'a, '_, S, T> {
     /// Sums up the row, leaves the exponentials of each chunk, by its own maximum, in the stash, and
     /// those maxima in `maxima`.
     #[inline(always)]
@@ -265,34 +265,41 @@ impl<S: Lanes, T: Real> Row<'_, '_, S, T> {
     #[inline(always)]
     fn sum_chunk<const SOFT: bool>(&self, start: usize, len: usize) -> Sum<T> {
         let s = self.s;
-        let x = self.call.logits.slice(self.at + start, len);
-        let max = maximum(s, x);
-        let mut pass = Exponentials {
-            call: self.call,
-            x,
-            max: splat(s, if max == -T::INFINITY { T::from_f64(0.0) } else { max }),
-            stash: self.call.stash().map(|out| out.slice(self.at + start, len)),
-            at: self.at,
-            start,
-            rest: S::per_group(LaneSum::zero(s)),
-            gap: S::per_group(LaneSum::zero(s)),
-            mass: S::per_group(LaneSum::zero(s)),
-            ties: 0,
-        };
-        each_vector::<S, T, _>(len, &mut Phase::<SOFT, _>(&mut pass));
-        let ties = if max == -T::INFINITY { 0.0 } else { pass.ties as f64 - 1.0 };
-        let rest = match max == T::INFINITY && pass.ties > 1 {
+        let stretch = self.stretch(start, len);
+        let max = maximum(s, stretch.x);
+        let origin = Origin::new(splat(s, max));
+        let zeros = S::per_group(LaneSum::zero(s));
+        let pass = Exponentials { call: self.call, stretch, origin, rest: zeros, gap: zeros, mass: zeros, ties: 0 };
+        let Exponentials { rest, gap, mass, ties, .. } = each_group::<T, _>(len, Phase::<SOFT, _>(pass)).0;
+        let rest = match max == T::INFINITY && ties > 1 {
             true => Total::new(f64::NAN),
             false => {
-                let rest = total::<S, T>(s, pass.rest).mul(Total::new(T::EXP.unshift()));
-                rest.merge(Total::new(ties))
+                let others = if max == -T::INFINITY { 0.0 } else { ties as f64 - 1.0 };
+                let rest = total::<S, T>(s, rest).mul(Total::new(T::EXP.unshift()));
+                rest.merge(Total::new(others))
             }
         };
         let (gap, mass) = match SOFT {
-            true => (total::<S, T>(s, pass.gap), total::<S, T>(s, pass.mass)),
+            true => (total::<S, T>(s, gap), total::<S, T>(s, mass)),
             false => (Total::ZERO, Total::ZERO),
         };
         Sum { max, rest, gap, mass }
+    }
+
+    #[inline(always)]
+    fn stretch(&self, start: usize, len: usize) -> Stretch<'a, T> {
+        let (call, at) = (self.call, self.at + start);
+        Stretch {
+            x: call.logits.slice(at, len),
+            probabilities: match &call.goal {
+                Goal::Probabilities { targets, .. } => Some(targets.slice(at, len)),
+                _ => None,
+            },
+            class_weight: call.share_weight().map(|view| view.slice(start, len)),
+            stash: call.stash().map(|view| view.slice(at, len)),
+            grad: call.grad.map(|view| view.slice(at, len)),
+            hess: call.hess.map(|view| view.slice(at, len)),
+        }
     }
 
     /// Zeros for a row that does not count.
@@ -320,31 +327,32 @@ impl<S: Lanes, T: Real> Row<'_, '_, S, T> {
         for (i, &max) in maxima[..classes.div_ceil(chunk)].iter().enumerate() {
             let (start, len) = (i * chunk, chunk.min(classes - i * chunk));
             let max = if several { max } else { row.max };
+            let origin = Origin::new(splat(s, max));
             let (mut recip, mut top) = (row.recip, row.top);
             if several && max != row.max {
                 let d = two_diff(splat(s, max), splat(s, row.max));
                 recip = recip.mul(exp_non_positive_pair(d.hi, d.lo));
                 top = splat::<S, T>(s, T::from_f64(1.0)) - recip.round();
             }
-            let mut pass = Emission {
-                call,
-                x: call.logits.slice(self.at + start, len),
-                max: splat(s, if max == -T::INFINITY { T::from_f64(0.0) } else { max }),
-                stash: call.stash().map(|out| out.slice(self.at + start, len)),
-                grad: call.grad.map(|out| out.slice(self.at + start, len)),
-                hess: call.hess.map(|out| out.slice(self.at + start, len)),
-                at: self.at,
-                start,
-                factors: Factors::new(recip, top, row.mass, splat(s, target.weight), call.scale),
-                row_max: splat(s, row.max),
-                log: row.log,
-            };
+            let weight = splat(s, target.weight);
+            let factors = Factors::new(recip, top, row.mass, weight, call.scale);
             if indices && (start..start + len).contains(&target.class) {
-                let e = exponential(splat(s, row.logit), pass.max);
-                let q = splat(s, target.hot) + call.base(s, target.class);
-                at_target = pass.factors.grad(e, q).first();
+                let e = origin.exponential(splat(s, row.logit));
+                let class_weight = call.share_weight().map(|view| splat(s, view.get(target.class)));
+                let q = splat(s, target.hot) + call.share(s, None, class_weight);
+                at_target = factors.grad(e, q).first();
             }
-            each_vector::<S, T, _>(len, &mut Phase::<SOFT, _>(&mut pass));
+            let stretch = self.stretch(start, len);
+            let is_plain = call.hess.is_none() && !call.accumulate && !matches!(call.goal, Goal::LogSoftmax);
+            if !SOFT
+                && is_plain
+                && let (Some(stash), Some(grad)) = (stretch.stash, stretch.grad)
+            {
+                each_group::<T, _>(len, Scaling { stash: stash.as_in(), grad, factors });
+            } else {
+                let pass = Emission { call, stretch, origin, factors, row_max: splat(s, row.max), log: row.log };
+                each_group::<T, _>(len, Phase::<SOFT, _>(pass));
+            }
         }
         if let Some(grad) = call.grad
             && indices
@@ -358,172 +366,209 @@ impl<S: Lanes, T: Real> Row<'_, '_, S, T> {
 /// The largest element, as a number: where there is a NaN it may be any, for the sum will be NaN.
 #[inline(always)]
 fn maximum<S: Lanes, T: Real>(s: S, x: In<'_, T>) -> T {
-    let lowest = splat(s, -T::INFINITY);
-    let mut most = S::per_group(lowest);
-    let whole = x.len() - x.len() % T::GROUP;
-    let mut at = 0;
-    while at < whole {
-        let group = x.group(at);
-        for (i, most) in most.as_mut()[..Pack::<S, T>::PER_GROUP].iter_mut().enumerate() {
-            *most = most.max_any(group.load(s, i));
-        }
-        at += T::GROUP;
-    }
-    let mut largest = lowest;
-    while at < x.len() {
-        let lanes = Pack::<S, T>::LANES.min(x.len() - at);
-        largest = largest.max_any(first_lanes(x.load(s, at, lanes), lanes, lowest));
-        at += lanes;
-    }
-    for most in &most.as_ref()[..Pack::<S, T>::PER_GROUP] {
-        largest = largest.max_any(*most);
-    }
+    let pass = each_group::<T, _>(x.len(), Maximum { s, x, most: S::per_group(splat(s, -T::INFINITY)) });
+    let [first, others @ ..] = &pass.most.as_ref()[..Pack::<S, T>::PER_GROUP] else { unreachable!() };
+    let most = others.iter().fold(*first, |most, other| most.max_any(*other));
     let zero = T::from_f64(0.0);
-    let largest = T::reduce_max_any(s, largest.v) + zero;
-    if largest.is_nan() { zero } else { largest }
+    let most = T::reduce_max_any(s, most.v) + zero;
+    if most.is_nan() { zero } else { most }
 }
 
-/// What is done with each vector of a chunk.
-trait Vectors<S: Lanes> {
-    /// The vector at element `at`, the i-th of its group, of which `lanes` count.
-    fn vector(&mut self, at: usize, i: usize, lanes: usize);
+/// Part of a row: what is read and written there.
+#[derive(Clone, Copy)]
+struct Stretch<'a, T> {
+    x: In<'a, T>,
+    probabilities: Option<In<'a, T>>,
+    class_weight: Option<In<'a, T>>,
+    stash: Option<Out<'a, T>>,
+    grad: Option<Out<'a, T>>,
+    hess: Option<Out<'a, T>>,
+}
+
+/// What is done with each group of a stretch.
+trait Groups: Copy {
+    /// The group at element `at`, of which `len` elements count.
+    fn group(&mut self, at: usize, len: usize);
+}
+
+/// A pass over a stretch. (By value: the last group indexes the pass's sums by a variable, so they are in memory
+/// then; those of the loop are to stay in registers.)
+#[inline(always)]
+fn each_group<T: Real, P: Groups>(len: usize, pass: P) -> P {
+    let whole = len - len % T::GROUP;
+    let mut in_loop = pass;
+    let mut at = 0;
+    while at < whole {
+        in_loop.group(at, T::GROUP);
+        at += T::GROUP;
+    }
+    let mut pass = in_loop;
+    if whole < len {
+        pass.group(whole, len - whole);
+    }
+    pass
 }
 
 /// A pass with or without a soft target distribution.
-struct Phase<'a, const SOFT: bool, P>(&'a mut P);
+#[derive(Clone, Copy)]
+struct Phase<const SOFT: bool, P>(P);
 
-#[inline(always)]
-fn each_vector<S: Lanes, T: Real, P: Vectors<S>>(len: usize, pass: &mut P) {
-    let lanes = Pack::<S, T>::LANES;
-    let whole = len - len % T::GROUP;
-    let mut at = 0;
-    while at < whole {
-        for i in 0..Pack::<S, T>::PER_GROUP {
-            pass.vector(at + i * lanes, i, lanes);
+#[derive(Clone, Copy)]
+struct Maximum<'a, S: Lanes, T: Real> {
+    s: S,
+    x: In<'a, T>,
+    most: S::PerGroup<Pack<S, T>>,
+}
+
+impl<S: Lanes, T: Real> Groups for Maximum<'_, S, T> {
+    #[inline(always)]
+    fn group(&mut self, at: usize, len: usize) {
+        let x = self.x.part(at, len);
+        for (i, most) in self.most.as_mut()[..x.vectors::<S>()].iter_mut().enumerate() {
+            *most = most.max_any(x.load_or(self.s, i, splat(self.s, -T::INFINITY)));
         }
-        at += T::GROUP;
-    }
-    for i in 0..(len - whole).div_ceil(lanes) {
-        pass.vector(whole + i * lanes, i, lanes.min(len - whole - i * lanes));
     }
 }
 
 /// First pass over a chunk.
+#[derive(Clone, Copy)]
 struct Exponentials<'a, 'b, S: Lanes, T: Real> {
     call: &'a Softmax<'b, T>,
-    x: In<'a, T>,
-    max: Pack<S, T>,
-    stash: Option<Out<'a, T>>,
-    /// Where the row begins, and the chunk in it.
-    at: usize,
-    start: usize,
+    stretch: Stretch<'a, T>,
+    origin: Origin<S, T>,
     rest: S::PerGroup<LaneSum<S>>,
     gap: S::PerGroup<LaneSum<S>>,
     mass: S::PerGroup<LaneSum<S>>,
+    /// Elements that attain the maximum; their exponentials are not in `rest`.
     ties: usize,
 }
 
-impl<S: Lanes, T: Real, const SOFT: bool> Vectors<S> for Phase<'_, SOFT, Exponentials<'_, '_, S, T>> {
+impl<S: Lanes, T: Real, const SOFT: bool> Groups for Phase<SOFT, Exponentials<'_, '_, S, T>> {
     #[inline(always)]
-    fn vector(&mut self, at: usize, i: usize, lanes: usize) {
-        let pass = &mut *self.0;
-        let s = pass.max.s;
-        let mut x = pass.x.load(s, at, lanes);
-        let zero = x.c(0.0);
-        let is_whole = lanes == Pack::<S, T>::LANES;
-        if !is_whole {
-            x = first_lanes(x, lanes, x.c(f64::NEG_INFINITY));
-        }
-        let d = two_diff(x, pass.max);
-        let mut term = exp_non_positive_shifted(d.hi, d.lo);
-        let mut e = term * unshift(s);
-        let tie = x.same(pass.max);
-        if tie.any() {
-            pass.ties += tie.count();
-            e = tie.select(x.c(1.0), e);
-            term = tie.select(zero, term);
-        }
-        pass.rest.as_mut()[i].add(term);
-        if let Some(stash) = pass.stash {
-            stash.store(at, lanes, e);
-        }
+    fn group(&mut self, at: usize, len: usize) {
+        let pass = &mut self.0;
+        let (stretch, origin) = (pass.stretch, pass.origin);
+        let s = origin.max.s;
+        let (zero, lowest) = (splat::<S, T>(s, T::from_f64(0.0)), splat(s, -T::INFINITY));
+        let x = stretch.x.part(at, len);
+        let stash = stretch.stash.map(|view| view.part(at, len));
+        let vectors = x.vectors::<S>();
+
         if SOFT {
-            let mut q = share(pass.call, s, pass.at, pass.start + at, lanes);
-            if !is_whole {
-                q = first_lanes(q, lanes, zero);
+            // before exponentials may take the logits' place
+            let (probabilities, class_weight) = shares(&stretch, at, len);
+            for i in 0..vectors {
+                let q = pass.call.share(s, probabilities.map(|q| q.load(s, i)), class_weight.map(|w| w.load(s, i)));
+                let q = x.or(i, q, zero);
+                pass.gap.as_mut()[i].add(distance(q, origin.max, x.load(s, i)));
+                pass.mass.as_mut()[i].add(q);
             }
-            pass.gap.as_mut()[i].add(distance(q, pass.max, x, d.hi));
-            pass.mass.as_mut()[i].add(q);
+        }
+        // vectors half a group apart are added to each other
+        let half = Pack::<S, T>::PER_GROUP / 2;
+        for i in 0..half.min(vectors) {
+            let other = i + half;
+            let has_other = other < vectors;
+            let (a, b) = (x.load_or(s, i, lowest), if has_other { x.load_or(s, other, lowest) } else { lowest });
+            let mut e = [origin.shifted(a), origin.shifted(b)];
+            let mut terms = e;
+            let ties = [a.same(origin.max), b.same(origin.max)];
+            if (ties[0] | ties[1]).any() {
+                pass.ties += ties[0].count() + ties[1].count();
+                let shifted_one = splat(s, T::from_f64(1.0 / T::EXP.unshift()));
+                for ((e, term), tie) in e.iter_mut().zip(&mut terms).zip(ties) {
+                    *term = tie.select(zero, *e);
+                    *e = tie.select(shifted_one, *e);
+                }
+            }
+            if let Some(stash) = stash {
+                stash.store(i, e[0]);
+                if has_other {
+                    stash.store(other, e[1]);
+                }
+            }
+            pass.rest.as_mut()[i].add_two(terms[0], terms[1]);
         }
     }
 }
 
-/// Second pass over a chunk.
+/// What the target distribution's shares in a group are made from.
+#[inline(always)]
+fn shares<'a, T: Real>(
+    stretch: &Stretch<'a, T>,
+    at: usize,
+    len: usize,
+) -> (Option<Group<'a, T>>, Option<Group<'a, T>>) {
+    let part = |view: Option<In<'a, T>>| view.map(|view| view.part(at, len));
+    (part(stretch.probabilities), part(stretch.class_weight))
+}
+
+/// Second pass over a chunk, where the gradient is the exponential times a factor.
+#[derive(Clone, Copy)]
+struct Scaling<'a, S: Lanes, T: Real> {
+    stash: In<'a, T>,
+    grad: Out<'a, T>,
+    factors: Factors<S, T>,
+}
+
+impl<S: Lanes, T: Real> Groups for Scaling<'_, S, T> {
+    #[inline(always)]
+    fn group(&mut self, at: usize, len: usize) {
+        let (e, grad) = (self.stash.part(at, len), self.grad.part(at, len));
+        for i in 0..e.vectors::<S>() {
+            let s = self.factors.s();
+            grad.store(i, self.factors.plain_grad(e.load(s, i) * unshift(s)));
+        }
+    }
+}
+
+/// Second pass over a chunk, for everything.
+#[derive(Clone, Copy)]
 struct Emission<'a, 'b, S: Lanes, T: Real> {
     call: &'a Softmax<'b, T>,
-    x: In<'a, T>,
-    max: Pack<S, T>,
-    stash: Option<Out<'a, T>>,
-    grad: Option<Out<'a, T>>,
-    hess: Option<Out<'a, T>>,
-    at: usize,
-    start: usize,
+    stretch: Stretch<'a, T>,
+    origin: Origin<S, T>,
     factors: Factors<S, T>,
     row_max: Pack<S, T>,
     log: Pack<S, T>,
 }
 
-impl<S: Lanes, T: Real> Emission<'_, '_, S, T> {
-    // no closure: one that is called twice may be compiled apart, without the instruction set
+impl<S: Lanes, T: Real, const SOFT: bool> Groups for Phase<SOFT, Emission<'_, '_, S, T>> {
     #[inline(always)]
-    fn write(&self, out: Out<'_, T>, at: usize, lanes: usize, result: Pack<S, T>) {
-        let result = if self.call.accumulate { out.as_in().load(result.s, at, lanes) + result } else { result };
-        out.store(at, lanes, result);
-    }
-}
-
-impl<S: Lanes, T: Real, const SOFT: bool> Vectors<S> for Phase<'_, SOFT, Emission<'_, '_, S, T>> {
-    #[inline(always)]
-    fn vector(&mut self, at: usize, _: usize, lanes: usize) {
-        let pass = &mut *self.0;
-        let (s, factors) = (pass.max.s, pass.factors);
-        let x = || pass.x.load(s, at, lanes);
-        let e = match (&pass.call.goal, pass.stash) {
-            (Goal::LogSoftmax, _) => splat(s, T::from_f64(0.0)),
-            (_, Some(stash)) => stash.as_in().load(s, at, lanes),
-            (_, None) => exponential(x(), pass.max),
-        };
-        // the stash may be either output: e was read before
-        if let Some(grad) = pass.grad {
-            let result = if let Goal::LogSoftmax = pass.call.goal {
-                let x = x();
-                -(x.same(pass.row_max).select(x.c(0.0), pass.row_max - x) + pass.log)
-            } else if SOFT {
-                factors.grad(e, share(pass.call, s, pass.at, pass.start + at, lanes))
-            } else {
-                factors.plain_grad(e)
+    fn group(&mut self, at: usize, len: usize) {
+        let Emission { call, stretch, origin, factors, row_max, log } = &self.0;
+        let s = row_max.s;
+        let x = stretch.x.part(at, len);
+        let stash = stretch.stash.map(|view| view.part(at, len));
+        let (grad, hess) = (stretch.grad.map(|view| view.part(at, len)), stretch.hess.map(|view| view.part(at, len)));
+        let (probabilities, class_weight) = shares(stretch, at, len);
+        for i in 0..x.vectors::<S>() {
+            let e = match (&call.goal, stash) {
+                (Goal::LogSoftmax, _) => splat(s, T::from_f64(0.0)),
+                (_, Some(stash)) => stash.as_group().load(s, i) * unshift(s),
+                (_, None) => origin.exponential(x.load(s, i)),
             };
-            pass.write(grad, at, lanes, result);
+            // the stash may be either output: e was read before
+            let mut results = [None; 2];
+            if grad.is_some() {
+                results[0] = Some(if let Goal::LogSoftmax = call.goal {
+                    let x = x.load(s, i);
+                    -(x.same(*row_max).select(x.c(0.0), *row_max - x) + *log)
+                } else if SOFT {
+                    let probability = probabilities.map(|q| q.load(s, i));
+                    factors.grad(e, call.share(s, probability, class_weight.map(|w| w.load(s, i))))
+                } else {
+                    factors.plain_grad(e)
+                });
+            }
+            if hess.is_some() {
+                results[1] = Some(factors.hess(e));
+            }
+            for (out, result) in [grad, hess].into_iter().zip(results) {
+                if let (Some(out), Some(result)) = (out, result) {
+                    out.store(i, if call.accumulate { out.as_group().load(s, i) + result } else { result });
+                }
+            }
         }
-        if let Some(hess) = pass.hess {
-            pass.write(hess, at, lanes, factors.hess(e));
-        }
-    }
-}
-
-/// The target distribution's share in the classes from `class` on, but for an index target's own.
-#[inline(always)]
-fn share<S: Lanes, T: Real>(call: &Softmax<'_, T>, s: S, row: usize, class: usize, lanes: usize) -> Pack<S, T> {
-    let weighted = |q: Pack<S, T>, weight: Option<In<'_, T>>| weight.map_or(q, |view| q * view.load(s, class, lanes));
-    match &call.goal {
-        Goal::Probabilities { targets, class_weight, keep, base } => {
-            let q = targets.load(s, row + class, lanes).fma(splat(s, *keep), splat(s, *base));
-            weighted(q, *class_weight)
-        }
-        Goal::Indices { class_weight, smoothing: Some(smoothing), .. } => {
-            let one = splat(s, T::from_f64(1.0));
-            smoothing.base(class_weight.map_or(one, |view| view.load(s, class, lanes)))
-        }
-        _ => splat(s, T::from_f64(0.0)),
     }
 }

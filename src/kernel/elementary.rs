@@ -45,7 +45,7 @@ impl<T: Real> Kernel for Map<'_, T> {
             let x = self.input.load(s, at, count);
             let y = match self.function {
                 Function::Exp => exp(x),
-                Function::ExpNonPositive => exp_non_positive(x, x.c(0.0)),
+                Function::ExpNonPositive => exp_non_positive(x),
                 Function::Log => log(x),
                 Function::Log1p => log1p(x),
             };

@@ -10,8 +10,8 @@
 //! with q the target distribution: for an index t, `hot` at t and `base` (times its class weight)
 //! everywhere; hot = 1, base = 0 without smoothing, and then Q = 1, the weight w carrying the class's.
 //!
-//! What is summed (rest, the target's part) is kept as value and error, `m - x_j` likewise: rounding
-//! either alone would cost more than the promised last places.
+//! What is summed (rest, the target's part) is kept as value and error, `m - x_t` likewise, and e^(x_j - m) is
+//! made without rounding its argument: any of these alone would cost more than the promised last places.
 
 use super::class_columns::ClassColumns;
 use super::class_rows::ClassRows;
@@ -19,7 +19,7 @@ use crate::context::Context;
 use crate::parallel::{self, Partial};
 use crate::shape::{IndexView, Layout};
 use crate::simd::view::{In, Out, TILE_CLASSES};
-use crate::simd::{Lanes, Pack, Pair, Real, Total, exp_non_positive, log1p_with_error, splat, two_diff};
+use crate::simd::{Lanes, Pack, Pair, Real, RelativeExp, Total, log1p_with_error, splat, two_diff, unshift};
 
 /// What a sample's classes are held against.
 pub enum Goal<'a, T> {
@@ -127,15 +127,34 @@ impl<T: Real> Softmax<'_, T> {
         }
     }
 
-    /// The distribution's share in a class that all samples have in common.
+    /// The target distribution's share in a class, but for an index target's own.
     #[inline(always)]
-    pub fn base<S: Lanes>(&self, s: S, class: usize) -> Pack<S, T> {
-        match &self.goal {
-            Goal::Indices { class_weight, smoothing: Some(smoothing), .. } => {
-                let weight = class_weight.map_or(T::from_f64(1.0), |view| view.get(class));
-                smoothing.base(splat(s, weight))
+    pub fn share<S: Lanes>(
+        &self,
+        s: S,
+        probability: Option<Pack<S, T>>,
+        class_weight: Option<Pack<S, T>>,
+    ) -> Pack<S, T> {
+        match (&self.goal, probability) {
+            (&Goal::Probabilities { keep, base, .. }, Some(probability)) => {
+                let q = probability.fma(splat(s, keep), splat(s, base));
+                class_weight.map_or(q, |weight| q * weight)
+            }
+            (Goal::Indices { smoothing: Some(smoothing), .. }, _) => {
+                smoothing.base(class_weight.unwrap_or(splat(s, T::from_f64(1.0))))
             }
             _ => splat(s, T::from_f64(0.0)),
+        }
+    }
+
+    /// The weights of the classes where every class has a share of the distribution.
+    #[inline(always)]
+    pub fn share_weight(&self) -> Option<In<'_, T>> {
+        match self.goal {
+            Goal::Probabilities { class_weight, .. } | Goal::Indices { class_weight, smoothing: Some(_), .. } => {
+                class_weight
+            }
+            _ => None,
         }
     }
 }
@@ -236,6 +255,11 @@ impl<S: Lanes, T: Real> Factors<S, T> {
         }
     }
 
+    #[inline(always)]
+    pub fn s(&self) -> S {
+        self.plain.s
+    }
+
     /// Of nothing.
     #[inline(always)]
     pub fn zero(s: S) -> Self {
@@ -273,21 +297,41 @@ impl<S: Lanes, T: Real> Factors<S, T> {
     }
 }
 
-/// A class's part of the gap: q (max - x). Where the difference, `-d`, is larger than any number, it is taken
-/// apart.
+/// A class's part of the gap: q (max - x). Where the difference is larger than any number, it is taken apart.
 #[inline(always)]
-pub fn distance<S: Lanes, T: Real>(q: Pack<S, T>, max: Pack<S, T>, x: Pack<S, T>, d: Pack<S, T>) -> Pack<S, T> {
-    let zero = q.c(0.0);
+pub fn distance<S: Lanes, T: Real>(q: Pack<S, T>, max: Pack<S, T>, x: Pack<S, T>) -> Pack<S, T> {
+    let (zero, d) = (q.c(0.0), max - x);
     let apart = q.fma(max, -(q * x));
-    let part = d.same(d.c(f64::NEG_INFINITY)).select(apart, q * -d);
+    let part = d.same(d.c(f64::INFINITY)).select(apart, q * d);
     (x.same(max) | q.same(zero)).select(zero, part)
 }
 
-/// e^(x - max), where x = max exactly 1; also where both are +inf.
-#[inline(always)]
-pub fn exponential<S: Lanes, T: Real>(x: Pack<S, T>, max: Pack<S, T>) -> Pack<S, T> {
-    let d = two_diff(x, max);
-    x.same(max).select(x.c(1.0), exp_non_positive(d.hi, d.lo))
+/// What a sample's exponentials are relative to.
+#[derive(Clone, Copy)]
+pub struct Origin<S: Lanes, T: Real> {
+    /// The largest logit; 0 if all are -inf.
+    pub max: Pack<S, T>,
+    exp: RelativeExp<S, T>,
+}
+
+impl<S: Lanes, T: Real> Origin<S, T> {
+    #[inline(always)]
+    pub fn new(max: Pack<S, T>) -> Self {
+        let max = max.same(max.c(f64::NEG_INFINITY)).select(max.c(0.0), max);
+        Origin { max, exp: RelativeExp::new(max) }
+    }
+
+    /// e^(x - max) 2^SHIFT, unless both are +inf.
+    #[inline(always)]
+    pub fn shifted(&self, x: Pack<S, T>) -> Pack<S, T> {
+        self.exp.shifted(x)
+    }
+
+    /// e^(x - max), where x = max exactly 1; also where both are +inf.
+    #[inline(always)]
+    pub fn exponential(&self, x: Pack<S, T>) -> Pack<S, T> {
+        x.same(self.max).select(x.c(1.0), self.exp.shifted(x) * unshift(x.s))
+    }
 }
 
 /// All outputs of a call, with whichever kernel its layout asks for.

@@ -71,7 +71,7 @@ impl<T: Real> Formula<T> for Logistic {
     fn terms<S: Lanes>(self, input: Pack<S, T>, target: Pack<S, T>, pos_weight: Pack<S, T>) -> Terms<S, T> {
         let (x, y, one, zero) = (input, target, input.c(1.0), input.c(0.0));
         let size = x.abs();
-        let e = exp_non_positive(-size, zero);
+        let e = exp_non_positive(-size);
         let (positive, negative) = (y * pos_weight, one - y);
         // log(1 + e^-x) = max(-x, 0) + log(1 + e^-|x|), and likewise for x: one maximum is 0
         let above = zero.lt(x);

@@ -7,8 +7,7 @@
 //! - The sum is formed from the small end: only its last addition costs half a unit in the last place.
 //! - `r^2 q` is formed as `(r q) r`, fused: `r^2` alone may be subnormal, which is slow.
 //! - 2^n is built in two factors, so that subnormal results are rounded once, by the second.
-//! - An error term of the argument joins where the second reduction step rounds anyway: a softmax
-//!   needs e^(x - max) of the exact difference, not of the rounded one.
+//! - An error term of the argument joins where the second reduction step rounds anyway.
 
 use super::pair::{Pair, fast_two_sum};
 use super::{Lanes, Pack, Real, pack, splat};
@@ -24,9 +23,12 @@ pub struct Constants {
     /// 2^-SHIFT: the second factor where x <= 0; its inverse elsewhere.
     shift: f64,
     unshift: f64,
-    /// Beyond these the result is 0, even times 2^SHIFT, or infinite.
+    /// Below it the result is 0.
     lowest: f64,
+    /// Above it the result is infinite.
     highest: f64,
+    /// From here on numbers are so coarse that differences are exact as long as they matter.
+    far: f64,
 }
 
 impl Constants {
@@ -43,8 +45,9 @@ pub mod f32 {
         bias: 127.0,
         shift: 64.0,
         unshift: 5.421_010_862_427_522e-20,
-        lowest: -131.0,
+        lowest: -104.0,
         highest: 88.722_84,
+        far: 65_536.0,
     };
     pub(in super::super) const POLYNOMIAL: [f32; 5] =
         [0.5, 0.166_665_32, 0.041_668_326, 0.008_369_228, 0.001_381_584_7];
@@ -57,8 +60,9 @@ pub mod f64 {
         bias: 1023.0,
         shift: 256.0,
         unshift: 8.636_168_555_094_445e-78,
-        lowest: -885.0,
+        lowest: -746.0,
         highest: 709.782_712_893_384,
+        far: 1_099_511_627_776.0,
     };
     pub(in super::super) const POLYNOMIAL: [f64; 10] = [
         0.500_000_000_000_001_1,
@@ -74,11 +78,14 @@ pub mod f64 {
     ];
 }
 
-/// 1.5 * 2^bits + n in the lowest bits, and the reduced argument in two parts.
+/// 1.5 * 2^bits + n + what else `round` has in the lowest bits, and the reduced argument in two parts.
 #[inline(always)]
-fn reduce<S: Lanes, T: Real>(x: Pack<S, T>, error: Pack<S, T>, to: f64) -> (Pack<S, T>, Pack<S, T>, Pack<S, T>) {
+fn reduce<S: Lanes, T: Real>(
+    x: Pack<S, T>,
+    error: Pack<S, T>,
+    round: Pack<S, T>,
+) -> (Pack<S, T>, Pack<S, T>, Pack<S, T>) {
     let k = T::EXP;
-    let round = x.c(k.round + to);
     let t = x.fma(x.c(core::f64::consts::LOG2_E), round);
     let n = t - round;
     let upper = n.fma(x.c(-k.ln_2[0]), x);
@@ -86,16 +93,25 @@ fn reduce<S: Lanes, T: Real>(x: Pack<S, T>, error: Pack<S, T>, to: f64) -> (Pack
     (t, upper, lower)
 }
 
-/// e^(x + error) 2^SHIFT for x <= 0, where `error` is below the last place of `x`; 0 for e^-inf. A normal
-/// number as long as e^x is at least 2^-SHIFT times the smallest one, so that sums keep their digits.
+/// e^(upper + lower) times the power of two whose exponent, biased, is in the lowest bits of `t`.
 #[inline(always)]
-pub fn exp_non_positive_shifted<S: Lanes, T: Real>(x: Pack<S, T>, error: Pack<S, T>) -> Pack<S, T> {
-    let k = T::EXP;
-    let (t, upper, lower) = reduce(x, error, k.bias + k.shift);
+fn scaled<S: Lanes, T: Real>((t, upper, lower): (Pack<S, T>, Pack<S, T>, Pack<S, T>)) -> Pack<S, T> {
     let r = upper + lower;
-    let q = pack(x.s, T::exp_polynomial(x.s, r.v));
-    let sum = x.c(1.0) + (upper + (r * q).fma(r, lower));
-    x.lt(x.c(k.lowest)).select(x.c(0.0), sum * t.shl_exponent())
+    let q = pack(r.s, T::exp_polynomial(r.s, r.v));
+    let sum = r.c(1.0) + (upper + (r * q).fma(r, lower));
+    sum * t.shl_exponent()
+}
+
+/// The same with the part that rounding loses: good to a tenth of a unit in the last place and better.
+#[inline(always)]
+fn scaled_pair<S: Lanes, T: Real>((t, upper, lower): (Pack<S, T>, Pack<S, T>, Pack<S, T>)) -> Pair<S, T> {
+    let r = fast_two_sum(upper, lower);
+    let q = pack(t.s, T::exp_polynomial(t.s, r.hi.v));
+    let sum = fast_two_sum(t.c(1.0), r.hi);
+    let tail = (r.hi * q).fma(r.hi, sum.lo + r.lo);
+    let sum = fast_two_sum(sum.hi, tail);
+    let scale = t.shl_exponent();
+    Pair { hi: sum.hi * scale, lo: sum.lo * scale }
 }
 
 /// 2^-SHIFT
@@ -104,25 +120,35 @@ pub fn unshift<S: Lanes, T: Real>(s: S) -> Pack<S, T> {
     splat(s, T::from_f64(T::EXP.unshift()))
 }
 
-/// e^(x + error) for x <= 0, where `error` is below the last place of `x`; e^-inf is 0.
+/// What `reduce` rounds with for x <= 0, so that e^x comes out 2^SHIFT times as large.
 #[inline(always)]
-pub fn exp_non_positive<S: Lanes, T: Real>(x: Pack<S, T>, error: Pack<S, T>) -> Pack<S, T> {
-    exp_non_positive_shifted(x, error) * unshift(x.s)
+fn shifted_round<S: Lanes, T: Real>(s: S) -> Pack<S, T> {
+    let k = T::EXP;
+    splat(s, T::from_f64(k.round + k.bias + k.shift))
 }
 
-/// As [`exp_non_positive_shifted`], with the part that rounding loses: good to a tenth of a unit in the last
-/// place and better.
+/// Where `reduce` with this `round` comes to an exponent of 0, so that `scaled` is 0: arguments below it are taken
+/// to be it.
+#[inline(always)]
+fn end<S: Lanes, T: Real>(round: Pack<S, T>) -> Pack<S, T> {
+    (round.c(T::EXP.round) - round) * round.c(core::f64::consts::LN_2)
+}
+
+/// e^x for x <= 0; e^-inf is 0.
+#[inline(always)]
+pub fn exp_non_positive<S: Lanes, T: Real>(x: Pack<S, T>) -> Pack<S, T> {
+    let round = shifted_round(x.s);
+    scaled(reduce(x.at_least(end(round)), x.c(0.0), round)) * unshift(x.s)
+}
+
+/// e^(x + error) 2^SHIFT for x <= 0, value and error, where `error` is below the last place of `x`; 0 for e^-inf.
 #[inline(always)]
 pub fn exp_non_positive_pair_shifted<S: Lanes, T: Real>(x: Pack<S, T>, error: Pack<S, T>) -> Pair<S, T> {
-    let k = T::EXP;
-    let (t, upper, lower) = reduce(x, error, k.bias + k.shift);
-    let r = fast_two_sum(upper, lower);
-    let q = pack(x.s, T::exp_polynomial(x.s, r.hi.v));
-    let sum = fast_two_sum(x.c(1.0), r.hi);
-    let tail = (r.hi * q).fma(r.hi, sum.lo + r.lo);
-    let sum = fast_two_sum(sum.hi, tail);
-    let (zero, scale) = (x.lt(x.c(k.lowest)), t.shl_exponent());
-    Pair { hi: zero.select(x.c(0.0), sum.hi * scale), lo: zero.select(x.c(0.0), sum.lo * scale) }
+    let round = shifted_round(x.s);
+    let e = scaled_pair(reduce(x, error, round));
+    // (the error of an infinite x is no number)
+    let zero = x.lt(end(round));
+    Pair { hi: zero.select(x.c(0.0), e.hi), lo: zero.select(x.c(0.0), e.lo) }
 }
 
 /// The same, not shifted.
@@ -136,15 +162,69 @@ pub fn exp_non_positive_pair<S: Lanes, T: Real>(x: Pack<S, T>, error: Pack<S, T>
 #[inline(always)]
 pub fn exp<S: Lanes, T: Real>(x: Pack<S, T>) -> Pack<S, T> {
     let k = T::EXP;
-    let (t, upper, lower) = reduce(x, x.c(0.0), k.bias);
-    let r = upper + lower;
-    let q = pack(x.s, T::exp_polynomial(x.s, r.v));
-    let sum = x.c(1.0) + (upper + (r * q).fma(r, lower));
+    let (t, upper, lower) = reduce(x, x.c(0.0), x.c(k.round + k.bias));
     // 2^n in two factors that are both normal: 2^(n - s) 2^s with s = shift or -shift
     let negative = x.le(x.c(0.0));
     let shift = negative.select(x.c(k.round + k.shift), x.c(k.round - k.shift)).sub_bits(x.c(k.round));
     let unshift = negative.select(x.c(k.unshift), x.c(1.0 / k.unshift));
-    let result = (sum * t.add_bits(shift).shl_exponent()) * unshift;
+    let result = scaled((t.add_bits(shift), upper, lower)) * unshift;
     let result = x.lt(x.c(k.lowest)).select(x.c(0.0), result);
     x.gt(x.c(k.highest)).select(x.c(f64::INFINITY), result)
+}
+
+/// e^(x - max) for many x <= max, as a softmax needs it: without rounding x - max, which would cost up to 64 units in
+/// the last place, and without carrying that difference's error along.
+///
+/// ```text
+/// max = N ln 2 + m                             once
+/// n   = round((x - max) / ln 2)
+/// r   = (x - (n + N) ln 2) - m                 small numbers both, so nothing to speak of is lost
+/// ```
+/// Only where |max| is so large that this would lose digits, max is subtracted first (then N = 0, m = 0): there x - max
+/// is exact, or e^(x - max) is 0.
+#[derive(Clone, Copy)]
+pub struct RelativeExp<S: Lanes, T: Real> {
+    /// max or 0
+    subtracted: Pack<S, T>,
+    /// 0 or max
+    near: Pack<S, T>,
+    /// What takes n + N from n as `reduce` has it.
+    round: Pack<S, T>,
+    /// The upper part of m.
+    upper: Pack<S, T>,
+    end: Pack<S, T>,
+}
+
+impl<S: Lanes, T: Real> RelativeExp<S, T> {
+    /// `max` is larger than -inf.
+    #[inline(always)]
+    pub fn new(max: Pack<S, T>) -> Self {
+        let k = T::EXP;
+        let (zero, to_integer) = (max.c(0.0), max.c(k.round));
+        let is_near = max.abs().lt(max.c(k.far));
+        let near = is_near.select(max, zero);
+        let n = near.fma(max.c(core::f64::consts::LOG2_E), to_integer) - to_integer;
+        let round = shifted_round(max.s);
+        RelativeExp {
+            subtracted: is_near.select(zero, max),
+            near,
+            round: round - n,
+            upper: n.fma(max.c(-k.ln_2[0]), near),
+            end: near + end(round),
+        }
+    }
+
+    /// e^(x - max) 2^SHIFT for x <= max, unless both are +inf. A normal number as long as e^(x - max) is at least
+    /// 2^-SHIFT times the smallest one, so that sums keep their digits; 0 for e^-inf, exactly 2^SHIFT for e^0.
+    #[inline(always)]
+    pub fn shifted(&self, x: Pack<S, T>) -> Pack<S, T> {
+        let k = T::EXP;
+        let x = (x - self.subtracted).at_least(self.end);
+        let t = (x - self.near).fma(x.c(core::f64::consts::LOG2_E), shifted_round(x.s));
+        let n = t - self.round;
+        let upper = n.fma(x.c(-k.ln_2[0]), x) - self.upper;
+        // of n alone, which a common shift of x and max does not change; off by a sixteenth of the last place at most
+        let lower = t.fma(x.c(-k.ln_2[1]), x.c((k.round + k.bias + k.shift) * k.ln_2[1]));
+        scaled((t, upper, lower))
+    }
 }

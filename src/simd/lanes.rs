@@ -26,6 +26,16 @@ pub trait Lanes: Simd {
     fn fma_f32s(self, a: Self::f32s, b: Self::f32s, c: Self::f32s) -> Self::f32s;
     fn fma_f64s(self, a: Self::f64s, b: Self::f64s, c: Self::f64s) -> Self::f64s;
 
+    /// The larger of `a` and `floor`, which is a number; NaN where `a` is.
+    #[inline(always)]
+    fn at_least_f32s(self, a: Self::f32s, floor: Self::f32s) -> Self::f32s {
+        self.select_f32s(self.less_than_f32s(a, floor), floor, a)
+    }
+    #[inline(always)]
+    fn at_least_f64s(self, a: Self::f64s, floor: Self::f64s) -> Self::f64s {
+        self.select_f64s(self.less_than_f64s(a, floor), floor, a)
+    }
+
     /// The lowest bits of each lane moved to the exponent's place.
     fn shl_exponent_f32s(self, a: Self::f32s) -> Self::f32s;
     fn shl_exponent_f64s(self, a: Self::f64s) -> Self::f64s;
@@ -163,6 +173,15 @@ mod x86 {
         fn fma_f64s(self, a: Self::f64s, b: Self::f64s, c: Self::f64s) -> Self::f64s {
             self.mul_add_f64s(a, b, c)
         }
+        // the second operand where they are not ordered, as the instruction has it
+        #[inline(always)]
+        fn at_least_f32s(self, a: Self::f32s, floor: Self::f32s) -> Self::f32s {
+            cast(self.avx._mm256_max_ps(cast(floor), cast(a)))
+        }
+        #[inline(always)]
+        fn at_least_f64s(self, a: Self::f64s, floor: Self::f64s) -> Self::f64s {
+            cast(self.avx._mm256_max_pd(cast(floor), cast(a)))
+        }
         #[inline(always)]
         fn shl_exponent_f32s(self, a: Self::f32s) -> Self::f32s {
             cast(self.avx2._mm256_slli_epi32::<23>(cast(a)))
@@ -207,6 +226,15 @@ mod x86 {
         #[inline(always)]
         fn fma_f64s(self, a: Self::f64s, b: Self::f64s, c: Self::f64s) -> Self::f64s {
             self.mul_add_f64s(a, b, c)
+        }
+        // the second operand where they are not ordered, as the instruction has it
+        #[inline(always)]
+        fn at_least_f32s(self, a: Self::f32s, floor: Self::f32s) -> Self::f32s {
+            cast(self.avx512f._mm512_max_ps(cast(floor), cast(a)))
+        }
+        #[inline(always)]
+        fn at_least_f64s(self, a: Self::f64s, floor: Self::f64s) -> Self::f64s {
+            cast(self.avx512f._mm512_max_pd(cast(floor), cast(a)))
         }
         #[inline(always)]
         fn shl_exponent_f32s(self, a: Self::f32s) -> Self::f32s {
@@ -255,6 +283,15 @@ mod aarch64 {
         #[inline(always)]
         fn fma_f64s(self, a: Self::f64s, b: Self::f64s, c: Self::f64s) -> Self::f64s {
             self.mul_add_f64s(a, b, c)
+        }
+        // NaN where either is
+        #[inline(always)]
+        fn at_least_f32s(self, a: Self::f32s, floor: Self::f32s) -> Self::f32s {
+            cast(self.neon.vmaxq_f32(cast(a), cast(floor)))
+        }
+        #[inline(always)]
+        fn at_least_f64s(self, a: Self::f64s, floor: Self::f64s) -> Self::f64s {
+            cast(self.neon.vmaxq_f64(cast(a), cast(floor)))
         }
         #[inline(always)]
         fn shl_exponent_f32s(self, a: Self::f32s) -> Self::f32s {

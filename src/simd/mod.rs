@@ -13,9 +13,7 @@ mod real;
 mod sum;
 pub mod view;
 
-pub use exp::{
-    exp, exp_non_positive, exp_non_positive_pair, exp_non_positive_pair_shifted, exp_non_positive_shifted, unshift,
-};
+pub use exp::{RelativeExp, exp, exp_non_positive, exp_non_positive_pair, exp_non_positive_pair_shifted, unshift};
 pub use fpenv::in_environment;
 pub use isa::Isa;
 pub use lanes::{Kernel, Lanes};

@@ -96,6 +96,11 @@ impl<S: Lanes, T: Real> Pack<S, T> {
     pub fn max_any(self, b: Self) -> Self {
         pack(self.s, T::max_any(self.s, self.v, b.v))
     }
+    /// The larger of both; NaN where `self` is. (Of zeros either.)
+    #[inline(always)]
+    pub fn at_least(self, floor: Self) -> Self {
+        pack(self.s, T::at_least(self.s, self.v, floor.v))
+    }
     /// The larger; `self` where it is not ordered.
     #[inline(always)]
     pub fn max(self, b: Self) -> Self {

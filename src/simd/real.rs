@@ -58,6 +58,8 @@ pub trait Real:
     fn abs<S: Lanes>(s: S, a: Self::V<S>) -> Self::V<S>;
     /// The larger. Of zeros of both signs and beside a NaN it may be either: not for results.
     fn max_any<S: Lanes>(s: S, a: Self::V<S>, b: Self::V<S>) -> Self::V<S>;
+    /// The larger of `a` and `floor`, which is a number; NaN where `a` is. Of zeros of both signs it may be either.
+    fn at_least<S: Lanes>(s: S, a: Self::V<S>, floor: Self::V<S>) -> Self::V<S>;
     /// The largest lane, with the same reserve.
     fn reduce_max_any<S: Lanes>(s: S, a: Self::V<S>) -> Self;
     /// The sum of the lanes, in no particular order.
@@ -97,7 +99,7 @@ macro_rules! real {
      $splat: ident $add: ident $sub: ident $mul: ident $div: ident $fma: ident $neg: ident $abs: ident
      $lt: ident $le: ident $eq: ident $select: ident $and: ident $or: ident $first_true: ident
      $to_bits: ident $from_bits: ident $splat_bits: ident $add_bits: ident $sub_bits: ident
-     $and_bits: ident $or_bits: ident $shl: ident $shr: ident $max: ident $reduce_max: ident $reduce_sum: ident $load: ident $store: ident) => {
+     $and_bits: ident $or_bits: ident $shl: ident $shr: ident $max: ident $at_least: ident $reduce_max: ident $reduce_sum: ident $load: ident $store: ident) => {
 #[rustfmt::skip]
         impl Real for $t {
             const INFINITY: Self = $t::INFINITY;
@@ -139,6 +141,8 @@ macro_rules! real {
             fn abs<S: Lanes>(s: S, a: S::$v) -> S::$v { s.$abs(a) }
             #[inline(always)]
             fn max_any<S: Lanes>(s: S, a: S::$v, b: S::$v) -> S::$v { s.$max(a, b) }
+            #[inline(always)]
+            fn at_least<S: Lanes>(s: S, a: S::$v, floor: S::$v) -> S::$v { s.$at_least(a, floor) }
             #[inline(always)]
             fn reduce_max_any<S: Lanes>(s: S, a: S::$v) -> Self { s.$reduce_max(a) }
             #[inline(always)]
@@ -208,12 +212,12 @@ real! { f32, u32, f32s, m32s, widen_f32, |s: S, lower, upper| s.narrow(lower, up
     splat_f32s add_f32s sub_f32s mul_f32s div_f32s fma_f32s neg_f32s abs_f32s
     less_than_f32s less_than_or_equal_f32s equal_f32s select_f32s and_m32s or_m32s first_true_m32s
     transmute_u32s_f32s transmute_f32s_u32s splat_u32s add_u32s sub_u32s
-    and_u32s or_u32s shl_exponent_f32s shr_exponent_f32s max_f32s reduce_max_f32s reduce_sum_f32s partial_load_f32s partial_store_f32s
+    and_u32s or_u32s shl_exponent_f32s shr_exponent_f32s max_f32s at_least_f32s reduce_max_f32s reduce_sum_f32s partial_load_f32s partial_store_f32s
 }
 
 real! { f64, u64, f64s, m64s, |_, a| (a, None), |_, lower, _| lower, log::f64::tail;
     splat_f64s add_f64s sub_f64s mul_f64s div_f64s fma_f64s neg_f64s abs_f64s
     less_than_f64s less_than_or_equal_f64s equal_f64s select_f64s and_m64s or_m64s first_true_m64s
     transmute_u64s_f64s transmute_f64s_u64s splat_u64s add_u64s sub_u64s
-    and_u64s or_u64s shl_exponent_f64s shr_exponent_f64s max_f64s reduce_max_f64s reduce_sum_f64s partial_load_f64s partial_store_f64s
+    and_u64s or_u64s shl_exponent_f64s shr_exponent_f64s max_f64s at_least_f64s reduce_max_f64s reduce_sum_f64s partial_load_f64s partial_store_f64s
 }

@@ -43,6 +43,17 @@ impl<S: Lanes> LaneSum<S> {
         }
     }
 
+    /// Adds two vectors: `f32` lanes are added to each other first, where one rounding is no matter.
+    #[inline(always)]
+    pub fn add_two<T: Real>(&mut self, a: Pack<S, T>, b: Pack<S, T>) {
+        if size_of::<T>() == size_of::<f32>() {
+            self.add(a + b);
+        } else {
+            self.add(a);
+            self.add(b);
+        }
+    }
+
     /// Each lane's sum times a power of two. An infinite one has no error term.
     #[inline(always)]
     pub fn lanes<T: Real>(self, s: S, scale: f64) -> Pair<S, T> {
@@ -155,16 +166,21 @@ impl Total {
         [hi, T::from_f64((self.hi - hi.to_f64()) + self.lo)]
     }
 
-    /// self / divisor, rounded to within half a unit in the last place and a trifle.
-    pub fn divided_by(self, divisor: Total) -> f64 {
+    /// self / divisor.
+    pub fn over(self, divisor: Total) -> Total {
         let (numerator, denominator) = (self.value(), divisor.value());
         let quotient = numerator / denominator;
         if !quotient.is_finite() || quotient == 0.0 || !denominator.is_finite() {
-            return quotient;
+            return Total::new(quotient);
         }
         // what is left of the numerator, including the parts that value() rounded off
         let rest = fma(-quotient, denominator, numerator);
         let rest = rest + ((self.hi - numerator) + self.lo) - quotient * ((divisor.hi - denominator) + divisor.lo);
-        quotient + rest / denominator
+        Total { hi: quotient, lo: rest / denominator }
+    }
+
+    /// self / divisor, rounded to within half a unit in the last place and a trifle.
+    pub fn divided_by(self, divisor: Total) -> f64 {
+        self.over(divisor).value()
     }
 }

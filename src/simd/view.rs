@@ -8,7 +8,7 @@ use core::cell::Cell;
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 
-use super::{Lanes, MAX_GROUP, Pack, Real, pack};
+use super::{Lanes, MAX_GROUP, Pack, Real, first_lanes, pack};
 
 /// Elements to be read.
 pub struct In<'a, T> {
@@ -127,10 +127,11 @@ impl<'a, T: Copy> Out<'a, T> {
     }
 }
 
-/// A group's elements in memory, to be read.
+/// A group's elements in memory, to be read: all of them, or fewer where an array ends.
 #[derive(Clone, Copy)]
 pub struct Group<'a, T> {
     start: *const T,
+    len: usize,
     life: PhantomData<&'a Cell<T>>,
 }
 
@@ -138,6 +139,7 @@ pub struct Group<'a, T> {
 #[derive(Clone, Copy)]
 pub struct GroupMut<'a, T> {
     start: *mut T,
+    len: usize,
     life: PhantomData<&'a Cell<T>>,
 }
 
@@ -145,7 +147,14 @@ impl<'a, T: Real> In<'a, T> {
     /// The group that begins at `at`.
     #[inline(always)]
     pub fn group(self, at: usize) -> Group<'a, T> {
-        Group { start: self.slice(at, T::GROUP).start, life: PhantomData }
+        self.part(at, T::GROUP)
+    }
+
+    /// The first `len` elements of the group that begins at `at`.
+    #[inline(always)]
+    pub fn part(self, at: usize, len: usize) -> Group<'a, T> {
+        assert!(len <= T::GROUP);
+        Group { start: self.slice(at, len).start, len, life: PhantomData }
     }
 
     /// The vector that begins at `at`, of which only the first `lanes` are read; the others are 0.
@@ -165,7 +174,13 @@ impl<'a, T: Real> In<'a, T> {
 impl<'a, T: Real> Out<'a, T> {
     #[inline(always)]
     pub fn group(self, at: usize) -> GroupMut<'a, T> {
-        GroupMut { start: self.slice(at, T::GROUP).start, life: PhantomData }
+        self.part(at, T::GROUP)
+    }
+
+    #[inline(always)]
+    pub fn part(self, at: usize, len: usize) -> GroupMut<'a, T> {
+        assert!(len <= T::GROUP);
+        GroupMut { start: self.slice(at, len).start, len, life: PhantomData }
     }
 
     /// Writes the first `lanes` from `at` on.
@@ -182,28 +197,73 @@ impl<'a, T: Real> Out<'a, T> {
     }
 }
 
+/// Lanes of the `i`-th vector that a group of `len` elements fills.
+#[inline(always)]
+fn lanes_of<S: Lanes, T: Real>(len: usize, i: usize) -> usize {
+    let lanes = Pack::<S, T>::LANES;
+    assert!(i * lanes < len);
+    lanes.min(len - i * lanes)
+}
+
 impl<T: Real> Group<'_, T> {
-    /// The group's `i`-th vector.
+    /// Vectors, the last of them perhaps incomplete.
+    #[inline(always)]
+    pub fn vectors<S: Lanes>(self) -> usize {
+        self.len.div_ceil(Pack::<S, T>::LANES)
+    }
+
+    /// The group's `i`-th vector; lanes beyond its end are 0.
     #[inline(always)]
     pub fn load<S: Lanes>(self, s: S, i: usize) -> Pack<S, T> {
-        assert!(i < Pack::<S, T>::PER_GROUP);
-        // SAFETY: the group has PER_GROUP vectors; a vector type takes any bits of its elements
-        pack(s, unsafe { self.start.cast::<T::V<S>>().add(i).read_unaligned() })
+        let (all, lanes) = (Pack::<S, T>::LANES, lanes_of::<S, T>(self.len, i));
+        // SAFETY: the group has `lanes` elements from there on, by the check in `lanes_of`; a vector type takes
+        // any bits of its elements
+        unsafe {
+            let start = self.start.add(i * all);
+            pack(
+                s,
+                match lanes == all {
+                    true => start.cast::<T::V<S>>().read_unaligned(),
+                    false => T::load_partial(s, core::slice::from_raw_parts(start, lanes)),
+                },
+            )
+        }
+    }
+
+    /// The same; lanes beyond its end are `rest`.
+    #[inline(always)]
+    pub fn load_or<S: Lanes>(self, s: S, i: usize, rest: Pack<S, T>) -> Pack<S, T> {
+        self.or(i, self.load(s, i), rest)
+    }
+
+    /// `x`; `rest` in the lanes that are beyond the end of the group's `i`-th vector.
+    #[inline(always)]
+    pub fn or<S: Lanes>(self, i: usize, x: Pack<S, T>, rest: Pack<S, T>) -> Pack<S, T> {
+        let lanes = lanes_of::<S, T>(self.len, i);
+        if lanes == Pack::<S, T>::LANES { x } else { first_lanes(x, lanes, rest) }
     }
 }
 
 impl<'a, T: Real> GroupMut<'a, T> {
+    /// Writes the group's `i`-th vector, as far as it goes.
     #[inline(always)]
     pub fn store<S: Lanes>(self, i: usize, x: Pack<S, T>) {
-        assert!(i < Pack::<S, T>::PER_GROUP);
-        // SAFETY: the group has PER_GROUP vectors
-        unsafe { self.start.cast::<T::V<S>>().add(i).write_unaligned(x.v) }
+        let (all, lanes) = (Pack::<S, T>::LANES, lanes_of::<S, T>(self.len, i));
+        // SAFETY: the group has `lanes` elements from there on, by the check in `lanes_of`; the slice lives for
+        // this store alone
+        unsafe {
+            let start = self.start.add(i * all);
+            match lanes == all {
+                true => start.cast::<T::V<S>>().write_unaligned(x.v),
+                false => T::store_partial(x.s, core::slice::from_raw_parts_mut(start, lanes), x.v),
+            }
+        }
     }
 
     /// The same group, to be read.
     #[inline(always)]
     pub fn as_group(self) -> Group<'a, T> {
-        Group { start: self.start, life: PhantomData }
+        Group { start: self.start, len: self.len, life: PhantomData }
     }
 }
 
@@ -220,11 +280,11 @@ impl<T: Real> Buffer<T> {
     }
     #[inline(always)]
     pub fn group(&self) -> Group<'_, T> {
-        Group { start: self.0.as_ptr(), life: PhantomData }
+        Group { start: self.0.as_ptr(), len: T::GROUP, life: PhantomData }
     }
     #[inline(always)]
     pub fn group_mut(&mut self) -> GroupMut<'_, T> {
-        GroupMut { start: self.0.as_mut_ptr(), life: PhantomData }
+        GroupMut { start: self.0.as_mut_ptr(), len: T::GROUP, life: PhantomData }
     }
 }
 

@@ -1,0 +1,137 @@
+//! The softmax family and nll, beside the roof at the sizes of their shapes.
+
+use crate::data::{Buffer, Float, Random};
+use crate::measure::{Bench, Size};
+use crate::roof::{self, Traffic};
+use losskit::{
+    ClassShape, Context, CrossEntropy, Indices, Isa, LogSoftmax, Nll, Options, Outputs, Softmax, Targets, Weights,
+};
+
+struct Shape {
+    name: &'static str,
+    outer: usize,
+    classes: usize,
+    inner: usize,
+    /// Whether quick runs time all losses at it.
+    is_typical: bool,
+}
+
+/// Timed on AVX2 too.
+const TEN_CLASSES: &str = "65536x10";
+
+const SHAPES: [Shape; 8] = [
+    Shape { name: "65536x2", outer: 65_536, classes: 2, inner: 1, is_typical: false },
+    Shape { name: TEN_CLASSES, outer: 65_536, classes: 10, inner: 1, is_typical: true },
+    Shape { name: "65536x64", outer: 65_536, classes: 64, inner: 1, is_typical: false },
+    Shape { name: "4096x1000", outer: 4096, classes: 1000, inner: 1, is_typical: true },
+    Shape { name: "512x32000", outer: 512, classes: 32_000, inner: 1, is_typical: false },
+    Shape { name: "128x128256", outer: 128, classes: 128_256, inner: 1, is_typical: false },
+    Shape { name: "1x1000000", outer: 1, classes: 1_000_000, inner: 1, is_typical: false },
+    Shape { name: "8x21x512x512", outer: 8, classes: 21, inner: 512 * 512, is_typical: false },
+];
+
+impl Shape {
+    fn samples(&self) -> usize {
+        self.outer * self.inner
+    }
+    fn elements(&self) -> usize {
+        self.samples() * self.classes
+    }
+    fn class_shape(&self) -> ClassShape {
+        ClassShape::new(self.outer, self.classes, self.inner)
+    }
+}
+
+/// What every loss at a shape works on.
+struct Case<'a, T> {
+    shape: &'a Shape,
+    logits: &'a [T],
+    indices: &'a [i64],
+    probabilities: &'a [T],
+}
+
+pub fn run<T: Float>(bench: &mut Bench) {
+    for shape in &SHAPES {
+        let mut random = Random(3);
+        let logits = Buffer::new(0, shape.elements(), || T::of(random.normal(3.0)));
+        let indices: Vec<i64> = (0..shape.samples()).map(|_| random.below(shape.classes) as i64).collect();
+        let mean = 1.0 / shape.classes as f64;
+        let probabilities = Buffer::new(1, shape.elements(), || T::of(2.0 * mean * random.unit()));
+        let mut output = Buffer::new(2, shape.elements(), || T::of(0.0));
+        let traffics = [Traffic::Read1, Traffic::Read2, Traffic::Read1Write1, Traffic::Read2Write1];
+        if !bench.is_quick || T::NAME == "f32" {
+            roof::run(bench, &traffics, shape.name, [&logits, &probabilities], &mut output);
+        }
+        let case = Case { shape, logits: &logits, indices: &indices, probabilities: &probabilities };
+        cross_entropy(bench, &case, &mut output);
+        cross_entropy_probabilities(bench, &case, &mut output);
+        if !bench.is_quick || shape.is_typical {
+            nll(bench, &case, &mut output);
+            distributions(bench, &case, &mut output);
+        }
+    }
+}
+
+impl<'a, T: Float> Case<'a, T> {
+    fn size(&self, arrays: usize) -> Size<'a> {
+        let elements = self.shape.elements();
+        Size { shape: self.shape.name, elements, bytes: arrays * elements * size_of::<T>() }
+    }
+}
+
+fn cross_entropy<T: Float>(bench: &mut Bench, case: &Case<'_, T>, output: &mut [T]) {
+    let (shape, targets, loss) = (case.shape.class_shape(), Targets::I64(case.indices), CrossEntropy::new());
+    let (context, options, weights) = (Context::default(), Options::new(), Weights::new());
+    let group = |pass| format!("cross_entropy_{}_{pass}", T::NAME);
+    let mut value = [T::of(0.0)];
+    bench.threads(&group("value"), "", case.size(1), || {
+        loss.eval(&context, shape, case.logits, targets, weights, &options, Outputs::new().loss(&mut value))
+    });
+    let mut grad = |context: &Context, output: &mut [T]| {
+        let outputs = Outputs::new().loss(&mut value).grad(output);
+        loss.eval(context, shape, case.logits, targets, weights, &options, outputs)
+    };
+    bench.threads(&group("grad"), "", case.size(2), || grad(&context, output));
+    if case.shape.name == TEN_CLASSES && T::NAME == "f32" && context.isa() == Isa::Avx512 {
+        let context = Context::default().cap_isa(Isa::Avx2);
+        bench.threads(&group("grad"), "_avx2", case.size(2), || grad(&context, output));
+    }
+    let prepare = |output: &mut [T]| output.copy_from_slice(case.logits);
+    bench.threads_prepared(&group("inplace"), case.size(2), output, prepare, |output| {
+        loss.eval_in_place(&context, shape, output, targets, weights, &options, Outputs::new().loss(&mut value))
+    });
+}
+
+fn cross_entropy_probabilities<T: Float>(bench: &mut Bench, case: &Case<'_, T>, output: &mut [T]) {
+    let (shape, targets) = (case.shape.class_shape(), Targets::Probabilities(case.probabilities));
+    let (context, options, weights) = (Context::default(), Options::new(), Weights::new());
+    let mut value = [T::of(0.0)];
+    bench.threads(&format!("cross_entropy_probabilities_{}_grad", T::NAME), "", case.size(3), || {
+        let outputs = Outputs::new().loss(&mut value).grad(output);
+        CrossEntropy::new().eval(&context, shape, case.logits, targets, weights, &options, outputs)
+    });
+}
+
+/// The logits serve as log-probabilities: nll computes nothing from them.
+fn nll<T: Float>(bench: &mut Bench, case: &Case<'_, T>, output: &mut [T]) {
+    let (shape, targets) = (case.shape.class_shape(), Indices::I64(case.indices));
+    let (context, options, weights) = (Context::default(), Options::new(), Weights::new());
+    let mut value = [T::of(0.0)];
+    bench.threads(&format!("nll_{}_value", T::NAME), "", case.size(0), || {
+        Nll::new().eval(&context, shape, case.logits, targets, weights, &options, Outputs::new().loss(&mut value))
+    });
+    bench.threads(&format!("nll_{}_grad", T::NAME), "", case.size(1), || {
+        let outputs = Outputs::new().loss(&mut value).grad(output);
+        Nll::new().eval(&context, shape, case.logits, targets, weights, &options, outputs)
+    });
+}
+
+fn distributions<T: Float>(bench: &mut Bench, case: &Case<'_, T>, output: &mut [T]) {
+    let (context, shape) = (Context::default(), case.shape.class_shape());
+    bench.threads(&format!("softmax_{}_value", T::NAME), "", case.size(2), || {
+        Softmax::new().eval(&context, shape, case.logits, output)
+    });
+    bench.threads(&format!("log_softmax_{}_value", T::NAME), "", case.size(2), || {
+        LogSoftmax::new().eval(&context, shape, case.logits, output)
+    });
+}

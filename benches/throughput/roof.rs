@@ -1,0 +1,49 @@
+//! The roof: how fast this machine moves bytes.
+//!
+//! Loops that read one or two arrays and write none, another or one of them, and do no more with an element than an
+//! exclusive or. A loss that moves the same bytes can be no faster. Each is there with stores through the caches
+//! (`t1_plain`) and around them (`t1_stream`); the faster one is the roof.
+
+mod loops;
+mod plain_mse;
+mod vectors;
+
+use crate::data::{Buffer, Float};
+use crate::machine;
+use crate::measure::{Bench, Size};
+use crate::pointwise::Inputs;
+pub use loops::Traffic;
+use loops::{Store, Walk};
+use std::convert::Infallible;
+
+pub fn run<T: Float>(
+    bench: &mut Bench,
+    traffics: &[Traffic],
+    shape: &str,
+    [first, second]: [&[T]; 2],
+    output: &mut Buffer<T>,
+) {
+    let isa = machine::isa();
+    for &traffic in traffics {
+        let group = format!("roof_{}_{}", T::NAME, traffic.name());
+        let size = Size { shape, elements: first.len(), bytes: traffic.arrays() * size_of_val(first) };
+        for store in traffic.stores(isa, size.bytes) {
+            let variant = if *store == Store::Stream { "_stream" } else { "_plain" };
+            bench.threads(&group, variant, size, || {
+                Ok(Walk::new(traffic, *store, [first, second], &mut *output).run(isa))
+            });
+        }
+    }
+}
+
+/// On one thread, where the caches hold the arrays.
+pub fn run_plain_mse(bench: &mut Bench) {
+    for n in [1000, 65_536] {
+        let size = Size { shape: &n.to_string(), elements: n, bytes: 3 * n * size_of::<f32>() };
+        let [input, target] = Inputs::Numbers.pair::<f32>(n);
+        let mut grad = Buffer::new(2, n, || 0.0);
+        bench.latency("plain_mse_f32_grad", "t1", size, || {
+            Ok::<_, Infallible>(plain_mse::mean_with_grad(machine::isa(), &input, &target, &mut grad))
+        });
+    }
+}

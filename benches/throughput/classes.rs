@@ -7,8 +7,10 @@ use losskit::{
     ClassShape, Context, CrossEntropy, Indices, Isa, LogSoftmax, Nll, Options, Outputs, Softmax, Targets, Weights,
 };
 
-struct Shape {
-    name: &'static str,
+#[derive(Clone, Copy)]
+struct Shape<'a> {
+    /// Its part of the id. What has an `inner` is timed as rows too.
+    name: &'a str,
     outer: usize,
     classes: usize,
     inner: usize,
@@ -19,7 +21,7 @@ struct Shape {
 /// Timed on AVX2 too.
 const TEN_CLASSES: &str = "65536x10";
 
-const SHAPES: [Shape; 8] = [
+const SHAPES: [Shape<'static>; 8] = [
     Shape { name: "65536x2", outer: 65_536, classes: 2, inner: 1, is_typical: false },
     Shape { name: TEN_CLASSES, outer: 65_536, classes: 10, inner: 1, is_typical: true },
     Shape { name: "65536x64", outer: 65_536, classes: 64, inner: 1, is_typical: false },
@@ -30,7 +32,7 @@ const SHAPES: [Shape; 8] = [
     Shape { name: "8x21x512x512", outer: 8, classes: 21, inner: 512 * 512, is_typical: false },
 ];
 
-impl Shape {
+impl Shape<'_> {
     fn samples(&self) -> usize {
         self.outer * self.inner
     }
@@ -43,8 +45,9 @@ impl Shape {
 }
 
 /// What every loss at a shape works on.
+#[derive(Clone, Copy)]
 struct Case<'a, T> {
-    shape: &'a Shape,
+    shape: &'a Shape<'a>,
     logits: &'a [T],
     indices: &'a [i64],
     probabilities: &'a [T],
@@ -64,6 +67,11 @@ pub fn run<T: Float>(bench: &mut Bench) {
         }
         let case = Case { shape, logits: &logits, indices: &indices, probabilities: &probabilities };
         cross_entropy(bench, &case, &mut output);
+        if shape.inner > 1 {
+            let (name, samples) = (format!("{}x{}", shape.samples(), shape.classes), shape.samples());
+            let rows = Shape { name: &name, outer: samples, inner: 1, ..*shape };
+            cross_entropy(bench, &Case { shape: &rows, ..case }, &mut output);
+        }
         cross_entropy_probabilities(bench, &case, &mut output);
         if !bench.is_quick || shape.is_typical {
             nll(bench, &case, &mut output);

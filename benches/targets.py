@@ -88,7 +88,8 @@ class Peers:
         rows = [
             row
             for row in self.rows
-            if (row["work"], row["shape"], row["threads"]) == (work, shape, str(threads)) and row["library"] != "losskit"
+            if (row["work"], row["shape"], row["threads"]) == (work, shape, str(threads))
+            and row["library"] != "losskit"
         ]
         if not rows:
             raise Missing(f"{work} {shape} at {threads} threads in {self.path.name}")
@@ -132,7 +133,8 @@ class Target:
             reached += f" and {len(self.missing) - 3} more" if len(self.missing) > 3 else ""
         missed = sum(not figure.is_met() for figure in self.figures)
         met = "missed" if missed == len(self.figures) else f"{missed} missed" if missed else "met"
-        met = "unknown" if not self.figures else met
+        if self.missing and not missed:
+            met = "not all measured" if self.figures else "not measured"
         return f"| {self.work} | {self.goal} | {reached} | {met} |"
 
 
@@ -176,6 +178,7 @@ def targets(results, peers, threads):
         [of_roof(loss, "inplace", "inplace", threads, LARGE, 0.95) for loss in MEMORY_BOUND],
     )
     for shape in ["1000", "65536"]:
+
         def plain_loop(shape=shape):
             rate = results.rate("mse_f32_grad", "t1", shape)
             return Figure("mse, of a loop without promises", rate / results.rate("plain_mse_f32_grad", "t1", shape), 0)
@@ -252,7 +255,11 @@ def targets(results, peers, threads):
         if function == t and "_f64_" in group and (group.replace("_f64_", "_f32_"), t, shape) in results.calls
     )
     halves = [
-        Figure(f"{single.replace('_f32', '')} {shape}", results.rate(double, t, shape) / results.rate(single, t, shape), 0.45)
+        Figure(
+            f"{single.replace('_f32', '')} {shape}",
+            results.rate(double, t, shape) / results.rate(single, t, shape),
+            0.45,
+        )
         for single, double, shape in pairs
     ]
     yield Target(

@@ -52,16 +52,14 @@ fn libraries() -> &'static Path {
     static LIBRARIES: OnceLock<PathBuf> = OnceLock::new();
     LIBRARIES.get_or_init(|| {
         let target = out().join("target");
-        let cargo = |crate_type: &str, args: &[&str]| {
-            let mut command = Command::new(env!("CARGO"));
-            command.args(["rustc", "--quiet", "--lib", "--release", "--features", "capi", "--crate-type", crate_type]);
-            command.arg("--manifest-path").arg(root().join("Cargo.toml")).arg("--target-dir").arg(&target);
-            run(command.arg("--").args(args));
-        };
-        cargo("staticlib", &[]);
-        let soname = format!("-Clink-arg=-Wl,-soname,{}", soname());
-        let elf = ["-Clink-arg=-Wl,-z,nodelete", soname.as_str()];
-        cargo("cdylib", if cfg!(target_os = "macos") { &[] } else { &elf });
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["rustc", "--quiet", "--lib", "--release", "--features", "capi"]);
+        cargo.args(["--crate-type", "staticlib,cdylib", "--target-dir"]).arg(&target);
+        cargo.arg("--manifest-path").arg(root().join("Cargo.toml")).arg("--");
+        if !cfg!(target_os = "macos") {
+            cargo.args([&format!("-Clink-arg=-Wl,-soname,{}", soname()), "-Clink-arg=-Wl,-z,nodelete"]);
+        }
+        run(&mut cargo);
         let release = target.join("release");
         if !cfg!(target_os = "macos") {
             // programs look for the library under its SONAME
@@ -157,6 +155,57 @@ fn every_function_can_be_called_from_c_and_from_cpp() {
             run(&mut program(linker, &object, "every_function-cpp", link));
         }
     }
+}
+
+/// A C++ compiler with the warnings that users of the C++ header may have.
+fn strict_cpp(standard: &str) -> Option<Command> {
+    let mut cxx = cpp(standard)?;
+    cxx.args(["-Wconversion", "-Wsign-conversion", "-Wshadow"]);
+    Some(cxx)
+}
+
+/// Compiles one C++ source of `tests/c/`.
+fn cpp_object(file: &str, standard: &str) -> Option<PathBuf> {
+    libraries(); // which make the folder
+    let object = out().join(format!("{file}{standard}.o"));
+    run(strict_cpp(standard)?.arg("-c").arg(root().join("tests/c").join(file)).arg("-o").arg(&object));
+    Some(object)
+}
+
+#[test]
+fn the_cpp_header_does_what_it_says() {
+    for (standard, other) in [("-std=c++17", "-std=c++20"), ("-std=c++20", "-std=c++17")] {
+        let objects = (cpp_object("cpp_interface.cpp", standard), cpp_object("cpp_elsewhere.cpp", other));
+        let (Some(interface), Some(elsewhere)) = objects else { return };
+        for link in Link::BOTH {
+            let mut linker = Command::new(environment_or("CXX", "c++"));
+            linker.arg(&elsewhere);
+            run(&mut program(linker, &interface, &format!("cpp_interface{standard}"), link));
+        }
+    }
+}
+
+#[test]
+fn the_cpp_header_can_do_without_exceptions() {
+    let Some(mut cxx) = strict_cpp("-std=c++17") else { return };
+    cxx.args(["-fno-exceptions", "-fno-rtti", "-c"]).arg(root().join("tests/c/cpp_without_exceptions.cpp"));
+    libraries();
+    let object = out().join("cpp_without_exceptions.o");
+    run(cxx.arg("-o").arg(&object));
+    let linker = Command::new(environment_or("CXX", "c++"));
+    let output = program(linker, &object, "cpp_without_exceptions", Link::Static).output().expect("it starts");
+    use std::os::unix::process::ExitStatusExt;
+    assert_eq!(output.status.signal(), Some(6), "it aborts");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "and now one that fails\n");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "losskit: target has 1 elements, 2 are needed\n");
+}
+
+#[test]
+fn the_cpp_header_has_every_function_of_the_c_header() {
+    let lines = include_str!("../include/losskit.hpp").lines();
+    let code: String = lines.filter(|line| !line.trim_start().starts_with("//")).collect();
+    let missing: Vec<_> = declared().into_iter().filter(|name| !code.contains(name.as_str())).collect();
+    assert_eq!(missing, ["lk_options_init"], "which is for languages without initialisers");
 }
 
 #[test]
@@ -290,22 +339,39 @@ fn the_examples_run_with_either_library() {
     }
 }
 
-/// The README's C programs, as a reader would copy them.
-#[test]
-fn the_c_programs_of_the_readme_run() {
+/// The README's programs in a language, as a reader would copy them; each prints what the README says it does.
+fn readme_programs(language: &str, extension: &str, has_main: &str, compiler: impl Fn() -> Option<Command>) {
     let readme = include_str!("../README.md");
-    let blocks = readme.split("```c\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
-    let programs: Vec<_> = blocks.filter(|block| block.contains("int main(void)")).collect();
-    assert!(!programs.is_empty(), "the README has a C program");
+    let opening = format!("```{language}\n");
+    let blocks = readme.split(&opening).skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
+    let programs: Vec<_> = blocks.filter(|block| block.contains(has_main)).collect();
+    assert!(!programs.is_empty(), "the README has a program in {language}");
+    libraries();
     for (i, text) in programs.into_iter().enumerate() {
-        let source = out().join(format!("readme{i}.c"));
-        libraries();
+        let name = format!("readme_{language}{i}");
+        let source = out().join(&name).with_extension(extension);
         std::fs::write(&source, text).expect("the folder is ours");
-        let printed = Link::BOTH.map(|link| stdout(&mut program(c(), &source, &format!("readme{i}"), link)));
+        let object = source.with_extension("o");
+        let Some(mut compiler) = compiler() else { return };
+        run(compiler.arg("-c").arg(&source).arg("-o").arg(&object));
+        let printed = Link::BOTH.map(|link| {
+            let linker = Command::new(compiler.get_program());
+            stdout(&mut program(linker, &object, &name, link))
+        });
         assert_eq!(printed[0], printed[1]);
         let first = printed[0].lines().next().unwrap_or_default();
         assert!(readme.contains(first), "the README says what the program prints: {first}");
     }
+}
+
+#[test]
+fn the_c_programs_of_the_readme_run() {
+    readme_programs("c", "c", "int main(void)", || Some(c()));
+}
+
+#[test]
+fn the_cpp_programs_of_the_readme_run() {
+    readme_programs("cpp", "cpp", "int main()", || strict_cpp("-std=c++20"));
 }
 
 /// The functions that the header declares, from the preprocessor's output.

@@ -1,0 +1,1004 @@
+/// @file
+/// losskit for C++17 and later, over losskit.h: nothing to link but the C library.
+///
+///     #include "losskit.hpp"
+///
+///     std::vector<float> logits = ..., grad(logits.size());
+///     std::vector<std::int64_t> targets = ...;
+///     float loss = losskit::cross_entropy({rows, 10}, logits, targets);           // the mean loss
+///     loss = losskit::cross_entropy({rows, 10}, logits, targets, grad);           // and its gradient
+///     loss = losskit::cross_entropy({rows, 10}, logits, targets, grad, {.label_smoothing = 0.1});
+///
+/// Functions have the names of losskit.h: `losskit::mse` is lk_mse_f32 and lk_mse_f64, told apart by the elements of
+/// the first array. What they compute is said there. Each loss can be called in four ways:
+///
+///     T      mse(input, target, options)                              gives the mean or the sum
+///     T      mse(input, target, grad, options)                        and writes the gradient
+///     status mse(input, target, outputs, options)                     writes what `outputs` names, no more
+///     result mse(std::nothrow, input, target, outputs, options)       the same, noexcept
+///
+/// - Arrays are anything contiguous that std::data and std::size take: std::vector, std::array, C arrays, std::span; a
+///   pointer and a size are `losskit::span(pointer, size)`. They are not copied. Lengths are checked before the call.
+/// - Options have defaults and may be left out. In C++20 they are designated initialisers, as above; in C++17,
+///   `losskit::cross_entropy_options<float> options; options.label_smoothing = 0.1;`.
+/// - Each sample's own loss (reduction::none) is an output like others: `outputs` names it.
+/// - `grad` may be the input itself, unless it is accumulated.
+/// - Errors are thrown as losskit::error. Without exceptions (-fno-exceptions) they end the program with a message;
+///   calls with std::nothrow are as ever.
+#ifndef LOSSKIT_HPP
+#define LOSSKIT_HPP
+
+#include <cstddef>
+#include <cstdint>
+#include <iterator>
+#include <memory>
+#include <new>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+
+#if __has_include(<version>)
+#include <version>
+#endif
+#ifdef __cpp_lib_span
+#include <span>
+#endif
+#if !defined(__cpp_exceptions) && !defined(_CPPUNWIND)
+#include <cstdio>
+#include <cstdlib>
+#define LOSSKIT_NO_EXCEPTIONS
+#endif
+
+#include "losskit.h"
+
+namespace losskit {
+
+/// What a call says: `ok` is done, negative ones are errors (no output was touched), `input_out_of_domain` is a remark
+/// (all outputs are written).
+enum class status : lk_status {
+    ok = LK_OK,
+    input_out_of_domain = LK_INPUT_OUT_OF_DOMAIN,
+    null_pointer = LK_NULL_POINTER,
+    misaligned = LK_MISALIGNED,
+    length_mismatch = LK_LENGTH_MISMATCH,
+    size_too_large = LK_SIZE_TOO_LARGE,
+    partial_overlap = LK_PARTIAL_OVERLAP,
+    invalid_stride = LK_INVALID_STRIDE,
+    unknown_constant = LK_UNKNOWN_CONSTANT,
+    target_out_of_range = LK_TARGET_OUT_OF_RANGE,
+    invalid_delta = LK_INVALID_DELTA,
+    invalid_beta = LK_INVALID_BETA,
+    invalid_label_smoothing = LK_INVALID_LABEL_SMOOTHING,
+    nan_option = LK_NAN_OPTION,
+    invalid_struct_size = LK_INVALID_STRUCT_SIZE,
+    unsupported_option = LK_UNSUPPORTED_OPTION,
+    panic = LK_PANIC
+};
+
+/// How the samples' losses become one.
+enum class reduction : lk_reduction { mean = LK_MEAN, sum = LK_SUM, none = LK_NONE };
+
+/// An instruction set, as an upper limit.
+enum class isa : lk_isa {
+    best = LK_ISA_BEST,
+    scalar = LK_ISA_SCALAR,
+    neon = LK_ISA_NEON,
+    avx2 = LK_ISA_AVX2,
+    avx512 = LK_ISA_AVX512
+};
+
+/// The loss that td takes of its difference.
+enum class td_loss : lk_td_loss { mse = LK_TD_MSE, huber = LK_TD_HUBER };
+
+/// The library's version, "MAJOR.MINOR.PATCH".
+inline std::string_view version() noexcept { return lk_version(); }
+
+/// Whether the library linked has the binary interface that this header was made for.
+inline bool abi_matches() noexcept { return lk_abi_version() == LK_ABI_VERSION; }
+
+/// The name of a status in C: "LK_OK" for status::ok.
+inline std::string_view name(status of) noexcept { return lk_status_name(static_cast<lk_status>(of)); }
+
+/// What is thrown: a status, and its message in words, with the numbers in it.
+class error : public std::runtime_error {
+public:
+    error(losskit::status status, const std::string &message) : std::runtime_error(message), status_(status) {}
+
+    /// Which error it is.
+    losskit::status status() const noexcept { return status_; }
+
+private:
+    losskit::status status_;
+};
+
+/// What a call with std::nothrow gives.
+class [[nodiscard]] result {
+public:
+    /// Of a function of losskit.h.
+    constexpr explicit result(lk_status status) noexcept : status_(static_cast<losskit::status>(status)) {}
+
+    /// Of an array whose length does not fit.
+    constexpr result(const char *array, std::size_t length, std::size_t needed) noexcept
+        : status_(losskit::status::length_mismatch), array_(array), length_(length), needed_(needed)
+    {
+    }
+
+    /// Which error or remark it is.
+    constexpr losskit::status status() const noexcept { return status_; }
+
+    /// Whether it is done: all outputs are written. If not, none was touched.
+    constexpr explicit operator bool() const noexcept { return static_cast<lk_status>(status_) >= 0; }
+
+    /// An error in words, with the numbers in it. To be asked for before this thread's next error.
+    std::string message() const
+    {
+        if (array_ != nullptr)
+            return std::string(array_) + " has " + std::to_string(length_) + " elements, " + std::to_string(needed_) +
+                   " are needed";
+        return std::string(*this ? name(status_) : std::string_view(lk_last_error()));
+    }
+
+    /// Throws losskit::error if it is an error, else gives the status, which may be a remark.
+    losskit::status or_throw() const
+    {
+        if (!*this)
+            raise();
+        return status_;
+    }
+
+private:
+    [[noreturn]] void raise() const
+    {
+#ifdef LOSSKIT_NO_EXCEPTIONS
+        std::fprintf(stderr, "losskit: %s\n", message().c_str());
+        std::abort();
+#else
+        throw error(status_, message());
+#endif
+    }
+
+    losskit::status status_;
+    const char *array_ = nullptr;
+    std::size_t length_ = 0;
+    std::size_t needed_ = 0;
+};
+
+/// Threads and an instruction set. Ends its threads when it is destroyed. May be used by several threads at once.
+class context {
+public:
+    /// The process default, as no context at all: a pool with a thread for each core. So is one that was moved from.
+    context() noexcept = default;
+
+    /// `threads` (1: never starts a thread, for callers with threads of their own; 0: one for each core), and an
+    /// instruction set not to go beyond. They start when they are first needed. Results do not depend on either.
+    explicit context(std::size_t threads, isa cap = isa::best) { create(threads, cap).or_throw(); }
+
+    /// The same, noexcept: nothing if it fails, and lk_last_error() says why.
+    static std::optional<context> make(std::nothrow_t, std::size_t threads, isa cap = isa::best) noexcept
+    {
+        context made;
+        if (!made.create(threads, cap))
+            return std::nullopt;
+        return made;
+    }
+
+    /// The instruction set that calls run on: "scalar", "avx2", "avx512" or "neon".
+    std::string_view isa_name() const noexcept { return lk_isa_name(get()); }
+
+    /// For losskit.h; nullptr for the process default.
+    const lk_context *get() const noexcept { return handle_.get(); }
+
+private:
+    result create(std::size_t threads, isa cap) noexcept
+    {
+        lk_context *made = nullptr;
+        const result done(lk_context_create(threads, static_cast<lk_isa>(cap), &made));
+        handle_.reset(made);
+        return done;
+    }
+
+    struct destroy {
+        void operator()(lk_context *handle) const noexcept { lk_context_destroy(handle); }
+    };
+    std::unique_ptr<lk_context, destroy> handle_;
+};
+
+/// The mean loss over a data set, gathered batch by batch: exact, so the order of batches and merges changes no bit of
+/// it. A plain value of 144 integers, empty at first.
+class cost {
+public:
+    /// Adds a batch: the sum of its losses, and what its mean divides by.
+    void add(double sum, double weight) noexcept { lk_cost_add(&digits_, sum, weight); }
+
+    /// Adds the batches of another cost.
+    cost &operator+=(const cost &other) noexcept
+    {
+        lk_cost_merge(&digits_, &other.digits_);
+        return *this;
+    }
+
+    /// The sum of all losses divided by the sum of all weights; NaN if there is nothing.
+    double mean() const noexcept { return lk_cost_mean(&digits_); }
+
+    /// The integers, for losskit.h or an all-reduce: adding them entry by entry merges costs.
+    lk_cost *get() noexcept { return &digits_; }
+    /// The same, to be read.
+    const lk_cost *get() const noexcept { return &digits_; }
+
+private:
+    lk_cost digits_{};
+};
+
+namespace detail {
+
+constexpr std::size_t times(std::size_t a, std::size_t b) noexcept
+{
+    return b != 0 && a > SIZE_MAX / b ? SIZE_MAX : a * b;
+}
+constexpr std::size_t plus(std::size_t a, std::size_t b) noexcept { return a > SIZE_MAX - b ? SIZE_MAX : a + b; }
+
+/// How long the arrays of a shape are. Where there are gaps, more than the last element may follow.
+struct extent {
+    std::size_t samples;
+    std::size_t elements;
+    bool has_gaps;
+};
+
+} // namespace detail
+
+/// Where classes lie: logits[outer][classes][inner]. `{rows, classes}` is rows of classes; images [N, C, H, W] are
+/// `{N, C, H * W}`. Strides are in elements, 0 if dense.
+struct class_shape {
+    std::size_t outer = 0;
+    std::size_t classes = 0;
+    std::size_t inner = 1;
+    std::size_t outer_stride = 0; ///< from one outer index to the next
+    std::size_t class_stride = 0; ///< from one class to the next
+
+    /// The number of samples.
+    constexpr std::size_t samples() const noexcept { return detail::times(outer, inner); }
+
+    /// Elements from the first to the last, gaps between them included.
+    constexpr std::size_t elements() const noexcept
+    {
+        if (samples() == 0 || classes == 0)
+            return 0;
+        const std::size_t one =
+            detail::plus(detail::times(classes - 1, class_stride == 0 ? inner : class_stride), inner);
+        return detail::plus(detail::times(outer - 1, outer_stride == 0 ? one : outer_stride), one);
+    }
+};
+
+/// Shape of td: q[batch][actions].
+struct td_shape {
+    std::size_t batch = 0;
+    std::size_t actions = 0;
+    std::size_t row_stride = 0; ///< elements from one row to the next; 0 if dense
+};
+
+namespace detail {
+
+constexpr extent extent_of(const class_shape &shape) noexcept
+{
+    const std::size_t elements = shape.elements();
+    return {shape.samples(), elements, times(shape.samples(), shape.classes) != elements};
+}
+
+constexpr extent extent_of(const td_shape &shape) noexcept
+{
+    return extent_of(class_shape{shape.batch, shape.actions, 1, shape.row_stride, 0});
+}
+
+inline lk_class_shape to_c(const class_shape &shape) noexcept
+{
+    lk_class_shape c = LK_CLASS_ROWS(shape.outer, shape.classes);
+    c.inner = shape.inner;
+    c.outer_stride = shape.outer_stride;
+    c.class_stride = shape.class_stride;
+    return c;
+}
+
+inline lk_td_shape to_c(const td_shape &shape) noexcept
+{
+    lk_td_shape c = LK_TD_SHAPE(shape.batch, shape.actions);
+    c.row_stride = shape.row_stride;
+    return c;
+}
+
+/// A parameter's type that is not deduced from its argument, which may so be anything that converts to it.
+template <class T>
+struct given_as {
+    using type = T;
+};
+
+template <class T>
+using given = typename given_as<T>::type;
+
+template <class Range>
+using pointer_to_elements = decltype(std::data(std::declval<Range &>()));
+
+template <class Range>
+using element = std::remove_cv_t<std::remove_pointer_t<pointer_to_elements<const Range>>>;
+
+/// Whether an array can be seen as one of T: const may be added, nothing else.
+template <class T, class Range>
+using viewed_as = std::enable_if_t<
+    std::is_convertible_v<std::remove_pointer_t<pointer_to_elements<Range>> (*)[], T (*)[]> &&
+    (std::is_lvalue_reference_v<Range> || std::is_const_v<T>)>;
+
+template <class T>
+constexpr bool is_real = std::is_same_v<T, float> || std::is_same_v<T, double>;
+
+/// float or double, the element type of an array.
+template <class Range>
+using real = std::enable_if_t<is_real<element<Range>>, element<Range>>;
+
+template <class T>
+constexpr lk_dtype real_type = std::is_same_v<T, float> ? LK_F32 : LK_F64;
+
+/// The constant of int32_t, int64_t and uint8_t, whatever their names; -1 of other types.
+template <class T>
+constexpr lk_dtype index_type_of() noexcept
+{
+    if constexpr (std::is_same_v<T, std::uint8_t>)
+        return LK_U8;
+    else if constexpr (std::is_same_v<T, int> || std::is_same_v<T, long> || std::is_same_v<T, long long>)
+        return sizeof(T) == sizeof(std::int64_t) ? LK_I64 : LK_I32;
+    else
+        return -1;
+}
+
+template <class T>
+constexpr lk_dtype index_type = index_type_of<T>();
+
+/// An array's element type, if it is an index's.
+template <class Range>
+using index = std::enable_if_t<(index_type<element<Range>> >= 0), element<Range>>;
+
+template <class Range>
+constexpr std::size_t size_of(const Range &range) noexcept
+{
+    return static_cast<std::size_t>(std::size(range));
+}
+
+} // namespace detail
+
+// With and without std::span, what holds spans are different types: a program may link parts of either kind.
+#ifdef __cpp_lib_span
+#define LOSSKIT_SPANS with_std_span
+#else
+#define LOSSKIT_SPANS with_own_span
+#endif
+
+inline namespace LOSSKIT_SPANS {
+
+#ifdef __cpp_lib_span
+using std::span;
+#else
+/// A pointer and a size: std::span, where it is there.
+template <class T>
+class span {
+public:
+    constexpr span() noexcept = default;
+    constexpr span(T *data, std::size_t size) noexcept : data_(data), size_(size) {}
+
+    /// Anything contiguous; what is about to be destroyed only to be read.
+    template <class Range, class = detail::viewed_as<T, Range>>
+    constexpr span(Range &&range) noexcept : data_(std::data(range)), size_(detail::size_of(range))
+    {
+    }
+
+    constexpr T *data() const noexcept { return data_; }
+    constexpr std::size_t size() const noexcept { return size_; }
+    constexpr bool empty() const noexcept { return size_ == 0; }
+    constexpr T *begin() const noexcept { return data_; }
+    constexpr T *end() const noexcept { return data_ + size_; }
+    constexpr T &operator[](std::size_t at) const noexcept { return data_[at]; }
+
+private:
+    T *data_ = nullptr;
+    std::size_t size_ = 0;
+};
+
+template <class Range>
+span(Range &&) -> span<std::remove_pointer_t<detail::pointer_to_elements<Range>>>;
+#endif
+
+/// An array that is read, where one may be given.
+template <class T>
+using optional_input = std::optional<span<const T>>;
+
+/// An array that is written, where one is asked for.
+template <class T>
+using optional_output = std::optional<span<T>>;
+
+/// An index for each sample: int32_t, int64_t or uint8_t.
+class indices {
+public:
+    indices() noexcept = default;
+
+    template <class Range, class Index = detail::index<Range>>
+    indices(const Range &range) noexcept
+        : type_(detail::index_type<Index>), data_(std::data(range)), size_(detail::size_of(range))
+    {
+    }
+
+    lk_dtype type() const noexcept { return type_; }
+    const void *data() const noexcept { return data_; }
+    std::size_t size() const noexcept { return size_; }
+
+private:
+    lk_dtype type_ = LK_I64;
+    const void *data_ = nullptr;
+    std::size_t size_ = 0;
+};
+
+/// What the classes should have been: an index for each sample, or a probability for each class of each sample.
+template <class T>
+class targets {
+public:
+    targets(const indices &of) noexcept : type_(of.type()), data_(of.data()), size_(of.size()) {}
+
+    template <class Range, class Index = detail::index<Range>>
+    targets(const Range &range) noexcept : targets(indices(range))
+    {
+    }
+
+    template <class Range, std::enable_if_t<std::is_same_v<detail::element<Range>, T>, int> = 0>
+    targets(const Range &range) noexcept
+        : type_(detail::real_type<T>), data_(std::data(range)), size_(detail::size_of(range))
+    {
+    }
+
+    lk_dtype type() const noexcept { return type_; }
+    const void *data() const noexcept { return data_; }
+    std::size_t size() const noexcept { return size_; }
+
+private:
+    lk_dtype type_;
+    const void *data_;
+    std::size_t size_;
+};
+
+/// Where results go; what is not asked for is not computed.
+template <class T>
+struct outputs {
+    optional_output<T> loss{}; ///< one element, or one a sample with reduction::none
+    optional_output<T> grad{}; ///< the derivative of the reduced loss with respect to the input, times grad_scale
+    optional_output<T> hess{}; ///< the diagonal of the second derivative, times grad_scale
+};
+
+/// Where the results of td go.
+template <class T>
+struct td_outputs {
+    optional_output<T> loss{};     ///< one element, or one a row with reduction::none
+    optional_output<T> grad{};     ///< with respect to q
+    optional_output<T> hess{};     ///< the diagonal of the second derivative
+    optional_output<T> td_error{}; ///< target less q for each row, unscaled and unweighted
+};
+
+/// Options of mse, l1, bce and likelihood; those of other losses begin with their own and end with the same.
+template <class T>
+struct options {
+    optional_input<T> weight{};                              ///< one for each element; none: all 1
+    losskit::reduction reduction = losskit::reduction::mean; ///< how the samples' losses become one
+    bool accumulate_grad = false;                            ///< gradient and Hessian are added to what is there
+    double grad_scale = 1.0;                                 ///< a factor of gradient and Hessian, not of the loss
+    double *weight_sum = nullptr;                            ///< out: what the mean divides by, for every reduction
+    losskit::cost *cost = nullptr;                           ///< this batch is added to it, unrounded
+    const losskit::context *context = nullptr;               ///< none: the process default
+};
+
+/// Options of huber.
+template <class T>
+struct huber_options {
+    double delta = 1.0;         ///< where the square ends; greater than 0
+    optional_input<T> weight{}; ///< as in options, and so on
+    losskit::reduction reduction = losskit::reduction::mean;
+    bool accumulate_grad = false;
+    double grad_scale = 1.0;
+    double *weight_sum = nullptr;
+    losskit::cost *cost = nullptr;
+    const losskit::context *context = nullptr;
+};
+
+/// Options of smooth_l1.
+template <class T>
+struct smooth_l1_options {
+    double beta = 1.0;          ///< where the square ends; 0 gives l1
+    optional_input<T> weight{}; ///< as in options, and so on
+    losskit::reduction reduction = losskit::reduction::mean;
+    bool accumulate_grad = false;
+    double grad_scale = 1.0;
+    double *weight_sum = nullptr;
+    losskit::cost *cost = nullptr;
+    const losskit::context *context = nullptr;
+};
+
+/// Options of bce_with_logits.
+template <class T>
+struct bce_with_logits_options {
+    optional_input<T> pos_weight{}; ///< one for all, or one a label, repeating along the input
+    optional_input<T> weight{};     ///< as in options, and so on
+    losskit::reduction reduction = losskit::reduction::mean;
+    bool accumulate_grad = false;
+    double grad_scale = 1.0;
+    double *weight_sum = nullptr;
+    losskit::cost *cost = nullptr;
+    const losskit::context *context = nullptr;
+};
+
+/// Options of nll.
+template <class T>
+struct nll_options {
+    std::int64_t ignore_index = -100;                        ///< samples with this target do not count
+    optional_input<T> class_weight{};                        ///< one for each class; none: all 1
+    optional_input<T> row_weight{};                          ///< one for each sample; none: all 1
+    losskit::reduction reduction = losskit::reduction::mean; ///< as in options, and so on
+    bool accumulate_grad = false;
+    double grad_scale = 1.0;
+    double *weight_sum = nullptr;
+    losskit::cost *cost = nullptr;
+    const losskit::context *context = nullptr;
+};
+
+/// Options of cross_entropy.
+template <class T>
+struct cross_entropy_options {
+    std::int64_t ignore_index = -100;                        ///< samples with this target do not count
+    double label_smoothing = 0.0;                            ///< share of the target spread over all classes, 0 to 1
+    optional_input<T> class_weight{};                        ///< one for each class; none: all 1
+    optional_input<T> row_weight{};                          ///< one for each sample; none: all 1
+    losskit::reduction reduction = losskit::reduction::mean; ///< as in options, and so on
+    bool accumulate_grad = false;
+    double grad_scale = 1.0;
+    double *weight_sum = nullptr;
+    losskit::cost *cost = nullptr;
+    const losskit::context *context = nullptr;
+};
+
+/// What td reads besides q.
+template <class T>
+struct td_inputs {
+    indices action{};                               ///< one for each row
+    span<const T> reward{};                         ///< one for each row
+    span<const T> next_q{};                         ///< in q's shape
+    std::optional<span<const std::uint8_t>> done{}; ///< not 0: the episode ended; none: none did
+    optional_input<T> next_q_online{};              ///< in q's shape, to choose actions by (double DQN)
+};
+
+/// Options of td.
+template <class T>
+struct td_options {
+    double gamma = 0.99;                                     ///< the discount
+    td_loss loss = td_loss::mse;                             ///< what is taken of the difference
+    double delta = 1.0;                                      ///< of td_loss::huber: where the square ends
+    optional_input<T> weight{};                              ///< one for each row; none: all 1
+    losskit::reduction reduction = losskit::reduction::mean; ///< as in options, and so on
+    bool accumulate_grad = false;
+    double grad_scale = 1.0;
+    double *weight_sum = nullptr;
+    losskit::cost *cost = nullptr;
+    const losskit::context *context = nullptr;
+};
+
+} // namespace LOSSKIT_SPANS
+
+namespace detail {
+
+/// The targets of losses that take no probabilities.
+template <class T>
+using indices_for = indices;
+
+/// The function for an element type.
+template <class T, auto F32, auto F64>
+constexpr auto function() noexcept
+{
+    if constexpr (std::is_same_v<T, float>)
+        return F32;
+    else
+        return F64;
+}
+
+template <class T>
+constexpr T *pointer(const std::optional<span<T>> &array) noexcept
+{
+    return array ? array->data() : nullptr;
+}
+
+inline const lk_context *handle(const context *of) noexcept { return of == nullptr ? nullptr : of->get(); }
+
+template <class Options>
+lk_options to_c(const Options &from) noexcept
+{
+    lk_options c = LK_OPTIONS_INIT;
+    c.reduction = static_cast<lk_reduction>(from.reduction);
+    c.flags = from.accumulate_grad ? static_cast<std::uint32_t>(LK_ACCUMULATE_GRAD) : 0u;
+    c.grad_scale = from.grad_scale;
+    c.weight_sum = from.weight_sum;
+    c.cost = from.cost == nullptr ? nullptr : from.cost->get();
+    return c;
+}
+
+/// Whether all arrays fit; remembers the first that does not.
+class lengths {
+public:
+    void check(const char *array, std::size_t length, std::size_t needed, bool may_be_longer = false) noexcept
+    {
+        if (length == needed || (may_be_longer && length > needed) || misfit_.status() != status::ok)
+            return;
+        misfit_ = result(array, length, needed);
+    }
+
+    template <class T>
+    void check(const char *array, const std::optional<span<T>> &given, std::size_t needed,
+               bool may_be_longer = false) noexcept
+    {
+        if (given)
+            check(array, given->size(), needed, may_be_longer);
+    }
+
+    template <class Outputs>
+    void check_outputs(const Outputs &out, reduction how, const extent &of) noexcept
+    {
+        check("loss", out.loss, how == reduction::none ? of.samples : 1);
+        check("grad", out.grad, of.elements, of.has_gaps);
+        check("hess", out.hess, of.elements, of.has_gaps);
+    }
+
+    bool fit() const noexcept { return misfit_.status() == status::ok; }
+    result misfit() const noexcept { return misfit_; }
+
+private:
+    result misfit_{LK_OK};
+};
+
+/// Calls a function with what a loss has of its own between its arrays and the options of all losses.
+template <class T, class Function>
+lk_status call_with_own(const options<T> &, Function function) noexcept
+{
+    return function();
+}
+
+template <class T, class Function>
+lk_status call_with_own(const huber_options<T> &own, Function function) noexcept
+{
+    return function(static_cast<T>(own.delta));
+}
+
+template <class T, class Function>
+lk_status call_with_own(const smooth_l1_options<T> &own, Function function) noexcept
+{
+    return function(static_cast<T>(own.beta));
+}
+
+template <class T, class Function>
+lk_status call_with_own(const bce_with_logits_options<T> &own, Function function) noexcept
+{
+    return function(pointer(own.pos_weight), own.pos_weight ? own.pos_weight->size() : std::size_t{0});
+}
+
+template <class T, class Function>
+lk_status call_with_own(const nll_options<T> &own, Function function) noexcept
+{
+    lk_nll_params params = LK_NLL_PARAMS_INIT;
+    params.ignore_index = own.ignore_index;
+    return function(&params);
+}
+
+template <class T, class Function>
+lk_status call_with_own(const cross_entropy_options<T> &own, Function function) noexcept
+{
+    lk_cross_entropy_params params = LK_CROSS_ENTROPY_PARAMS_INIT;
+    params.ignore_index = own.ignore_index;
+    params.label_smoothing = own.label_smoothing;
+    return function(&params);
+}
+
+template <class T>
+constexpr const char *input_of(const nll_options<T> &) noexcept
+{
+    return "log_probs";
+}
+
+template <class T>
+constexpr const char *input_of(const cross_entropy_options<T> &) noexcept
+{
+    return "logits";
+}
+
+} // namespace detail
+
+// Each call comes down to a few comparisons and that of the C function, which clang does not see by itself.
+#ifdef __GNUC__
+#define LOSSKIT_INLINE [[gnu::always_inline]]
+#else
+#define LOSSKIT_INLINE
+#endif
+
+inline namespace LOSSKIT_SPANS {
+
+/// A loss of independent elements, in float and double.
+template <auto F32, auto F64, template <class> class Options>
+struct pointwise_loss {
+    /// Gives the mean or the sum.
+    template <class Input, class T = detail::real<Input>>
+    LOSSKIT_INLINE T operator()(const Input &input, detail::given<span<const T>> target,
+                                const detail::given<Options<T>> &how = {}) const
+    {
+        T loss{};
+        (*this)(std::nothrow, input, target, {span<T>(&loss, 1)}, how).or_throw();
+        return loss;
+    }
+
+    /// Gives the mean or the sum, and writes the gradient, which may be the input itself.
+    template <class Input, class T = detail::real<Input>>
+    LOSSKIT_INLINE T operator()(const Input &input, detail::given<span<const T>> target, detail::given<span<T>> grad,
+                                const detail::given<Options<T>> &how = {}) const
+    {
+        T loss{};
+        (*this)(std::nothrow, input, target, {span<T>(&loss, 1), grad}, how).or_throw();
+        return loss;
+    }
+
+    /// Writes what `out` names, no more.
+    template <class Input, class T = detail::real<Input>>
+    LOSSKIT_INLINE status operator()(const Input &input, detail::given<span<const T>> target,
+                                     const detail::given<outputs<T>> &out,
+                                     const detail::given<Options<T>> &how = {}) const
+    {
+        return (*this)(std::nothrow, input, target, out, how).or_throw();
+    }
+
+    /// The same, without exceptions.
+    template <class Input, class T = detail::real<Input>>
+    LOSSKIT_INLINE result operator()(std::nothrow_t, const Input &input, detail::given<span<const T>> target,
+                                     const detail::given<outputs<T>> &out,
+                                     const detail::given<Options<T>> &how = {}) const noexcept
+    {
+        const std::size_t n = detail::size_of(input);
+        detail::lengths lengths;
+        lengths.check("target", target.size(), n);
+        lengths.check("weight", how.weight, n);
+        lengths.check_outputs(out, how.reduction, {n, n, false});
+        if (!lengths.fit())
+            return lengths.misfit();
+        const lk_options shared = detail::to_c(how);
+        return result(detail::call_with_own(how, [&](auto... own) noexcept {
+            return detail::function<T, F32, F64>()(
+                detail::handle(how.context), n, std::data(input), target.data(), detail::pointer(how.weight), own...,
+                &shared, detail::pointer(out.loss), detail::pointer(out.grad), detail::pointer(out.hess));
+        }));
+    }
+};
+
+/// A loss of samples over classes, in float and double.
+template <auto F32, auto F64, template <class> class Targets, template <class> class Options>
+struct class_loss {
+    /// Gives the mean or the sum.
+    template <class Input, class T = detail::real<Input>>
+    LOSSKIT_INLINE T operator()(const class_shape &shape, const Input &input, detail::given<Targets<T>> of,
+                                const detail::given<Options<T>> &how = {}) const
+    {
+        T loss{};
+        (*this)(std::nothrow, shape, input, of, {span<T>(&loss, 1)}, how).or_throw();
+        return loss;
+    }
+
+    /// Gives the mean or the sum, and writes the gradient, which may be the input itself.
+    template <class Input, class T = detail::real<Input>>
+    LOSSKIT_INLINE T operator()(const class_shape &shape, const Input &input, detail::given<Targets<T>> of,
+                                detail::given<span<T>> grad, const detail::given<Options<T>> &how = {}) const
+    {
+        T loss{};
+        (*this)(std::nothrow, shape, input, of, {span<T>(&loss, 1), grad}, how).or_throw();
+        return loss;
+    }
+
+    /// Writes what `out` names, no more.
+    template <class Input, class T = detail::real<Input>>
+    LOSSKIT_INLINE status operator()(const class_shape &shape, const Input &input, detail::given<Targets<T>> of,
+                                     const detail::given<outputs<T>> &out,
+                                     const detail::given<Options<T>> &how = {}) const
+    {
+        return (*this)(std::nothrow, shape, input, of, out, how).or_throw();
+    }
+
+    /// The same, without exceptions.
+    template <class Input, class T = detail::real<Input>>
+    LOSSKIT_INLINE result operator()(std::nothrow_t, const class_shape &shape, const Input &input,
+                                     detail::given<Targets<T>> of, const detail::given<outputs<T>> &out,
+                                     const detail::given<Options<T>> &how = {}) const noexcept
+    {
+        const detail::extent extent = detail::extent_of(shape);
+        detail::lengths lengths;
+        lengths.check(detail::input_of(how), detail::size_of(input), extent.elements, extent.has_gaps);
+        if (of.type() == detail::real_type<T>)
+            lengths.check("targets", of.size(), extent.elements, extent.has_gaps);
+        else
+            lengths.check("targets", of.size(), extent.samples);
+        lengths.check("class_weight", how.class_weight, shape.classes);
+        lengths.check("row_weight", how.row_weight, extent.samples);
+        lengths.check_outputs(out, how.reduction, extent);
+        if (!lengths.fit())
+            return lengths.misfit();
+        const lk_class_shape c_shape = detail::to_c(shape);
+        const lk_options shared = detail::to_c(how);
+        return result(detail::call_with_own(how, [&](const auto *params) noexcept {
+            return detail::function<T, F32, F64>()(
+                detail::handle(how.context), &c_shape, std::data(input), of.type(), of.data(),
+                detail::pointer(how.class_weight), detail::pointer(how.row_weight), params, &shared,
+                detail::pointer(out.loss), detail::pointer(out.grad), detail::pointer(out.hess));
+        }));
+    }
+};
+
+/// Temporal difference, in float and double.
+struct temporal_difference {
+    /// Gives the mean or the sum.
+    template <class Q, class T = detail::real<Q>>
+    LOSSKIT_INLINE T operator()(const td_shape &shape, const Q &q, const detail::given<td_inputs<T>> &in,
+                                const detail::given<td_options<T>> &how = {}) const
+    {
+        T loss{};
+        (*this)(std::nothrow, shape, q, in, {span<T>(&loss, 1)}, how).or_throw();
+        return loss;
+    }
+
+    /// Gives the mean or the sum, and writes the gradient, which may be q itself.
+    template <class Q, class T = detail::real<Q>>
+    LOSSKIT_INLINE T operator()(const td_shape &shape, const Q &q, const detail::given<td_inputs<T>> &in,
+                                detail::given<span<T>> grad, const detail::given<td_options<T>> &how = {}) const
+    {
+        T loss{};
+        (*this)(std::nothrow, shape, q, in, {span<T>(&loss, 1), grad}, how).or_throw();
+        return loss;
+    }
+
+    /// Writes what `out` names, no more.
+    template <class Q, class T = detail::real<Q>>
+    LOSSKIT_INLINE status operator()(const td_shape &shape, const Q &q, const detail::given<td_inputs<T>> &in,
+                                     const detail::given<td_outputs<T>> &out,
+                                     const detail::given<td_options<T>> &how = {}) const
+    {
+        return (*this)(std::nothrow, shape, q, in, out, how).or_throw();
+    }
+
+    /// The same, without exceptions.
+    template <class Q, class T = detail::real<Q>>
+    LOSSKIT_INLINE result operator()(std::nothrow_t, const td_shape &shape, const Q &q,
+                                     const detail::given<td_inputs<T>> &in, const detail::given<td_outputs<T>> &out,
+                                     const detail::given<td_options<T>> &how = {}) const noexcept
+    {
+        const detail::extent extent = detail::extent_of(shape);
+        detail::lengths lengths;
+        lengths.check("q", detail::size_of(q), extent.elements, extent.has_gaps);
+        lengths.check("action", in.action.size(), shape.batch);
+        lengths.check("reward", in.reward.size(), shape.batch);
+        lengths.check("next_q", in.next_q.size(), extent.elements, extent.has_gaps);
+        lengths.check("done", in.done, shape.batch);
+        lengths.check("next_q_online", in.next_q_online, extent.elements, extent.has_gaps);
+        lengths.check("weight", how.weight, shape.batch);
+        lengths.check_outputs(out, how.reduction, extent);
+        lengths.check("td_error", out.td_error, shape.batch);
+        if (!lengths.fit())
+            return lengths.misfit();
+        const lk_td_shape c_shape = detail::to_c(shape);
+        const lk_options shared = detail::to_c(how);
+        lk_td_params params = LK_TD_PARAMS_INIT;
+        params.gamma = how.gamma;
+        params.loss = static_cast<lk_td_loss>(how.loss);
+        params.delta = how.delta;
+        return result(detail::function<T, lk_td_f32, lk_td_f64>()(
+            detail::handle(how.context), &c_shape, std::data(q), in.action.type(), in.action.data(), in.reward.data(),
+            detail::pointer(in.done), in.next_q.data(), detail::pointer(in.next_q_online), detail::pointer(how.weight),
+            &params, &shared, detail::pointer(out.loss), detail::pointer(out.grad), detail::pointer(out.hess),
+            detail::pointer(out.td_error)));
+    }
+};
+
+/// A function of each sample's classes, in float and double.
+template <auto F32, auto F64>
+struct class_function {
+    /// Writes `output`, in the logits' shape, which may be the logits themselves.
+    template <class Logits, class T = detail::real<Logits>>
+    LOSSKIT_INLINE void operator()(const class_shape &shape, const Logits &logits, detail::given<span<T>> output,
+                                   const context *with = nullptr) const
+    {
+        (*this)(std::nothrow, shape, logits, output, with).or_throw();
+    }
+
+    /// The same, without exceptions.
+    template <class Logits, class T = detail::real<Logits>>
+    LOSSKIT_INLINE result operator()(std::nothrow_t, const class_shape &shape, const Logits &logits,
+                                     detail::given<span<T>> output, const context *with = nullptr) const noexcept
+    {
+        const detail::extent extent = detail::extent_of(shape);
+        detail::lengths lengths;
+        lengths.check("logits", detail::size_of(logits), extent.elements, extent.has_gaps);
+        lengths.check("output", output.size(), extent.elements, extent.has_gaps);
+        if (!lengths.fit())
+            return lengths.misfit();
+        const lk_class_shape c_shape = detail::to_c(shape);
+        return result(
+            detail::function<T, F32, F64>()(detail::handle(with), &c_shape, std::data(logits), output.data()));
+    }
+};
+
+/// The gradient of a function of each sample's classes, in float and double.
+template <auto F32, auto F64>
+struct class_function_backward {
+    /// Writes `grad_input`, which may be `grad_output` itself; `output` is what the function wrote.
+    template <class Output, class T = detail::real<Output>>
+    LOSSKIT_INLINE void operator()(const class_shape &shape, const Output &output,
+                                   detail::given<span<const T>> grad_output, detail::given<span<T>> grad_input,
+                                   const context *with = nullptr) const
+    {
+        (*this)(std::nothrow, shape, output, grad_output, grad_input, with).or_throw();
+    }
+
+    /// The same, without exceptions.
+    template <class Output, class T = detail::real<Output>>
+    LOSSKIT_INLINE result operator()(std::nothrow_t, const class_shape &shape, const Output &output,
+                                     detail::given<span<const T>> grad_output, detail::given<span<T>> grad_input,
+                                     const context *with = nullptr) const noexcept
+    {
+        const detail::extent extent = detail::extent_of(shape);
+        detail::lengths lengths;
+        lengths.check("output", detail::size_of(output), extent.elements, extent.has_gaps);
+        lengths.check("grad_output", grad_output.size(), extent.elements, extent.has_gaps);
+        lengths.check("grad_input", grad_input.size(), extent.elements, extent.has_gaps);
+        if (!lengths.fit())
+            return lengths.misfit();
+        const lk_class_shape c_shape = detail::to_c(shape);
+        return result(detail::function<T, F32, F64>()(detail::handle(with), &c_shape, std::data(output),
+                                                      grad_output.data(), grad_input.data()));
+    }
+};
+
+/// Mean squared error: lk_mse_f32, lk_mse_f64.
+inline constexpr pointwise_loss<lk_mse_f32, lk_mse_f64, options> mse{};
+/// Absolute error: lk_l1_f32, lk_l1_f64.
+inline constexpr pointwise_loss<lk_l1_f32, lk_l1_f64, options> l1{};
+/// Huber's loss: lk_huber_f32, lk_huber_f64.
+inline constexpr pointwise_loss<lk_huber_f32, lk_huber_f64, huber_options> huber{};
+/// Smooth L1: lk_smooth_l1_f32, lk_smooth_l1_f64.
+inline constexpr pointwise_loss<lk_smooth_l1_f32, lk_smooth_l1_f64, smooth_l1_options> smooth_l1{};
+/// Binary cross-entropy of probabilities: lk_bce_f32, lk_bce_f64.
+inline constexpr pointwise_loss<lk_bce_f32, lk_bce_f64, options> bce{};
+/// Binary cross-entropy of logits: lk_bce_with_logits_f32, lk_bce_with_logits_f64.
+inline constexpr pointwise_loss<lk_bce_with_logits_f32, lk_bce_with_logits_f64, bce_with_logits_options>
+    bce_with_logits{};
+/// The linear "maximum likelihood" loss: lk_likelihood_f32, lk_likelihood_f64.
+inline constexpr pointwise_loss<lk_likelihood_f32, lk_likelihood_f64, options> likelihood{};
+
+/// Cross-entropy of logits, with indices or probabilities: lk_cross_entropy_f32, lk_cross_entropy_f64.
+inline constexpr class_loss<lk_cross_entropy_f32, lk_cross_entropy_f64, targets, cross_entropy_options> cross_entropy{};
+/// Negative log-likelihood of log-probabilities, with indices: lk_nll_f32, lk_nll_f64.
+inline constexpr class_loss<lk_nll_f32, lk_nll_f64, detail::indices_for, nll_options> nll{};
+
+/// Softmax over classes: lk_softmax_f32, lk_softmax_f64.
+inline constexpr class_function<lk_softmax_f32, lk_softmax_f64> softmax{};
+/// The logarithm of softmax: lk_log_softmax_f32, lk_log_softmax_f64.
+inline constexpr class_function<lk_log_softmax_f32, lk_log_softmax_f64> log_softmax{};
+/// The gradient of softmax: lk_softmax_backward_f32, lk_softmax_backward_f64.
+inline constexpr class_function_backward<lk_softmax_backward_f32, lk_softmax_backward_f64> softmax_backward{};
+/// The gradient of log_softmax: lk_log_softmax_backward_f32, lk_log_softmax_backward_f64.
+inline constexpr class_function_backward<lk_log_softmax_backward_f32, lk_log_softmax_backward_f64>
+    log_softmax_backward{};
+
+/// Temporal difference, the loss of Q-learning: lk_td_f32, lk_td_f64.
+inline constexpr temporal_difference td{};
+
+} // namespace LOSSKIT_SPANS
+
+} // namespace losskit
+
+#undef LOSSKIT_SPANS
+#undef LOSSKIT_INLINE
+#undef LOSSKIT_NO_EXCEPTIONS
+
+#endif

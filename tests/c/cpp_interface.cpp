@@ -1,0 +1,692 @@
+// Calls everything in losskit.hpp, in C++17 and C++20, with values that can be followed in one's head.
+#include "losskit.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <type_traits>
+#include <vector>
+
+#include "check.h"
+
+namespace {
+
+template <class T>
+using vec = std::vector<T>;
+
+template <class T>
+const T log_2 = static_cast<T>(0.69314718055994530942L);
+
+template <class T>
+constexpr T r(double value) // of the element type
+{
+    return static_cast<T>(value);
+}
+
+template <class T>
+const T infinity = std::numeric_limits<T>::infinity();
+
+// The error that a call throws, which must be one.
+template <class Call>
+losskit::error thrown_by(Call call)
+{
+    try {
+        call();
+    } catch (const losskit::error &error) {
+        return error;
+    }
+    std::fputs("nothing was thrown\n", stderr);
+    std::exit(EXIT_FAILURE);
+}
+
+template <class Call>
+void throws(losskit::status status, const char *message, Call call)
+{
+    const losskit::error error = thrown_by(call);
+    if (error.status() != status || std::strcmp(error.what(), message) != 0)
+        std::fprintf(stderr, "thrown: %s\n", error.what());
+    CHECK(error.status() == status);
+    CHECK(std::strcmp(error.what(), message) == 0);
+}
+
+template <class Call>
+void throws_mismatch(const char *message, Call call)
+{
+    throws(losskit::status::length_mismatch, message, call);
+}
+
+// Value, gradient and each sample's loss of one pointwise loss, in each of the four ways to call it.
+template <class T, class Loss, class Options>
+void pointwise(const Loss &loss, const vec<T> &input, const vec<T> &target, Options options, const vec<T> &losses,
+               const vec<T> &grads, const vec<T> &hesses)
+{
+    const std::size_t n = input.size();
+    const T mean = (losses[0] + losses[1]) / 2;
+    vec<T> grad(n), hess(n), each(n);
+
+    CHECK(loss(input, target, options) == mean);
+    CHECK(loss(input, target, grad, options) == mean);
+    for (std::size_t i = 0; i < n; ++i)
+        CHECK(grad[i] == grads[i] / 2);
+
+    options.reduction = losskit::reduction::sum;
+    CHECK(loss(input, target, options) == losses[0] + losses[1]);
+    CHECK(loss(input, target, grad, options) == losses[0] + losses[1]);
+    CHECK(grad == grads);
+
+    options.reduction = losskit::reduction::none;
+    losskit::outputs<T> out;
+    out.loss = each;
+    out.grad = grad;
+    out.hess = hess;
+    std::fill(grad.begin(), grad.end(), T(7));
+    CHECK(loss(input, target, out, options) == losskit::status::ok);
+    CHECK(each == losses && grad == grads && hess == hesses);
+
+    std::fill(each.begin(), each.end(), T(7));
+    std::fill(grad.begin(), grad.end(), T(7));
+    out.hess = std::nullopt;
+    const losskit::result result = loss(std::nothrow, input, target, out, options);
+    CHECK(result && result.status() == losskit::status::ok && result.message() == "LK_OK");
+    CHECK(each == losses && grad == grads);
+
+    // the gradient in the input's place
+    vec<T> in_place = input;
+    out = losskit::outputs<T>();
+    out.grad = in_place;
+    loss(in_place, target, out, options);
+    CHECK(in_place == grads);
+
+    // added to what is there
+    options.accumulate_grad = true;
+    out.grad = grad;
+    loss(input, target, out, options);
+    CHECK(grad[0] == 2 * grads[0] && grad[1] == 2 * grads[1]);
+    options.accumulate_grad = false;
+
+    // scale, weight sum, cost and context
+    losskit::cost cost;
+    double weight_sum = 0;
+    const losskit::context one_thread(1);
+    options.reduction = losskit::reduction::mean;
+    options.grad_scale = 4;
+    options.weight_sum = &weight_sum;
+    options.cost = &cost;
+    options.context = &one_thread;
+    CHECK(loss(input, target, grad, options) == mean);
+    CHECK(grad[0] == 2 * grads[0] && weight_sum == 2);
+    CHECK(static_cast<T>(cost.mean()) == mean);
+
+    // lengths
+    options = Options();
+    const vec<T> three(3), none;
+    vec<T> grad_3(3), no_grad;
+    throws_mismatch("target has 3 elements, 2 are needed", [&] { loss(input, three, options); });
+    throws_mismatch("target has 0 elements, 2 are needed", [&] { loss(input, none, options); });
+    throws_mismatch("grad has 3 elements, 2 are needed", [&] { loss(input, target, grad_3, options); });
+    throws_mismatch("grad has 0 elements, 2 are needed", [&] { loss(input, target, no_grad, options); });
+    options.weight = three;
+    throws_mismatch("weight has 3 elements, 2 are needed", [&] { loss(input, target, options); });
+    options = Options();
+    out = losskit::outputs<T>();
+    out.hess = grad_3;
+    throws_mismatch("hess has 3 elements, 2 are needed", [&] { loss(input, target, out, options); });
+    out = losskit::outputs<T>();
+    out.loss = each;
+    throws_mismatch("loss has 2 elements, 1 are needed", [&] { loss(input, target, out, options); });
+    options.reduction = losskit::reduction::none;
+    throws_mismatch("loss has 1 elements, 2 are needed", [&] { loss(input, target, options); });
+    out.loss = grad_3;
+    grad_3[0] = 7;
+    const losskit::result misfit = loss(std::nothrow, input, target, out, options);
+    CHECK(!misfit && misfit.status() == losskit::status::length_mismatch);
+    CHECK(misfit.message() == "loss has 3 elements, 2 are needed");
+    CHECK(grad_3[0] == 7);
+
+    // what the library finds
+    options = Options();
+    options.grad_scale = std::nan("");
+    throws(losskit::status::nan_option, "grad_scale is NaN", [&] { loss(input, target, options); });
+    const losskit::result failed = loss(std::nothrow, input, target, losskit::outputs<T>(), options);
+    CHECK(!failed && failed.status() == losskit::status::nan_option && failed.message() == "grad_scale is NaN");
+    options = Options();
+    options.accumulate_grad = true;
+    in_place = input;
+    throws(losskit::status::partial_overlap, "input and grad overlap",
+           [&] { loss(in_place, target, in_place, options); });
+    CHECK(in_place == input);
+
+    // nothing at all
+    CHECK(std::isnan(loss(none, none)));
+    CHECK(std::isnan(loss(none, none, no_grad)));
+
+    static_assert(noexcept(loss(std::nothrow, input, target, losskit::outputs<T>(), options)), "");
+    static_assert(!noexcept(loss(input, target)), "");
+    static_assert(std::is_same_v<decltype(loss(input, target, grad)), T>, "the loss is of the element type");
+}
+
+template <class T>
+void pointwise_losses()
+{
+    const vec<T> input{r<T>(0.5), 3}, target{1, 1}, zeros{0, 0}, half{r<T>(0.5), r<T>(0.5)}, weight{1, 2};
+    const vec<T> three{3};
+    using losskit::options;
+
+    pointwise<T>(losskit::mse, input, target, options<T>(), {r<T>(0.25), 4}, {-1, 4}, {2, 2});
+    pointwise<T>(losskit::l1, input, target, options<T>(), {r<T>(0.5), 2}, {-1, 1}, {0, 0});
+    pointwise<T>(losskit::huber, input, target, losskit::huber_options<T>(), {r<T>(0.125), r<T>(1.5)}, {r<T>(-0.5), 1},
+                 {1, 0});
+    pointwise<T>(losskit::smooth_l1, input, target, losskit::smooth_l1_options<T>(), {r<T>(0.125), r<T>(1.5)},
+                 {r<T>(-0.5), 1}, {1, 0});
+    pointwise<T>(losskit::bce, half, target, options<T>(), {log_2<T>, log_2<T>}, {-2, -2}, {4, 4});
+    pointwise<T>(losskit::bce_with_logits, zeros, target, losskit::bce_with_logits_options<T>(), {log_2<T>, log_2<T>},
+                 {r<T>(-0.5), r<T>(-0.5)}, {r<T>(0.25), r<T>(0.25)});
+    pointwise<T>(losskit::likelihood, half, target, options<T>(), {r<T>(-0.5), r<T>(-0.5)}, {-1, -1}, {0, 0});
+
+    // options that only some have
+    losskit::huber_options<T> huber;
+    huber.delta = 0.5;
+    huber.weight = weight;
+    CHECK(losskit::huber(input, target, huber) == r<T>((0.125 + 2 * 0.875) / 2));
+    huber.delta = 0;
+    throws(losskit::status::invalid_delta, "delta 0 is not greater than 0",
+           [&] { losskit::huber(input, target, huber); });
+    losskit::smooth_l1_options<T> smooth;
+    smooth.beta = 2;
+    CHECK(losskit::smooth_l1(input, target, smooth) == r<T>((0.0625 + 1) / 2));
+    smooth.beta = 0;
+    CHECK(losskit::smooth_l1(input, target, smooth) == losskit::l1(input, target));
+    smooth.beta = -1;
+    throws(losskit::status::invalid_beta, "beta -1 is negative or not a number",
+           [&] { losskit::smooth_l1(input, target, smooth); });
+    vec<T> losses(2);
+    losskit::outputs<T> out;
+    out.loss = losses;
+    losskit::bce_with_logits_options<T> binary;
+    binary.reduction = losskit::reduction::none;
+    binary.pos_weight = three;
+    binary.weight = weight;
+    losskit::bce_with_logits(zeros, target, out, binary);
+    CHECK((losses == vec<T>{3 * log_2<T>, 6 * log_2<T>}));
+    binary.pos_weight = weight;
+    binary.weight = std::nullopt;
+    losskit::bce_with_logits(zeros, target, out, binary);
+    CHECK((losses == vec<T>{log_2<T>, 2 * log_2<T>}));
+    const vec<T> too_many{1, 1, 1};
+    binary.pos_weight = too_many;
+    CHECK(thrown_by([&] { losskit::bce_with_logits(zeros, target, out, binary); }).status() ==
+          losskit::status::length_mismatch);
+
+    // a remark is no error
+    options<T> each;
+    each.reduction = losskit::reduction::none;
+    const vec<T> outside{r<T>(0.5), 3};
+    CHECK(losskit::bce(outside, target, out, each) == losskit::status::input_out_of_domain);
+    CHECK(losses[0] == log_2<T> && std::isnan(losses[1]));
+    CHECK(std::isnan(losskit::bce(outside, target)));
+    const losskit::result remark = losskit::bce(std::nothrow, outside, target, out, each);
+    CHECK(remark && remark.status() == losskit::status::input_out_of_domain);
+    CHECK(remark.message() == "LK_INPUT_OUT_OF_DOMAIN");
+    CHECK(remark.or_throw() == losskit::status::input_out_of_domain);
+}
+
+template <class T>
+void class_losses()
+{
+    const losskit::class_shape shape{2, 2};
+    const vec<T> logits{0, 0, 5, 5}, probabilities{1, 0, 0, 1}, class_weight{1, 3}, row_weight{2, 1};
+    const vec<std::int32_t> targets{0, 1}, out_of_range{0, 2};
+    vec<T> loss(2), grad(4), hess(4);
+    losskit::outputs<T> out;
+    out.loss = loss;
+    out.grad = grad;
+    out.hess = hess;
+
+    // every type of target, by whatever name
+    CHECK(losskit::cross_entropy(shape, logits, targets) == log_2<T>);
+    CHECK(losskit::cross_entropy(shape, logits, vec<std::int64_t>{0, 1}) == log_2<T>);
+    CHECK(losskit::cross_entropy(shape, logits, vec<std::uint8_t>{0, 1}) == log_2<T>);
+    CHECK(losskit::cross_entropy(shape, logits, vec<int>{0, 1}) == log_2<T>);
+    CHECK(losskit::cross_entropy(shape, logits, vec<long>{0, 1}) == log_2<T>);
+    CHECK(losskit::cross_entropy(shape, logits, vec<long long>{0, 1}) == log_2<T>);
+    CHECK(losskit::cross_entropy(shape, logits, std::array<unsigned char, 2>{0, 1}) == log_2<T>);
+    CHECK(losskit::cross_entropy(shape, logits, losskit::indices(targets)) == log_2<T>);
+    CHECK(losskit::cross_entropy(shape, logits, probabilities) == log_2<T>);
+    CHECK(losskit::cross_entropy(shape, logits, targets, grad) == log_2<T>);
+    CHECK((grad == vec<T>{r<T>(-0.25), r<T>(0.25), r<T>(0.25), r<T>(-0.25)}));
+
+    losskit::cross_entropy_options<T> options;
+    options.class_weight = class_weight;
+    options.row_weight = row_weight;
+    double weight_sum = 0;
+    options.weight_sum = &weight_sum;
+    options.reduction = losskit::reduction::none;
+    CHECK(losskit::cross_entropy(shape, logits, targets, out, options) == losskit::status::ok);
+    CHECK((loss == vec<T>{2 * log_2<T>, 3 * log_2<T>}) && weight_sum == 5);
+    CHECK((grad == vec<T>{-1, 1, r<T>(1.5), r<T>(-1.5)}));
+    CHECK((hess == vec<T>{r<T>(0.5), r<T>(0.5), r<T>(0.75), r<T>(0.75)}));
+
+    losskit::cross_entropy_options<T> smooth;
+    smooth.ignore_index = 1;
+    smooth.label_smoothing = 0.5;
+    smooth.reduction = losskit::reduction::sum;
+    CHECK(losskit::cross_entropy(shape, logits, targets, grad, smooth) == log_2<T>);
+    CHECK((grad == vec<T>{r<T>(-0.25), r<T>(0.25), 0, 0}));
+    smooth.label_smoothing = 2;
+    throws(losskit::status::invalid_label_smoothing, "label_smoothing 2 is outside [0, 1]",
+           [&] { losskit::cross_entropy(shape, logits, targets, smooth); });
+
+    losskit::nll_options<T> nll;
+    nll.class_weight = class_weight;
+    nll.row_weight = row_weight;
+    nll.reduction = losskit::reduction::none;
+    CHECK(losskit::nll(shape, logits, targets, out, nll) == losskit::status::ok);
+    CHECK((loss == vec<T>{0, -15}) && (grad == vec<T>{-2, 0, 0, -3}) && (hess == vec<T>(4)));
+    CHECK(losskit::nll(shape, logits, targets) == r<T>(-2.5));
+    CHECK(losskit::nll(shape, logits, vec<std::uint8_t>{0, 1}, grad) == r<T>(-2.5));
+    CHECK((grad == vec<T>{r<T>(-0.5), 0, 0, r<T>(-0.5)}));
+    nll = losskit::nll_options<T>();
+    nll.ignore_index = 1;
+    CHECK(losskit::nll(shape, logits, targets, nll) == 0);
+    CHECK(!losskit::nll(std::nothrow, shape, logits, out_of_range, losskit::outputs<T>()));
+
+    // what is ignored by default
+    const vec<std::int64_t> ignored{0, -100};
+    CHECK(losskit::cross_entropy(shape, logits, ignored) == log_2<T>);
+    CHECK(losskit::nll(shape, logits, ignored) == 0);
+
+    // errors, of either side
+    throws(losskit::status::target_out_of_range, "target 2 at row 1 is outside 0..2",
+           [&] { losskit::cross_entropy(shape, logits, out_of_range); });
+    const vec<T> three(3);
+    throws_mismatch("logits has 3 elements, 4 are needed", [&] { losskit::cross_entropy(shape, three, targets); });
+    throws_mismatch("log_probs has 3 elements, 4 are needed", [&] { losskit::nll(shape, three, targets); });
+    throws_mismatch("targets has 3 elements, 2 are needed", [&] {
+        losskit::cross_entropy(shape, logits, vec<std::int32_t>{0, 1, 0});
+    });
+    throws_mismatch("targets has 3 elements, 4 are needed", [&] { losskit::cross_entropy(shape, logits, three); });
+    vec<T> short_grad(3);
+    throws_mismatch("grad has 3 elements, 4 are needed",
+                    [&] { losskit::cross_entropy(shape, logits, targets, short_grad); });
+    options = losskit::cross_entropy_options<T>();
+    options.class_weight = three;
+    throws_mismatch("class_weight has 3 elements, 2 are needed",
+                    [&] { losskit::cross_entropy(shape, logits, targets, options); });
+    options = losskit::cross_entropy_options<T>();
+    options.row_weight = three;
+    throws_mismatch("row_weight has 3 elements, 2 are needed",
+                    [&] { losskit::cross_entropy(shape, logits, targets, options); });
+    out = losskit::outputs<T>();
+    out.hess = short_grad;
+    throws_mismatch("hess has 3 elements, 4 are needed", [&] { losskit::nll(shape, logits, targets, out); });
+    throws_mismatch("logits has 4 elements, 18446744073709551615 are needed", [&] {
+        losskit::cross_entropy({std::numeric_limits<std::size_t>::max() / 2, 4}, logits, targets);
+    });
+    static_assert(noexcept(losskit::cross_entropy(std::nothrow, shape, logits, targets, out, options)), "");
+    static_assert(noexcept(losskit::nll(std::nothrow, shape, logits, targets, out, nll)), "");
+    static_assert(!noexcept(losskit::nll(shape, logits, targets)), "");
+
+    // the gradient in the logits' place
+    vec<T> in_place = logits;
+    CHECK(losskit::cross_entropy(shape, in_place, targets, in_place) == log_2<T>);
+    CHECK((in_place == vec<T>{r<T>(-0.25), r<T>(0.25), r<T>(0.25), r<T>(-0.25)}));
+}
+
+// Padded rows, images, and how long their arrays may be.
+template <class T>
+void layouts()
+{
+    const vec<std::uint8_t> targets{0, 1};
+    losskit::class_shape padded{2, 2};
+    padded.outer_stride = 3;
+    CHECK(padded.samples() == 2 && padded.elements() == 5);
+    vec<T> logits{0, 0, 99, 5, 5}, grad(5, T(7));
+    CHECK(losskit::cross_entropy(padded, logits, targets, grad) == log_2<T>);
+    CHECK((grad == vec<T>{r<T>(-0.25), r<T>(0.25), 7, r<T>(0.25), r<T>(-0.25)}));
+    logits.push_back(99);
+    CHECK(losskit::cross_entropy(padded, logits, targets, grad) == log_2<T>);
+    logits.resize(4);
+    throws_mismatch("logits has 4 elements, 5 are needed", [&] { losskit::cross_entropy(padded, logits, targets); });
+    const losskit::class_shape dense{2, 2};
+    logits.resize(5);
+    throws_mismatch("logits has 5 elements, 4 are needed", [&] { losskit::cross_entropy(dense, logits, targets); });
+
+    // one image of two pixels: classes lie apart
+    const losskit::class_shape image{1, 2, 2};
+    CHECK(image.samples() == 2 && image.elements() == 4);
+    const vec<T> pixels{0, 1, 0, 1};
+    grad.resize(4);
+    CHECK(losskit::cross_entropy(image, pixels, targets, grad) == log_2<T>);
+    CHECK((grad == vec<T>{r<T>(-0.25), r<T>(0.25), r<T>(0.25), r<T>(-0.25)}));
+    losskit::class_shape apart = image;
+    apart.class_stride = 3;
+    CHECK(apart.elements() == 5);
+    const vec<T> pixels_apart{0, 1, 99, 0, 1};
+    CHECK(losskit::cross_entropy(apart, pixels_apart, targets) == log_2<T>);
+    apart.class_stride = 1;
+    CHECK(thrown_by([&] { losskit::cross_entropy(apart, vec<T>(3), targets); }).status() ==
+          losskit::status::invalid_stride);
+}
+
+template <class T>
+void softmax_and_its_gradient()
+{
+    const losskit::class_shape shape{2, 2};
+    const vec<T> logits{0, 0, -infinity<T>, 5}, gradient{1, 0, 0, 1};
+    vec<T> output(4), grad(4);
+    const losskit::context scalar(1, losskit::isa::scalar);
+
+    losskit::softmax(shape, logits, output);
+    CHECK((output == vec<T>{r<T>(0.5), r<T>(0.5), 0, 1}));
+    losskit::softmax_backward(shape, output, gradient, grad);
+    CHECK((grad == vec<T>{r<T>(0.25), r<T>(-0.25), 0, 0}));
+    vec<T> in_place = gradient;
+    losskit::softmax_backward(shape, output, in_place, in_place, &scalar);
+    CHECK(in_place == grad);
+    in_place = logits;
+    losskit::softmax(shape, in_place, in_place, &scalar);
+    CHECK(in_place == output);
+
+    losskit::log_softmax(shape, logits, output);
+    CHECK((output == vec<T>{-log_2<T>, -log_2<T>, -infinity<T>, 0}));
+    losskit::log_softmax_backward(shape, output, gradient, grad);
+    CHECK((grad == vec<T>{r<T>(0.5), r<T>(-0.5), 0, 0}));
+    CHECK(losskit::log_softmax(std::nothrow, shape, logits, in_place, &scalar) && in_place == output);
+    CHECK(losskit::log_softmax_backward(std::nothrow, shape, output, gradient, in_place) && in_place == grad);
+    CHECK(losskit::softmax(std::nothrow, shape, logits, output));
+    CHECK(losskit::softmax_backward(std::nothrow, shape, output, gradient, grad));
+
+    const vec<T> three(3);
+    vec<T> out_3(3);
+    throws_mismatch("logits has 3 elements, 4 are needed", [&] { losskit::softmax(shape, three, output); });
+    throws_mismatch("output has 3 elements, 4 are needed", [&] { losskit::log_softmax(shape, logits, out_3); });
+    throws_mismatch("output has 3 elements, 4 are needed",
+                    [&] { losskit::softmax_backward(shape, three, gradient, grad); });
+    throws_mismatch("grad_output has 3 elements, 4 are needed",
+                    [&] { losskit::log_softmax_backward(shape, output, three, grad); });
+    throws_mismatch("grad_input has 3 elements, 4 are needed",
+                    [&] { losskit::softmax_backward(shape, output, gradient, out_3); });
+    static_assert(noexcept(losskit::softmax(std::nothrow, shape, logits, output)), "");
+    static_assert(noexcept(losskit::softmax_backward(std::nothrow, shape, output, gradient, grad)), "");
+}
+
+template <class T>
+void temporal_difference()
+{
+    const losskit::td_shape shape{2, 2};
+    const vec<T> q{1, 2, 3, 4}, next_q{5, 6, 7, 8}, online{1, 0, 0, 1}, reward{1, 1}, weight{1, 2};
+    const vec<std::uint8_t> action{1, 0}, done{0, 1};
+    vec<T> loss(2), grad(4), hess(4), td_error(2);
+
+    losskit::td_inputs<T> inputs;
+    inputs.action = action;
+    inputs.reward = reward;
+    inputs.next_q = next_q;
+    inputs.done = done;
+    losskit::td_options<T> options;
+    options.gamma = 0.5;
+    options.weight = weight;
+    options.reduction = losskit::reduction::none;
+    losskit::td_outputs<T> out;
+    out.loss = loss;
+    out.grad = grad;
+    out.hess = hess;
+    out.td_error = td_error;
+    CHECK(losskit::td(shape, q, inputs, out, options) == losskit::status::ok);
+    CHECK((td_error == vec<T>{2, -2}) && (loss == vec<T>{4, 8}));
+    CHECK((grad == vec<T>{0, -4, 8, 0}) && (hess == vec<T>{0, 2, 4, 0}));
+
+    options.reduction = losskit::reduction::mean;
+    CHECK(losskit::td(shape, q, inputs, options) == 6);
+    CHECK(losskit::td(shape, q, inputs, grad, options) == 6);
+    CHECK((grad == vec<T>{0, -2, 4, 0}));
+    vec<T> in_place = q;
+    CHECK(losskit::td(shape, in_place, inputs, in_place, options) == 6 && in_place == grad);
+
+    // double DQN with Huber's loss
+    inputs.done = std::nullopt;
+    inputs.next_q_online = online;
+    options.weight = std::nullopt;
+    options.loss = losskit::td_loss::huber;
+    options.reduction = losskit::reduction::none;
+    CHECK(losskit::td(std::nothrow, shape, q, inputs, out, options));
+    CHECK((td_error == vec<T>{r<T>(1.5), 2}) && (loss == vec<T>{1, r<T>(1.5)}));
+    options.delta = 4;
+    CHECK(losskit::td(std::nothrow, shape, q, inputs, out, options));
+    CHECK((loss == vec<T>{r<T>(1.125), 2}));
+
+    // gamma is 0.99 by default, the loss squared
+    inputs.next_q_online = std::nullopt;
+    const vec<T> no_reward(2);
+    inputs.reward = no_reward;
+    vec<T> errors(2);
+    losskit::td_outputs<T> errors_only;
+    errors_only.td_error = errors;
+    losskit::td(shape, vec<T>(4), inputs, errors_only);
+    CHECK(std::abs(errors[0] - r<T>(0.99 * 6)) < r<T>(1e-5) && std::abs(errors[1] - r<T>(0.99 * 8)) < r<T>(1e-5));
+
+    losskit::td_shape padded = shape;
+    padded.row_stride = 3;
+    const vec<T> wide_q{1, 2, 99, 3, 4}, wide_next{5, 6, 99, 7, 8};
+    losskit::td_inputs<T> wide;
+    wide.action = action;
+    wide.reward = reward;
+    wide.next_q = wide_next;
+    wide.done = done;
+    options = losskit::td_options<T>();
+    options.gamma = 0.5;
+    CHECK(losskit::td(padded, wide_q, wide, options) == 4);
+
+    const vec<T> three(3);
+    const vec<std::uint8_t> three_bytes(3);
+    inputs.reward = reward;
+    const auto wrong = [&](const char *message, const auto &change) {
+        losskit::td_inputs<T> changed = inputs;
+        losskit::td_options<T> changed_options;
+        losskit::td_outputs<T> changed_out;
+        change(changed, changed_options, changed_out);
+        throws_mismatch(message, [&] { losskit::td(shape, q, changed, changed_out, changed_options); });
+    };
+    vec<T> out_3(3);
+    throws_mismatch("q has 3 elements, 4 are needed", [&] { losskit::td(shape, three, inputs); });
+    wrong("action has 3 elements, 2 are needed", [&](auto &in, auto &, auto &) { in.action = three_bytes; });
+    wrong("reward has 3 elements, 2 are needed", [&](auto &in, auto &, auto &) { in.reward = three; });
+    wrong("next_q has 3 elements, 4 are needed", [&](auto &in, auto &, auto &) { in.next_q = three; });
+    wrong("done has 3 elements, 2 are needed", [&](auto &in, auto &, auto &) { in.done = three_bytes; });
+    wrong("next_q_online has 3 elements, 4 are needed", [&](auto &in, auto &, auto &) { in.next_q_online = three; });
+    wrong("weight has 3 elements, 2 are needed", [&](auto &, auto &how, auto &) { how.weight = three; });
+    wrong("loss has 3 elements, 1 are needed", [&](auto &, auto &, auto &to) { to.loss = out_3; });
+    wrong("grad has 3 elements, 4 are needed", [&](auto &, auto &, auto &to) { to.grad = out_3; });
+    wrong("hess has 3 elements, 4 are needed", [&](auto &, auto &, auto &to) { to.hess = out_3; });
+    wrong("td_error has 3 elements, 2 are needed", [&](auto &, auto &, auto &to) { to.td_error = out_3; });
+    throws(losskit::status::target_out_of_range, "target 9 at row 0 is outside 0..2", [&] {
+        const vec<std::int32_t> no_action{9, 0};
+        losskit::td_inputs<T> changed = inputs;
+        changed.action = no_action;
+        losskit::td(shape, q, changed);
+    });
+    static_assert(noexcept(losskit::td(std::nothrow, shape, q, inputs, out, options)), "");
+    static_assert(!noexcept(losskit::td(shape, q, inputs)), "");
+}
+
+// Of one's own, as other libraries' arrays are.
+template <class T>
+struct array_of_a_library {
+    T values[2];
+    const T *data() const { return values; }
+    T *data() { return values; }
+    int size() const { return 2; }
+    const T *begin() const { return values; }
+    T *begin() { return values; }
+    const T *end() const { return values + 2; }
+    T *end() { return values + 2; }
+};
+
+template <class T>
+void arrays_of_any_kind()
+{
+    const T c_input[2] = {r<T>(0.5), 3}, c_target[2] = {1, 1};
+    T c_grad[2];
+    CHECK(losskit::mse(c_input, c_target, c_grad) == r<T>(2.125) && c_grad[1] == 2);
+
+    const std::array<T, 2> input{r<T>(0.5), 3}, target{1, 1};
+    std::array<T, 2> grad{};
+    CHECK(losskit::mse(input, target, grad) == r<T>(2.125) && grad[1] == 2);
+
+    const array_of_a_library<T> other_input{{r<T>(0.5), 3}}, other_target{{1, 1}};
+    array_of_a_library<T> other_grad{};
+    CHECK(losskit::mse(other_input, other_target, other_grad) == r<T>(2.125) && other_grad.values[1] == 2);
+
+    // pointer and size
+    T many[6] = {9, r<T>(0.5), 3, 9, 9, 9};
+    const T *pointer = many + 1;
+    CHECK(losskit::mse(losskit::span(pointer, 2), losskit::span(c_target, 2)) == r<T>(2.125));
+    CHECK(losskit::mse(losskit::span<const T>(pointer, 2), losskit::span<const T>(target),
+                       losskit::span<T>(many + 4, 2)) == r<T>(2.125));
+    CHECK(many[0] == 9 && many[3] == 9 && many[4] == r<T>(-0.5) && many[5] == 2);
+    losskit::options<T> options;
+    options.weight = losskit::span<const T>(many + 4, 2);
+    losskit::outputs<T> out;
+    T loss = 0;
+    out.loss = losskit::span<T>(&loss, 1);
+    losskit::mse(input, target, out, options);
+    CHECK(loss == r<T>((-0.5 * 0.25 + 2 * 4) / 2));
+
+    const losskit::span<const T> view(c_input);
+    CHECK(view.size() == 2 && view.data() == c_input && !view.empty() && view[1] == 3);
+    CHECK(view.begin() == view.end() - 2 && losskit::span<T>().empty());
+    const losskit::span<T> written(grad);
+    const losskit::span<const T> read = written;
+    CHECK(read.data() == grad.data());
+
+    // what is about to be destroyed is only read
+    CHECK(losskit::mse(vec<T>{r<T>(0.5), 3}, vec<T>{1, 1}) == r<T>(2.125));
+    using losskit::mse;
+    using function = decltype(mse);
+    static_assert(std::is_invocable_v<function, vec<T>, vec<T>, vec<T> &>, "");
+    static_assert(!std::is_invocable_v<function, vec<T>, vec<T>, vec<T>>, "a gradient that would be lost");
+    static_assert(!std::is_invocable_v<function, vec<T>, vec<T>, const vec<T> &>, "a gradient that is const");
+    using other = std::conditional_t<std::is_same_v<T, float>, double, float>;
+    static_assert(!std::is_invocable_v<function, vec<T>, vec<other>>, "arrays of two types");
+    static_assert(!std::is_invocable_v<function, vec<int>, vec<int>>, "neither float nor double");
+    static_assert(!std::is_invocable_v<function, const T *, const T *>, "pointers without a size");
+    using classes = decltype(losskit::cross_entropy);
+    using shape = losskit::class_shape;
+    static_assert(std::is_invocable_v<classes, shape, vec<T>, vec<T>>, "");
+    static_assert(!std::is_invocable_v<classes, shape, vec<T>, vec<other>>, "probabilities of another type");
+    static_assert(!std::is_invocable_v<classes, shape, vec<T>, vec<char>>, "neither of the index types");
+    static_assert(!std::is_invocable_v<classes, shape, vec<T>, vec<unsigned>>, "neither of the index types");
+    static_assert(!std::is_invocable_v<decltype(losskit::nll), shape, vec<T>, vec<T>>, "nll takes no probabilities");
+}
+
+#if __cplusplus >= 202002L
+template <class T>
+void designated_initialisers()
+{
+    const vec<T> input{r<T>(0.5), 3}, target{1, 1}, weight{1, 2};
+    const vec<std::int64_t> targets{0};
+    vec<T> grad(2);
+    T loss[1];
+    losskit::cost cost;
+    const losskit::context context(1);
+    CHECK(losskit::mse(input, target, {.weight = weight}) == r<T>(4.125));
+    CHECK(losskit::mse(input, target, grad, {.weight = weight, .grad_scale = 2}) == r<T>(4.125) && grad[1] == 8);
+    CHECK(losskit::huber(input, target, grad, {.delta = 0.5}) == r<T>(0.5) && grad[1] == r<T>(0.25));
+    losskit::mse(input, target, {.loss = loss, .grad = grad},
+                 {.reduction = losskit::reduction::sum, .cost = &cost, .context = &context});
+    CHECK(loss[0] == r<T>(4.25) && grad[1] == 4 && cost.mean() == 2.125);
+    CHECK(losskit::mse(std::nothrow, input, target, {.grad = grad}) && grad[1] == 2);
+    CHECK(losskit::cross_entropy({.outer = 1, .classes = 2}, vec<T>{0, 0}, targets, grad, {.label_smoothing = 0.5}) ==
+          log_2<T>);
+    CHECK(grad[0] == r<T>(-0.25));
+    CHECK(losskit::td({1, 2}, input, {.action = targets, .reward = vec<T>{1}, .next_q = target}, {.gamma = 0.5}) == 1);
+}
+#else
+template <class T>
+void designated_initialisers()
+{
+}
+#endif
+
+void contexts()
+{
+    const losskit::context by_default;
+    CHECK(by_default.get() == nullptr && by_default.isa_name() == lk_isa_name(nullptr));
+    losskit::context scalar(2, losskit::isa::scalar);
+    CHECK(scalar.get() != nullptr && scalar.isa_name() == "scalar");
+    const lk_context *handle = scalar.get();
+    losskit::context moved = std::move(scalar);
+    CHECK(moved.get() == handle && scalar.get() == nullptr);
+    scalar = std::move(moved);
+    CHECK(scalar.get() == handle && moved.get() == nullptr);
+    throws(losskit::status::unknown_constant, "isa has the unknown value 99",
+           [] { losskit::context(1, static_cast<losskit::isa>(99)); });
+
+    CHECK(!losskit::context::make(std::nothrow, 1, static_cast<losskit::isa>(99)));
+    const std::optional<losskit::context> made = losskit::context::make(std::nothrow, 1, losskit::isa::scalar);
+    CHECK(made && made->isa_name() == "scalar");
+    static_assert(noexcept(losskit::context::make(std::nothrow, 1)), "");
+    static_assert(std::is_nothrow_default_constructible_v<losskit::context>, "");
+    static_assert(std::is_nothrow_move_constructible_v<losskit::context>, "");
+    static_assert(!std::is_copy_constructible_v<losskit::context>, "");
+    static_assert(!std::is_convertible_v<std::size_t, losskit::context>, "");
+}
+
+void costs()
+{
+    losskit::cost a, b;
+    CHECK(std::isnan(a.mean()));
+    a.add(1e300, 1);
+    b.add(3, 1);
+    b.add(-1e300, 1);
+    a += b;
+    CHECK(a.mean() == 1);
+    a += a;
+    CHECK(a.mean() == 1);
+    const losskit::cost copy = a;
+    CHECK(std::memcmp(copy.get(), a.get(), sizeof(lk_cost)) == 0 && lk_cost_mean(copy.get()) == 1);
+    static_assert(std::is_trivially_copyable_v<losskit::cost> && sizeof(losskit::cost) == sizeof(lk_cost), "");
+}
+
+void names()
+{
+    CHECK(losskit::version() == lk_version() && losskit::version().size() >= 5);
+    CHECK(losskit::abi_matches());
+    CHECK(losskit::name(losskit::status::ok) == "LK_OK");
+    CHECK(losskit::name(losskit::status::panic) == "LK_PANIC");
+    CHECK(losskit::name(losskit::status::target_out_of_range) == "LK_TARGET_OUT_OF_RANGE");
+    const losskit::error error(losskit::status::misaligned, "words");
+    CHECK(error.status() == losskit::status::misaligned && std::strcmp(error.what(), "words") == 0);
+    static_assert(std::is_base_of_v<std::runtime_error, losskit::error>, "");
+}
+
+template <class T>
+void all()
+{
+    pointwise_losses<T>();
+    class_losses<T>();
+    layouts<T>();
+    softmax_and_its_gradient<T>();
+    temporal_difference<T>();
+    arrays_of_any_kind<T>();
+    designated_initialisers<T>();
+}
+
+} // namespace
+
+// Of another translation unit, which may be of another standard.
+float mse_elsewhere(const std::vector<float> &input, const std::vector<float> &target);
+
+int main()
+{
+    all<float>();
+    all<double>();
+    contexts();
+    costs();
+    names();
+    CHECK(mse_elsewhere({0.5f, 3}, {1, 1}) == 2.125f);
+    std::puts("losskit.hpp does what it says");
+}

@@ -1,7 +1,8 @@
 //! The vocabulary of shapes: reductions, where classes lie in memory, targets, weights.
 
 use crate::error::Error;
-use crate::simd::view::{In, Samples};
+use crate::simd::tile::Samples;
+use crate::simd::view::In;
 
 /// How the samples' losses become one (PyTorch's `reduction`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

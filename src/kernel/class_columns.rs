@@ -17,7 +17,8 @@
 
 use super::softmax::{Factors, Goal, Origin, Sample, Softmax, distance};
 use crate::parallel::{Blocks, Partial};
-use crate::simd::view::{Buffer, In, Out, TILE_CLASSES, Tile};
+use crate::simd::tile::{TILE_CLASSES, Tile};
+use crate::simd::view::{Buffer, Planes, PlanesMut};
 use crate::simd::{Isa, Kernel, LaneSum, Lanes, MAX_GROUP, Pack, Pair, Real, splat, total, unshift};
 
 /// Elements of a block.
@@ -71,10 +72,18 @@ impl<T: Real> Kernel for Block<'_, '_, T> {
     fn run<S: Lanes>(self, s: S) -> Partial {
         let Block { call, is_tiled, first, count } = self;
         let mut sums = S::per_group(LaneSum::zero(s));
+        let mut tiles = [Tile::new(), Tile::new(), Tile::new()];
+        let [x, probabilities, hess] = &mut tiles;
+        let classes = if is_tiled { call.layout.classes } else { 1 };
+        let tiles = [
+            x.zeros(classes),
+            probabilities.zeros(if matches!(call.goal, Goal::Probabilities { .. }) { classes } else { 1 }),
+            hess.zeros(if call.hess.is_some() || is_log(call) { classes } else { 1 }),
+        ];
         for group in first..first + count {
             match (is_tiled, call.is_soft()) {
-                (true, false) => tiled::<S, T, false>(call, s, group, &mut sums),
-                (true, true) => tiled::<S, T, true>(call, s, group, &mut sums),
+                (true, false) => tiled::<S, T, false>(call, s, group, tiles, &mut sums),
+                (true, true) => tiled::<S, T, true>(call, s, group, tiles, &mut sums),
                 (false, false) => direct::<S, T, false>(call, s, group, &mut sums),
                 (false, true) => direct::<S, T, true>(call, s, group, &mut sums),
             }
@@ -84,17 +93,21 @@ impl<T: Real> Kernel for Block<'_, '_, T> {
     }
 }
 
-/// A group of samples: class j of lane l is at `j * stride + l` of each view.
+fn is_log<T>(call: &Softmax<'_, T>) -> bool {
+    matches!(call.goal, Goal::LogSoftmax)
+}
+
+/// A group of samples.
 #[derive(Clone, Copy)]
 struct Columns<'a, T> {
-    lanes: usize,
-    stride: usize,
-    x: In<'a, T>,
-    /// Where e is kept.
-    stash: Option<Out<'a, T>>,
-    probabilities: Option<In<'a, T>>,
-    grad: Option<Out<'a, T>>,
-    hess: Option<Out<'a, T>>,
+    x: Planes<'a, T>,
+    /// The logits again, if they are on the stack.
+    tile: Option<PlanesMut<'a, T>>,
+    /// Where exponentials are kept.
+    stash: Option<PlanesMut<'a, T>>,
+    probabilities: Option<Planes<'a, T>>,
+    grad: Option<PlanesMut<'a, T>>,
+    hess: Option<PlanesMut<'a, T>>,
     accumulate: bool,
 }
 
@@ -103,7 +116,8 @@ struct Targets<T> {
     count: usize,
     /// 0 where there is none.
     class: [usize; MAX_GROUP],
-    is_ignored: [bool; MAX_GROUP],
+    /// 1 in lanes that count, 0 in those that are ignored.
+    counts: Buffer<T>,
     any_ignored: bool,
     /// 0 for samples that do not count.
     weight: Buffer<T>,
@@ -115,44 +129,41 @@ struct Targets<T> {
 impl<T: Real> Targets<T> {
     #[inline(always)]
     fn new(call: &Softmax<'_, T>, sample: usize, count: usize) -> Self {
-        let (zero, one) = (T::from_f64(0.0), T::from_f64(1.0));
-        let zeros = Buffer::new(zero);
+        let one = T::from_f64(1.0);
+        let zeros = Buffer::new(T::ZERO);
         let mut targets = Targets {
             count,
             class: [0; MAX_GROUP],
-            is_ignored: [false; MAX_GROUP],
+            counts: zeros,
             any_ignored: false,
             weight: zeros,
             hot: zeros,
             mass: [zeros; 2],
         };
         targets.weight.0[..count].fill(one);
+        if let Some(row_weight) = call.row_weight {
+            targets.weigh(|lane| row_weight.get(sample + lane));
+        }
         let Goal::Indices { targets: indices, ignore_index, class_weight, smoothing } = &call.goal else {
-            if let Some(row_weight) = call.row_weight {
-                targets.weigh(|lane| row_weight.get(sample + lane));
-            }
             return targets;
         };
         let mut raw = [0; MAX_GROUP];
         indices.read(sample, &mut raw[..count]);
-        let mut most = 0;
-        for (lane, &target) in raw[..count].iter().enumerate() {
+        let mut out_of_range = false;
+        for (class, target) in targets.class.iter_mut().zip(raw) {
             let is_ignored = target == *ignore_index;
-            let class = if is_ignored { 0 } else { target as usize };
-            most = most.max(class);
-            targets.class[lane] = class;
-            targets.is_ignored[lane] = is_ignored;
+            *class = if is_ignored { 0 } else { target as usize };
+            out_of_range |= *class >= call.layout.classes;
             targets.any_ignored |= is_ignored;
         }
-        assert!(most < call.layout.classes, "target out of range");
-        if let Some(row_weight) = call.row_weight {
-            targets.weigh(|lane| row_weight.get(sample + lane));
-        }
-        let class = targets.class;
+        assert!(!out_of_range, "target out of range");
         match (smoothing, class_weight) {
-            (None, Some(class_weight)) => targets.weigh(|lane| class_weight.get(class[lane])),
+            (None, Some(class_weight)) => {
+                let class = targets.class;
+                targets.weigh(|lane| class_weight.get(class[lane]));
+            }
             (Some(smoothing), _) => {
-                for (lane, &class) in class[..count].iter().enumerate() {
+                for (lane, &class) in targets.class[..count].iter().enumerate() {
                     let class_weight = class_weight.map_or(one, |view| view.get(class));
                     let (hot, mass) = smoothing.shares(class_weight);
                     targets.hot.0[lane] = hot;
@@ -161,9 +172,13 @@ impl<T: Real> Targets<T> {
             }
             (None, None) => {}
         }
+        // (lanes beyond the last sample read 0, which may be the index that is ignored)
+        targets.any_ignored &= raw[..count].contains(ignore_index);
         if targets.any_ignored {
-            for (weight, &is_ignored) in targets.weight.0[..count].iter_mut().zip(&targets.is_ignored) {
-                *weight = if is_ignored { zero } else { *weight };
+            for (lane, target) in raw[..count].iter().enumerate() {
+                let is_ignored = target == ignore_index;
+                targets.counts.0[lane] = if is_ignored { T::ZERO } else { one };
+                targets.weight.0[lane] = if is_ignored { T::ZERO } else { targets.weight.0[lane] };
             }
         }
         targets
@@ -176,18 +191,31 @@ impl<T: Real> Targets<T> {
         }
     }
 
+    fn is_ignored(&self, lane: usize) -> bool {
+        self.any_ignored && self.counts.0[lane] == T::ZERO
+    }
+
     /// Zeros to the lanes of a tile that do not count.
-    fn clear(&self, tile: Out<'_, T>, classes: usize) {
+    fn clear(&self, tile: PlanesMut<'_, T>, classes: usize) {
         let lanes = if self.any_ignored { self.count } else { 0 };
-        for lane in (0..lanes).filter(|&lane| self.is_ignored[lane]) {
-            (0..classes).for_each(|class| tile.set(class * T::GROUP + lane, T::from_f64(0.0)));
+        for lane in (0..lanes).filter(|&lane| self.is_ignored(lane)) {
+            (0..classes).for_each(|class| tile.set(class, lane, T::ZERO));
         }
+    }
+
+    /// `x` in lanes that count, `other` in those that are ignored.
+    #[inline(always)]
+    fn hide<S: Lanes>(&self, x: Pack<S, T>, other: Pack<S, T>, i: usize) -> Pack<S, T> {
+        if !self.any_ignored {
+            return x;
+        }
+        x.c(0.0).lt(self.counts.group().load(x.s, i)).select(x, other)
     }
 
     /// One number a lane, from its class.
     #[inline(always)]
     fn each(&self, f: impl Fn(usize, usize) -> T) -> Buffer<T> {
-        let mut buffer = Buffer::new(T::from_f64(0.0));
+        let mut buffer = Buffer::new(T::ZERO);
         for (lane, x) in buffer.0[..self.count].iter_mut().enumerate() {
             *x = f(lane, self.class[lane]);
         }
@@ -201,35 +229,35 @@ fn tiled<S: Lanes, T: Real, const SOFT: bool>(
     call: &Softmax<'_, T>,
     s: S,
     group: usize,
+    [x, probabilities, other]: [PlanesMut<'_, T>; 3],
     sums: &mut S::PerGroup<LaneSum<S>>,
 ) {
     let (layout, classes) = (&call.layout, call.layout.classes);
     let sample = group * T::GROUP;
     let samples = T::GROUP.min(layout.samples - sample);
     let targets = Targets::new(call, sample, samples);
-    let (mut x, mut probabilities, mut hess) = (Tile::new(), Tile::new(), Tile::new());
-
-    let x = x.zeros(classes);
-    let fill = |tile: Out<'_, T>, from: In<'_, T>| {
-        layout.runs(sample, samples, |lane, at, run| tile.fill_lanes(lane, from.after(at), run));
-        targets.clear(tile, classes);
-    };
-    fill(x, call.logits);
+    if samples < T::GROUP {
+        // nothing of other groups in the lanes beyond
+        x.clear();
+        probabilities.clear();
+    }
+    layout.runs(sample, samples, |lane, at, run| x.fill(s, lane, call.logits.after(at), run));
+    targets.clear(x, classes);
     let probabilities = match &call.goal {
-        Goal::Probabilities { targets, .. } => {
-            let tile = probabilities.zeros(classes);
-            fill(tile, *targets);
-            Some(tile.as_in())
+        Goal::Probabilities { targets: from, .. } => {
+            layout.runs(sample, samples, |lane, at, run| probabilities.fill(s, lane, from.after(at), run));
+            targets.clear(probabilities, classes);
+            Some(probabilities.as_planes())
         }
         _ => None,
     };
     let grad = call.grad.map(|out| (out, x));
-    let hess = call.hess.map(|out| (out, hess.zeros(classes)));
+    let hess = call.hess.map(|out| (out, other));
     let columns = Columns {
-        lanes: T::GROUP,
-        stride: T::GROUP,
-        x: x.as_in(),
-        stash: if call.keeps_exponentials() { Some(x) } else { None },
+        x: x.as_planes(),
+        tile: Some(x),
+        // always: without a branch the loop is faster
+        stash: Some(if is_log(call) { other } else { x }),
         probabilities,
         grad: grad.map(|(_, tile)| tile),
         hess: hess.map(|(_, tile)| tile),
@@ -240,11 +268,11 @@ fn tiled<S: Lanes, T: Real, const SOFT: bool>(
         targets.clear(tile, classes);
         if call.accumulate && targets.any_ignored {
             // zeros could change the sign of what is there
-            for lane in (0..samples).filter(|&lane| !targets.is_ignored[lane]) {
-                layout.runs(sample + lane, 1, |_, at, run| tile.put_lanes(lane, out.after(at), run, true));
+            for lane in (0..samples).filter(|&lane| !targets.is_ignored(lane)) {
+                layout.runs(sample + lane, 1, |_, at, run| tile.put(s, lane, out.after(at), run, true));
             }
         } else {
-            layout.runs(sample, samples, |lane, at, run| tile.put_lanes(lane, out.after(at), run, call.accumulate));
+            layout.runs(sample, samples, |lane, at, run| tile.put(s, lane, out.after(at), run, call.accumulate));
         }
     }
 }
@@ -258,50 +286,32 @@ fn direct<S: Lanes, T: Real, const SOFT: bool>(
     sums: &mut S::PerGroup<LaneSum<S>>,
 ) {
     let layout = &call.layout;
+    let (classes, stride) = (layout.classes, layout.class_stride);
     let per_outer = layout.inner.div_ceil(T::GROUP);
     let (outer, inner) = (group / per_outer, group % per_outer * T::GROUP);
     let lanes = T::GROUP.min(layout.inner - inner);
     let sample = outer * layout.inner + inner;
     let at = outer * layout.outer_stride + inner;
-    let elements = (layout.classes - 1) * layout.class_stride + lanes;
     let columns = Columns {
-        lanes,
-        stride: layout.class_stride,
-        x: call.logits.slice(at, elements),
-        stash: call.stash().map(|out| out.slice(at, elements)),
+        x: call.logits.planes(at, classes, stride, lanes),
+        tile: None,
+        stash: call.stash().map(|out| out.planes(at, classes, stride, lanes)),
         probabilities: match &call.goal {
-            Goal::Probabilities { targets, .. } => Some(targets.slice(at, elements)),
+            Goal::Probabilities { targets, .. } => Some(targets.planes(at, classes, stride, lanes)),
             _ => None,
         },
-        grad: call.grad.map(|out| out.slice(at, elements)),
-        hess: call.hess.map(|out| out.slice(at, elements)),
+        grad: call.grad.map(|out| out.planes(at, classes, stride, lanes)),
+        hess: call.hess.map(|out| out.planes(at, classes, stride, lanes)),
         accumulate: call.accumulate,
     };
     evaluate::<S, T, SOFT, false>(call, s, columns, &Targets::new(call, sample, lanes), sample, sums);
 }
 
 impl<'a, T: Real> Columns<'a, T> {
-    /// Where class `class` of the i-th vector is, and how many of its lanes there are.
-    #[inline(always)]
-    fn at<S: Lanes, const TILE: bool>(&self, class: usize, i: usize) -> (usize, usize) {
-        let lanes = Pack::<S, T>::LANES;
-        if TILE {
-            (class * T::GROUP + i * lanes, lanes)
-        } else {
-            (class * self.stride + i * lanes, (self.lanes - i * lanes).min(lanes))
-        }
-    }
-
-    #[inline(always)]
-    fn load<S: Lanes, const TILE: bool>(&self, s: S, from: In<'a, T>, class: usize, i: usize) -> Pack<S, T> {
-        let (at, lanes) = self.at::<S, TILE>(class, i);
-        from.load(s, at, lanes)
-    }
-
     /// Logits, 0 for samples that do not count (as a tile has them).
     #[inline(always)]
     fn logits<S: Lanes, const TILE: bool>(&self, s: S, targets: &Targets<T>, class: usize, i: usize) -> Pack<S, T> {
-        let x = self.load::<S, TILE>(s, self.x, class, i);
+        let x = self.x.class::<TILE>(class).load(s, i);
         if TILE { x } else { targets.hide(x, x.c(0.0), i) }
     }
 
@@ -310,45 +320,176 @@ impl<'a, T: Real> Columns<'a, T> {
     #[inline(always)]
     fn write<S: Lanes, const TILE: bool>(
         &self,
-        out: Out<'_, T>,
+        out: PlanesMut<'_, T>,
         targets: &Targets<T>,
         class: usize,
         i: usize,
         result: Pack<S, T>,
     ) {
-        let (at, lanes) = self.at::<S, TILE>(class, i);
+        let out = out.class::<TILE>(class);
         let result = if TILE {
             result
         } else if self.accumulate {
-            let old = out.as_in().load(result.s, at, lanes);
+            let old = out.as_group().load(result.s, i);
             targets.hide(old + result, old, i)
         } else {
             targets.hide(result, result.c(0.0), i)
         };
-        out.store(at, lanes, result);
+        out.store(i, result);
     }
 
     /// The target distribution's share in a class, but for an index target's own.
     #[inline(always)]
     fn share<S: Lanes, const TILE: bool>(&self, call: &Softmax<'_, T>, s: S, class: usize, i: usize) -> Pack<S, T> {
-        let probability = self.probabilities.map(|view| self.load::<S, TILE>(s, view, class, i));
+        let probability = self.probabilities.map(|planes| planes.class::<TILE>(class).load(s, i));
         call.share(s, probability, call.share_weight().map(|view| splat(s, view.get(class))))
+    }
+
+    /// Outputs from the exponentials.
+    #[inline(always)]
+    fn emit<S: Lanes, const SOFT: bool, const TILE: bool>(
+        &self,
+        call: &Softmax<'_, T>,
+        s: S,
+        targets: &Targets<T>,
+        vectors: usize,
+        [max, logs]: [S::PerGroup<Pack<S, T>>; 2],
+        factors: S::PerGroup<Factors<S, T>>,
+    ) {
+        let classes = call.layout.classes;
+        for i in 0..vectors {
+            let (factors, max, log) = (factors.as_ref()[i], max.as_ref()[i], logs.as_ref()[i]);
+            let origin = Origin::new(max);
+            for class in 0..classes {
+                let e = match (&call.goal, self.stash) {
+                    (Goal::LogSoftmax, _) => max.c(0.0),
+                    (_, Some(stash)) => stash.as_planes().class::<TILE>(class).load(s, i) * unshift(s),
+                    (_, None) => origin.exponential(self.logits::<S, TILE>(s, targets, class, i)),
+                };
+                // the stash may be either output: e was read before
+                if let Some(grad) = self.grad {
+                    let result = if let Goal::LogSoftmax = call.goal {
+                        let x = self.logits::<S, TILE>(s, targets, class, i);
+                        -(x.same(max).drop(max - x) + log)
+                    } else if SOFT {
+                        factors.grad(e, self.share::<S, TILE>(call, s, class, i))
+                    } else {
+                        factors.plain_grad(e)
+                    };
+                    self.write::<S, TILE>(grad, targets, class, i, result);
+                }
+                if let Some(hess) = self.hess {
+                    self.write::<S, TILE>(hess, targets, class, i, factors.hess(e));
+                }
+            }
+        }
     }
 }
 
-impl<T: Real> Targets<T> {
-    /// `x` in lanes that count, `other` in those that are ignored.
-    #[inline(always)]
-    fn hide<S: Lanes>(&self, x: Pack<S, T>, other: Pack<S, T>, i: usize) -> Pack<S, T> {
-        if !self.any_ignored {
-            return x;
+/// What a vector of samples adds up to over the classes.
+#[derive(Clone, Copy)]
+struct Tally<S: Lanes, T: Real> {
+    rest: LaneSum<S>,
+    gap: LaneSum<S>,
+    mass: LaneSum<S>,
+    /// Classes that attain the maximum, less one; their exponentials are not in `rest`.
+    ties: Pack<S, T>,
+}
+
+/// Two vectors' classes added up, exponentials kept if they are needed: the i-th vector, and the next, if there is one.
+/// (Two, because one alone would load its constants for itself and wait for its own results.)
+#[inline(always)]
+fn tally<S: Lanes, T: Real, const SOFT: bool, const TILE: bool>(
+    call: &Softmax<'_, T>,
+    columns: Columns<'_, T>,
+    targets: &Targets<T>,
+    i: usize,
+    max: [Pack<S, T>; 2],
+    any_infinite: bool,
+) -> [Tally<S, T>; 2] {
+    let (s, classes) = (max[0].s, call.layout.classes);
+    let origins = [Origin::new(max[0]), Origin::new(max[1])];
+    let nothing = LaneSum::zero(s);
+    let mut tallies = [Tally { rest: nothing, gap: nothing, mass: nothing, ties: max[0].c(-1.0) }; 2];
+    let mut visit = Visit { call, columns, targets, i, origins, any_infinite };
+    // classes half a group apart are added to each other, as rows do it
+    let half = T::GROUP / 2;
+    for first in (0..classes).step_by(T::GROUP) {
+        let with_partner = (classes - first).saturating_sub(half).min(half);
+        for class in first..first + with_partner {
+            let a = visit.class::<SOFT, TILE>(class, &mut tallies);
+            let b = visit.class::<SOFT, TILE>(class + half, &mut tallies);
+            tallies[0].rest.add_two(a[0], b[0]);
+            tallies[1].rest.add_two(a[1], b[1]);
         }
-        let mut counts = Buffer::new(T::from_f64(0.0));
-        for (counts, &is_ignored) in counts.0.iter_mut().zip(&self.is_ignored) {
-            *counts = T::from_f64(if is_ignored { 0.0 } else { 1.0 });
+        for class in first + with_partner..classes.min(first + half) {
+            let a = visit.class::<SOFT, TILE>(class, &mut tallies);
+            tallies[0].rest.add(a[0]);
+            tallies[1].rest.add(a[1]);
         }
-        x.c(0.0).lt(counts.group().load(x.s, i)).select(x, other)
     }
+    tallies
+}
+
+/// Two vectors of samples on the way through their classes.
+struct Visit<'a, 'b, S: Lanes, T: Real> {
+    call: &'a Softmax<'b, T>,
+    columns: Columns<'a, T>,
+    targets: &'a Targets<T>,
+    i: usize,
+    origins: [Origin<S, T>; 2],
+    any_infinite: bool,
+}
+
+impl<S: Lanes, T: Real> Visit<'_, '_, S, T> {
+    /// A class's exponentials, 0 where they are the largest.
+    #[inline(always)]
+    fn class<const SOFT: bool, const TILE: bool>(
+        &mut self,
+        class: usize,
+        tallies: &mut [Tally<S, T>; 2],
+    ) -> [Pack<S, T>; 2] {
+        let Visit { call, columns, targets, i, origins, any_infinite } = self;
+        let s = origins[0].max.s;
+        let one = origins[0].max.c(1.0);
+        let mut terms = [one; 2];
+        for k in 0..2 {
+            let (tally, origin) = (&mut tallies[k], &origins[k]);
+            let x = columns.logits::<S, TILE>(s, targets, class, *i + k);
+            let tie = x.same(origin.max);
+            let mut e = origin.shifted(x);
+            tally.ties = tally.ties + tie.keep(one);
+            terms[k] = tie.drop(e);
+            if let Some(stash) = columns.stash {
+                if !TILE && *any_infinite {
+                    // the exponentials of +inf are not what the function gives
+                    e = tie.select(x.c(1.0 / T::EXP.unshift()), e);
+                }
+                stash.class::<TILE>(class).store(*i + k, e);
+            }
+            if SOFT {
+                let q = columns.share::<S, TILE>(call, s, class, *i + k);
+                tally.gap.add(distance(q, origin.max, x));
+                if columns.probabilities.is_some() {
+                    tally.mass.add(q);
+                }
+            }
+        }
+        terms
+    }
+}
+
+/// Logits with the same distribution where the largest is +inf: 0 for it, -inf for the others. Gives the largest.
+#[inline(always)]
+fn spread_infinities<S: Lanes, T: Real>(tile: PlanesMut<'_, T>, max: Pack<S, T>, i: usize) -> Pack<S, T> {
+    let (zero, infinity) = (max.c(0.0), max.c(f64::INFINITY));
+    let is_infinite = max.same(infinity);
+    for class in 0..tile.classes() {
+        let x = tile.class::<true>(class).as_group().load(max.s, i);
+        let spread = x.same(infinity).select(zero, x - infinity);
+        tile.class::<true>(class).store(i, is_infinite.select(spread, x));
+    }
+    is_infinite.select(zero, max)
 }
 
 /// All outputs of a group.
@@ -362,82 +503,59 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const TILE: bool>(
     sums: &mut S::PerGroup<LaneSum<S>>,
 ) {
     let (classes, lanes) = (call.layout.classes, Pack::<S, T>::LANES);
-    let vectors = targets.count.div_ceil(lanes);
+    let vectors = if TILE { Pack::<S, T>::PER_GROUP } else { targets.count.div_ceil(lanes) };
     let constant = |x: f64| splat::<S, T>(s, T::from_f64(x));
     let (zero, one, infinity) = (constant(0.0), constant(1.0), constant(f64::INFINITY));
-    let shifted_one = constant(1.0 / T::EXP.unshift());
     let has_indices = matches!(call.goal, Goal::Indices { .. });
     let with_probabilities = columns.probabilities.is_some();
 
+    let mut max = S::per_group(-infinity);
+    for class in 0..classes {
+        for (i, most) in max.as_mut()[..vectors].iter_mut().enumerate() {
+            *most = most.max_any(columns.logits::<S, TILE>(s, targets, class, i));
+        }
+    }
+    let mut any_infinite = false;
+    for most in &mut max.as_mut()[..vectors] {
+        // one sign of zero, whichever instruction set chose
+        *most = *most + zero;
+        any_infinite |= most.same(infinity).any();
+    }
+    let largest = max;
+    if any_infinite && let Some(tile) = columns.tile {
+        for i in 0..vectors {
+            max.as_mut()[i] = spread_infinities(tile, max.as_ref()[i], i);
+        }
+    }
+
     // before e takes the logits' place
     let logit = match has_indices {
-        true => targets.each(|lane, class| columns.x.get(class * columns.stride + lane)),
-        false => Buffer::new(T::from_f64(0.0)),
+        true => targets.each(|lane, class| columns.x.get(class, lane)),
+        false => Buffer::new(T::ZERO),
     };
     let logit = |i: usize| {
         let x = logit.group().load(s, i);
         if TILE { x } else { targets.hide(x, zero, i) }
     };
 
-    let mut max = S::per_group(zero);
-    for i in 0..vectors {
-        let mut most = columns.logits::<S, TILE>(s, targets, 0, i);
-        for class in 1..classes {
-            most = most.max_any(columns.logits::<S, TILE>(s, targets, class, i));
-        }
-        // one sign of zero, whichever instruction set chose
-        max.as_mut()[i] = most + zero;
-    }
-
     let mut samples = S::per_group([Pair::new(zero); 3]);
-    for i in 0..vectors {
-        let most = max.as_ref()[i];
-        let origin = Origin::new(most);
-        let (mut rest, mut gap, mut mass) = (LaneSum::zero(s), LaneSum::zero(s), LaneSum::zero(s));
-        let mut ties = -one;
-        // the exponentials of +inf are not what the function gives
-        let any_infinite = most.same(infinity).any();
-        // classes half a group apart are added to each other, as rows do it
-        let half = T::GROUP / 2;
-        for first in (0..classes).step_by(T::GROUP) {
-            for class in first..classes.min(first + half) {
-                let mut terms = [zero; 2];
-                for (term, class) in terms.iter_mut().zip([class, class + half]) {
-                    if class >= classes {
-                        break;
-                    }
-                    let x = columns.logits::<S, TILE>(s, targets, class, i);
-                    let tie = x.same(origin.max);
-                    let mut e = origin.shifted(x);
-                    ties = ties + tie.select(one, zero);
-                    *term = tie.select(zero, e);
-                    if any_infinite {
-                        e = tie.select(shifted_one, e);
-                    }
-                    if let Some(stash) = columns.stash {
-                        let (at, lanes) = columns.at::<S, TILE>(class, i);
-                        stash.store(at, lanes, e);
-                    }
-                    if SOFT {
-                        let q = columns.share::<S, TILE>(call, s, class, i);
-                        gap.add(distance(q, origin.max, x));
-                        if with_probabilities {
-                            mass.add(q);
-                        }
-                    }
-                }
-                rest.add_two(terms[0], terms[1]);
+    for i in (0..vectors).step_by(2) {
+        let pair = [i, i + 1].map(|i| max.as_ref()[i]);
+        let tallies = tally::<S, T, SOFT, TILE>(call, columns, targets, i, pair, any_infinite);
+        for (i, tally) in (i..vectors).zip(tallies) {
+            let Tally { mut rest, gap, mass, ties } = tally;
+            rest.add(ties * constant(1.0 / T::EXP.unshift()));
+            let mut rest = rest.lanes(s, T::EXP.unshift());
+            if any_infinite {
+                // +inf twice has no distribution
+                rest.hi = (largest.as_ref()[i].same(infinity) & zero.lt(ties)).select(constant(f64::NAN), rest.hi);
             }
+            let (gap, mass) = match SOFT {
+                true => (gap.lanes(s, 1.0), mass.lanes(s, 1.0)),
+                false => (Pair::new(zero), Pair::new(one)),
+            };
+            samples.as_mut()[i] = [rest, gap, mass];
         }
-        rest.add(ties * shifted_one);
-        let mut rest = rest.lanes(s, T::EXP.unshift());
-        // +inf twice has no distribution
-        rest.hi = (most.same(infinity) & zero.lt(ties)).select(constant(f64::NAN), rest.hi);
-        let (gap, mass) = match SOFT {
-            true => (gap.lanes(s, 1.0), mass.lanes(s, 1.0)),
-            false => (Pair::new(zero), Pair::new(one)),
-        };
-        samples.as_mut()[i] = [rest, gap, mass];
     }
 
     let mut factors = S::per_group(Factors::zero(s));
@@ -460,9 +578,9 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const TILE: bool>(
             sums.as_mut()[i].add(value);
         }
         if let Some(loss) = call.loss {
-            loss.store(sample + i * lanes, (targets.count - i * lanes).min(lanes), value);
+            loss.part(sample, targets.count).store(i, value);
         }
-        factors.as_mut()[i] = Factors::new(finished.recip, finished.top, mass, weight, call.scale);
+        factors.as_mut()[i] = Factors::new::<SOFT>(finished.recip, finished.top, mass, weight, call.scale);
         logs.as_mut()[i] = finished.log;
     }
     if columns.grad.is_none() && columns.hess.is_none() {
@@ -482,48 +600,45 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const TILE: bool>(
         };
         for i in 0..vectors {
             let e = Origin::new(max.as_ref()[i]).exponential(logit(i));
-            let q = if SOFT { targets.hot.group().load(s, i) + base.group().load(s, i) } else { one };
-            at_target.group_mut().store(i, factors.as_ref()[i].grad(e, q));
+            let factors = &factors.as_ref()[i];
+            let result = match SOFT {
+                true => factors.grad(e, targets.hot.group().load(s, i) + base.group().load(s, i)),
+                false => factors.target_grad(e),
+            };
+            at_target.group_mut().store(i, result);
         }
         if columns.accumulate {
-            let old = targets.each(|lane, class| grad.as_in().get(class * columns.stride + lane));
+            let old = targets.each(|lane, class| grad.as_planes().get(class, lane));
             for i in 0..vectors {
                 let sum = old.group().load(s, i) + at_target.group().load(s, i);
                 at_target.group_mut().store(i, sum);
             }
         }
     }
-    for i in 0..vectors {
-        let (factors, max, log) = (factors.as_ref()[i], max.as_ref()[i], logs.as_ref()[i]);
-        let origin = Origin::new(max);
+    if TILE
+        && !SOFT
+        && !is_log(call)
+        && columns.hess.is_none()
+        && let Some(tile) = columns.tile
+    {
+        let mut plain = S::per_group(zero);
+        for (plain, factors) in plain.as_mut()[..vectors].iter_mut().zip(factors.as_ref()) {
+            *plain = factors.plain;
+        }
         for class in 0..classes {
-            let e = match (&call.goal, columns.stash) {
-                (Goal::LogSoftmax, _) => zero,
-                (_, Some(stash)) => columns.load::<S, TILE>(s, stash.as_in(), class, i) * unshift(s),
-                (_, None) => origin.exponential(columns.logits::<S, TILE>(s, targets, class, i)),
-            };
-            // the stash may be either output: e was read before
-            if let Some(grad) = columns.grad {
-                let result = if let Goal::LogSoftmax = call.goal {
-                    let x = columns.logits::<S, TILE>(s, targets, class, i);
-                    -(x.same(max).select(zero, max - x) + log)
-                } else if SOFT {
-                    factors.grad(e, columns.share::<S, TILE>(call, s, class, i))
-                } else {
-                    factors.plain_grad(e)
-                };
-                columns.write::<S, TILE>(grad, targets, class, i, result);
-            }
-            if let Some(hess) = columns.hess {
-                columns.write::<S, TILE>(hess, targets, class, i, factors.hess(e));
+            let class = tile.class::<true>(class);
+            for (i, plain) in plain.as_ref()[..vectors].iter().enumerate() {
+                class.store(i, class.as_group().load(s, i) * unshift(s) * *plain);
             }
         }
+    } else {
+        columns.emit::<S, SOFT, TILE>(call, s, targets, vectors, [max, logs], factors);
     }
     if let Some(grad) = columns.grad
         && has_indices
     {
-        for lane in (0..targets.count).filter(|&lane| !targets.is_ignored[lane]) {
-            grad.set(targets.class[lane] * columns.stride + lane, at_target.0[lane]);
+        for lane in (0..targets.count).filter(|&lane| !targets.is_ignored(lane)) {
+            grad.set(targets.class[lane], lane, at_target.0[lane]);
         }
     }
 }

@@ -335,7 +335,7 @@ impl<'a, S: Lanes, T: Real> Row<'a, '_, S, T> {
                 top = splat::<S, T>(s, T::from_f64(1.0)) - recip.round();
             }
             let weight = splat(s, target.weight);
-            let factors = Factors::new(recip, top, row.mass, weight, call.scale);
+            let factors = Factors::new::<SOFT>(recip, top, row.mass, weight, call.scale);
             if indices && (start..start + len).contains(&target.class) {
                 let e = origin.exponential(splat(s, row.logit));
                 let class_weight = call.share_weight().map(|view| splat(s, view.get(target.class)));

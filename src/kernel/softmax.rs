@@ -18,7 +18,8 @@ use super::class_rows::ClassRows;
 use crate::context::Context;
 use crate::parallel::{self, Partial};
 use crate::shape::{IndexView, Layout};
-use crate::simd::view::{In, Out, TILE_CLASSES};
+use crate::simd::tile::TILE_CLASSES;
+use crate::simd::view::{In, Out};
 use crate::simd::{Lanes, Pack, Pair, Real, RelativeExp, Total, log1p_with_error, splat, two_diff, unshift};
 
 /// What a sample's classes are held against.
@@ -230,7 +231,7 @@ pub struct Factors<S: Lanes, T: Real> {
     complement: Pack<S, T>,
     top: Pack<S, T>,
     /// To the probability times the weight, and times the mass too.
-    plain: Pack<S, T>,
+    pub plain: Pack<S, T>,
     massive: Pack<S, T>,
     mass: Pack<S, T>,
     /// Sample weight times scale.
@@ -239,7 +240,13 @@ pub struct Factors<S: Lanes, T: Real> {
 
 impl<S: Lanes, T: Real> Factors<S, T> {
     #[inline(always)]
-    pub fn new(recip: Pair<S, T>, top: Pack<S, T>, mass: Pair<S, T>, weight: Pack<S, T>, scale: [T; 2]) -> Self {
+    pub fn new<const SOFT: bool>(
+        recip: Pair<S, T>,
+        top: Pack<S, T>,
+        mass: Pair<S, T>,
+        weight: Pack<S, T>,
+        scale: [T; 2],
+    ) -> Self {
         let s = weight.s;
         let scale = Pair { hi: splat(s, scale[0]), lo: splat(s, scale[1]) };
         let weight = scale.scale(weight);
@@ -249,7 +256,7 @@ impl<S: Lanes, T: Real> Factors<S, T> {
             complement: top,
             top: weight.scale(top).round(),
             plain: plain.round(),
-            massive: plain.mul(mass).round(),
+            massive: if SOFT { plain.mul(mass).round() } else { plain.round() },
             mass: mass.hi,
             weight: weight.round(),
         }
@@ -282,6 +289,13 @@ impl<S: Lanes, T: Real> Factors<S, T> {
         let rest = self.mass - q;
         let apart = (-q).fma(complement, p * rest);
         rest.lt(q).select(apart, e.fma(self.massive, -(q * self.weight)))
+    }
+
+    /// The gradient at the target that has all of it.
+    #[inline(always)]
+    pub fn target_grad(&self, e: Pack<S, T>) -> Pack<S, T> {
+        // (not the negative, which could be -0)
+        e.c(0.0) - self.weighted(e).1
     }
 
     /// The gradient where it has none, for a mass of 1.

@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::parallel::{self, Blocks, Partial};
 use crate::shape::{IndexView, WeightView};
 use crate::simd::view::In;
-use crate::simd::{Isa, Real, Total};
+use crate::simd::{Isa, Kernel, Lanes, Real, Total};
 
 /// Samples of a block.
 const BLOCK: usize = 16384;
@@ -41,13 +41,29 @@ impl<T: Real> Blocks for Check<'_, T> {
     fn cycles(&self) -> usize {
         2 * BLOCK.min(self.targets.len())
     }
-    fn block(&self, _: Isa, index: usize) -> Partial {
+    fn block(&self, isa: Isa, index: usize) -> Partial {
         let start = index * BLOCK;
-        let len = BLOCK.min(self.targets.len() - start);
-        match self.targets {
-            IndexView::I32(targets) => self.samples(targets.slice(start, len), start),
-            IndexView::I64(targets) => self.samples(targets.slice(start, len), start),
-            IndexView::U8(targets) => self.samples(targets.slice(start, len), start),
+        isa.dispatch(CheckBlock { call: self, start, len: BLOCK.min(self.targets.len() - start) })
+    }
+}
+
+struct CheckBlock<'a, 'b, T> {
+    call: &'a Check<'b, T>,
+    start: usize,
+    len: usize,
+}
+
+/// Plain loops, which the compiler turns into whatever the instruction set has.
+impl<T: Real> Kernel for CheckBlock<'_, '_, T> {
+    type Output = Partial;
+
+    #[inline(always)]
+    fn run<S: Lanes>(self, _: S) -> Partial {
+        let CheckBlock { call, start, len } = self;
+        match call.targets {
+            IndexView::I32(targets) => call.samples(targets.slice(start, len), start),
+            IndexView::I64(targets) => call.samples(targets.slice(start, len), start),
+            IndexView::U8(targets) => call.samples(targets.slice(start, len), start),
         }
     }
 }
@@ -57,6 +73,7 @@ impl<T: Real> Check<'_, T> {
         Some(target) != self.ignore_index && usize::try_from(target).map_or(true, |target| target >= self.classes)
     }
 
+    #[inline(always)]
     fn samples<I: Copy + Into<i64>>(&self, targets: In<'_, I>, start: usize) -> Partial {
         // Without branches: ignored or not, in range or not, each counts 0 or 1.
         let (classes, ignored) = (self.classes as u64, self.ignore_index);

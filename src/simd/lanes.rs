@@ -26,6 +26,25 @@ pub trait Lanes: Simd {
     fn fma_f32s(self, a: Self::f32s, b: Self::f32s, c: Self::f32s) -> Self::f32s;
     fn fma_f64s(self, a: Self::f64s, b: Self::f64s, c: Self::f64s) -> Self::f64s;
 
+    /// `a` where the mask is set, 0 elsewhere.
+    #[inline(always)]
+    fn keep_f32s(self, mask: Self::m32s, a: Self::f32s) -> Self::f32s {
+        self.select_f32s(mask, a, self.splat_f32s(0.0))
+    }
+    #[inline(always)]
+    fn keep_f64s(self, mask: Self::m64s, a: Self::f64s) -> Self::f64s {
+        self.select_f64s(mask, a, self.splat_f64s(0.0))
+    }
+    /// 0 where the mask is set, `a` elsewhere.
+    #[inline(always)]
+    fn drop_f32s(self, mask: Self::m32s, a: Self::f32s) -> Self::f32s {
+        self.select_f32s(mask, self.splat_f32s(0.0), a)
+    }
+    #[inline(always)]
+    fn drop_f64s(self, mask: Self::m64s, a: Self::f64s) -> Self::f64s {
+        self.select_f64s(mask, self.splat_f64s(0.0), a)
+    }
+
     /// The larger of `a` and `floor`, which is a number; NaN where `a` is.
     #[inline(always)]
     fn at_least_f32s(self, a: Self::f32s, floor: Self::f32s) -> Self::f32s {
@@ -35,6 +54,28 @@ pub trait Lanes: Simd {
     fn at_least_f64s(self, a: Self::f64s, floor: Self::f64s) -> Self::f64s {
         self.select_f64s(self.less_than_f64s(a, floor), floor, a)
     }
+
+    /// A vector's 128-bit pieces from places that are `step` bytes apart.
+    ///
+    /// # Safety
+    /// 16 bytes at each of these places are valid for reading.
+    unsafe fn load_pieces_f32s(self, from: *const u8, step: usize) -> Self::f32s;
+    /// # Safety
+    /// As above.
+    unsafe fn load_pieces_f64s(self, from: *const u8, step: usize) -> Self::f64s;
+    /// The inverse.
+    ///
+    /// # Safety
+    /// 16 bytes at each of these places are valid for writing.
+    unsafe fn store_pieces_f32s(self, to: *mut u8, step: usize, a: Self::f32s);
+    /// # Safety
+    /// As above.
+    unsafe fn store_pieces_f64s(self, to: *mut u8, step: usize, a: Self::f64s);
+
+    /// Transposes the squares that four (`f32`) or two (`f64`) vectors have in each of their 128-bit pieces. Of no use on
+    /// one-lane types, which have no such piece.
+    fn transpose_f32s(self, a: [Self::f32s; 4]) -> [Self::f32s; 4];
+    fn transpose_f64s(self, a: [Self::f64s; 2]) -> [Self::f64s; 2];
 
     /// The lowest bits of each lane moved to the exponent's place.
     fn shl_exponent_f32s(self, a: Self::f32s) -> Self::f32s;
@@ -111,6 +152,60 @@ macro_rules! scalar_lanes {
                 cast(core::array::from_fn::<f64, $f64, _>(|i| libm::fma(a[i], b[i], c[i])))
             }
             #[inline(always)]
+            unsafe fn load_pieces_f32s(self, from: *const u8, step: usize) -> Self::f32s {
+                let mut a = [[0.0; 4]; $f32 / 4];
+                for (i, a) in a.iter_mut().enumerate() {
+                    // SAFETY: the caller's
+                    *a = unsafe { from.add(i * step).cast::<[f32; 4]>().read_unaligned() };
+                }
+                let a = a.as_flattened();
+                cast(core::array::from_fn::<f32, $f32, _>(|i| a.get(i).copied().unwrap_or(0.0)))
+            }
+            #[inline(always)]
+            unsafe fn store_pieces_f32s(self, to: *mut u8, step: usize, a: Self::f32s) {
+                let a: [f32; $f32] = cast(a);
+                for (i, a) in a.as_chunks::<4>().0.iter().enumerate() {
+                    // SAFETY: the caller's
+                    unsafe { to.add(i * step).cast::<[f32; 4]>().write_unaligned(*a) }
+                }
+            }
+            #[inline(always)]
+            unsafe fn load_pieces_f64s(self, from: *const u8, step: usize) -> Self::f64s {
+                let mut a = [[0.0; 2]; $f64 / 2];
+                for (i, a) in a.iter_mut().enumerate() {
+                    // SAFETY: the caller's
+                    *a = unsafe { from.add(i * step).cast::<[f64; 2]>().read_unaligned() };
+                }
+                let a = a.as_flattened();
+                cast(core::array::from_fn::<f64, $f64, _>(|i| a.get(i).copied().unwrap_or(0.0)))
+            }
+            #[inline(always)]
+            unsafe fn store_pieces_f64s(self, to: *mut u8, step: usize, a: Self::f64s) {
+                let a: [f64; $f64] = cast(a);
+                for (i, a) in a.as_chunks::<2>().0.iter().enumerate() {
+                    // SAFETY: the caller's
+                    unsafe { to.add(i * step).cast::<[f64; 2]>().write_unaligned(*a) }
+                }
+            }
+            #[inline(always)]
+            fn transpose_f32s(self, a: [Self::f32s; 4]) -> [Self::f32s; 4] {
+                let rows = a.map(|a| cast::<_, [f32; $f32]>(a));
+                [0, 1, 2, 3].map(|row| {
+                    cast(core::array::from_fn::<f32, $f32, _>(|lane| {
+                        rows[lane % 4].get(lane / 4 * 4 + row).copied().unwrap_or(0.0)
+                    }))
+                })
+            }
+            #[inline(always)]
+            fn transpose_f64s(self, a: [Self::f64s; 2]) -> [Self::f64s; 2] {
+                let rows = a.map(|a| cast::<_, [f64; $f64]>(a));
+                [0, 1].map(|row| {
+                    cast(core::array::from_fn::<f64, $f64, _>(|lane| {
+                        rows[lane % 2].get(lane / 2 * 2 + row).copied().unwrap_or(0.0)
+                    }))
+                })
+            }
+            #[inline(always)]
             fn shl_exponent_f32s(self, a: Self::f32s) -> Self::f32s {
                 let a: [u32; $f32] = cast(a);
                 cast(a.map(|a| a << 23))
@@ -144,6 +239,8 @@ scalar_lanes! {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
+    use core::arch::x86_64::__m128;
+
     use super::{Lanes, Simd, cast};
     use pulp::x86::{V3, V4};
 
@@ -173,6 +270,22 @@ mod x86 {
         fn fma_f64s(self, a: Self::f64s, b: Self::f64s, c: Self::f64s) -> Self::f64s {
             self.mul_add_f64s(a, b, c)
         }
+        #[inline(always)]
+        fn keep_f32s(self, mask: Self::m32s, a: Self::f32s) -> Self::f32s {
+            cast(self.avx._mm256_and_ps(cast(mask), cast(a)))
+        }
+        #[inline(always)]
+        fn drop_f32s(self, mask: Self::m32s, a: Self::f32s) -> Self::f32s {
+            cast(self.avx._mm256_andnot_ps(cast(mask), cast(a)))
+        }
+        #[inline(always)]
+        fn keep_f64s(self, mask: Self::m64s, a: Self::f64s) -> Self::f64s {
+            cast(self.avx._mm256_and_pd(cast(mask), cast(a)))
+        }
+        #[inline(always)]
+        fn drop_f64s(self, mask: Self::m64s, a: Self::f64s) -> Self::f64s {
+            cast(self.avx._mm256_andnot_pd(cast(mask), cast(a)))
+        }
         // the second operand where they are not ordered, as the instruction has it
         #[inline(always)]
         fn at_least_f32s(self, a: Self::f32s, floor: Self::f32s) -> Self::f32s {
@@ -181,6 +294,54 @@ mod x86 {
         #[inline(always)]
         fn at_least_f64s(self, a: Self::f64s, floor: Self::f64s) -> Self::f64s {
             cast(self.avx._mm256_max_pd(cast(floor), cast(a)))
+        }
+        #[inline(always)]
+        unsafe fn load_pieces_f32s(self, from: *const u8, step: usize) -> Self::f32s {
+            // SAFETY: the caller's
+            let [a, b] =
+                unsafe { [from.cast::<__m128>().read_unaligned(), from.add(step).cast::<__m128>().read_unaligned()] };
+            cast(self.avx._mm256_set_m128(b, a))
+        }
+        #[inline(always)]
+        unsafe fn store_pieces_f32s(self, to: *mut u8, step: usize, a: Self::f32s) {
+            // SAFETY: the caller's
+            unsafe {
+                to.cast::<__m128>().write_unaligned(self.avx._mm256_castps256_ps128(cast(a)));
+                to.add(step).cast::<__m128>().write_unaligned(self.avx._mm256_extractf128_ps::<1>(cast(a)));
+            }
+        }
+        #[inline(always)]
+        unsafe fn load_pieces_f64s(self, from: *const u8, step: usize) -> Self::f64s {
+            // SAFETY: the caller's
+            cast(unsafe { self.load_pieces_f32s(from, step) })
+        }
+        #[inline(always)]
+        unsafe fn store_pieces_f64s(self, to: *mut u8, step: usize, a: Self::f64s) {
+            // SAFETY: the caller's
+            unsafe { self.store_pieces_f32s(to, step, cast(a)) }
+        }
+        #[inline(always)]
+        fn transpose_f32s(self, [a, b, c, d]: [Self::f32s; 4]) -> [Self::f32s; 4] {
+            let (a, b, c, d) = (cast(a), cast(b), cast(c), cast(d));
+            let ab = [
+                self.avx._mm256_castps_pd(self.avx._mm256_unpacklo_ps(a, b)),
+                self.avx._mm256_castps_pd(self.avx._mm256_unpackhi_ps(a, b)),
+            ];
+            let cd = [
+                self.avx._mm256_castps_pd(self.avx._mm256_unpacklo_ps(c, d)),
+                self.avx._mm256_castps_pd(self.avx._mm256_unpackhi_ps(c, d)),
+            ];
+            [
+                cast(self.avx._mm256_unpacklo_pd(ab[0], cd[0])),
+                cast(self.avx._mm256_unpackhi_pd(ab[0], cd[0])),
+                cast(self.avx._mm256_unpacklo_pd(ab[1], cd[1])),
+                cast(self.avx._mm256_unpackhi_pd(ab[1], cd[1])),
+            ]
+        }
+        #[inline(always)]
+        fn transpose_f64s(self, [a, b]: [Self::f64s; 2]) -> [Self::f64s; 2] {
+            let (a, b) = (cast(a), cast(b));
+            [cast(self.avx._mm256_unpacklo_pd(a, b)), cast(self.avx._mm256_unpackhi_pd(a, b))]
         }
         #[inline(always)]
         fn shl_exponent_f32s(self, a: Self::f32s) -> Self::f32s {
@@ -235,6 +396,60 @@ mod x86 {
         #[inline(always)]
         fn at_least_f64s(self, a: Self::f64s, floor: Self::f64s) -> Self::f64s {
             cast(self.avx512f._mm512_max_pd(cast(floor), cast(a)))
+        }
+        #[inline(always)]
+        unsafe fn load_pieces_f32s(self, from: *const u8, step: usize) -> Self::f32s {
+            // SAFETY: the caller's
+            unsafe {
+                let a = self.avx512f._mm512_castps128_ps512(from.cast::<__m128>().read_unaligned());
+                let a = self.avx512f._mm512_insertf32x4::<1>(a, from.add(step).cast::<__m128>().read_unaligned());
+                let a = self.avx512f._mm512_insertf32x4::<2>(a, from.add(2 * step).cast::<__m128>().read_unaligned());
+                cast(self.avx512f._mm512_insertf32x4::<3>(a, from.add(3 * step).cast::<__m128>().read_unaligned()))
+            }
+        }
+        #[inline(always)]
+        unsafe fn store_pieces_f32s(self, to: *mut u8, step: usize, a: Self::f32s) {
+            let (avx, a) = (self.avx512f, cast(a));
+            // SAFETY: the caller's
+            unsafe {
+                to.cast::<__m128>().write_unaligned(avx._mm512_castps512_ps128(a));
+                to.add(step).cast::<__m128>().write_unaligned(avx._mm512_extractf32x4_ps::<1>(a));
+                to.add(2 * step).cast::<__m128>().write_unaligned(avx._mm512_extractf32x4_ps::<2>(a));
+                to.add(3 * step).cast::<__m128>().write_unaligned(avx._mm512_extractf32x4_ps::<3>(a));
+            }
+        }
+        #[inline(always)]
+        unsafe fn load_pieces_f64s(self, from: *const u8, step: usize) -> Self::f64s {
+            // SAFETY: the caller's
+            cast(unsafe { self.load_pieces_f32s(from, step) })
+        }
+        #[inline(always)]
+        unsafe fn store_pieces_f64s(self, to: *mut u8, step: usize, a: Self::f64s) {
+            // SAFETY: the caller's
+            unsafe { self.store_pieces_f32s(to, step, cast(a)) }
+        }
+        #[inline(always)]
+        fn transpose_f32s(self, [a, b, c, d]: [Self::f32s; 4]) -> [Self::f32s; 4] {
+            let (a, b, c, d) = (cast(a), cast(b), cast(c), cast(d));
+            let ab = [
+                self.avx512f._mm512_castps_pd(self.avx512f._mm512_unpacklo_ps(a, b)),
+                self.avx512f._mm512_castps_pd(self.avx512f._mm512_unpackhi_ps(a, b)),
+            ];
+            let cd = [
+                self.avx512f._mm512_castps_pd(self.avx512f._mm512_unpacklo_ps(c, d)),
+                self.avx512f._mm512_castps_pd(self.avx512f._mm512_unpackhi_ps(c, d)),
+            ];
+            [
+                cast(self.avx512f._mm512_unpacklo_pd(ab[0], cd[0])),
+                cast(self.avx512f._mm512_unpackhi_pd(ab[0], cd[0])),
+                cast(self.avx512f._mm512_unpacklo_pd(ab[1], cd[1])),
+                cast(self.avx512f._mm512_unpackhi_pd(ab[1], cd[1])),
+            ]
+        }
+        #[inline(always)]
+        fn transpose_f64s(self, [a, b]: [Self::f64s; 2]) -> [Self::f64s; 2] {
+            let (a, b) = (cast(a), cast(b));
+            [cast(self.avx512f._mm512_unpacklo_pd(a, b)), cast(self.avx512f._mm512_unpackhi_pd(a, b))]
         }
         #[inline(always)]
         fn shl_exponent_f32s(self, a: Self::f32s) -> Self::f32s {
@@ -292,6 +507,44 @@ mod aarch64 {
         #[inline(always)]
         fn at_least_f64s(self, a: Self::f64s, floor: Self::f64s) -> Self::f64s {
             cast(self.neon.vmaxq_f64(cast(a), cast(floor)))
+        }
+        #[inline(always)]
+        unsafe fn load_pieces_f32s(self, from: *const u8, _: usize) -> Self::f32s {
+            // SAFETY: the caller's
+            unsafe { from.cast::<Self::f32s>().read_unaligned() }
+        }
+        #[inline(always)]
+        unsafe fn store_pieces_f32s(self, to: *mut u8, _: usize, a: Self::f32s) {
+            // SAFETY: the caller's
+            unsafe { to.cast::<Self::f32s>().write_unaligned(a) }
+        }
+        #[inline(always)]
+        unsafe fn load_pieces_f64s(self, from: *const u8, step: usize) -> Self::f64s {
+            // SAFETY: the caller's
+            cast(unsafe { self.load_pieces_f32s(from, step) })
+        }
+        #[inline(always)]
+        unsafe fn store_pieces_f64s(self, to: *mut u8, step: usize, a: Self::f64s) {
+            // SAFETY: the caller's
+            unsafe { self.store_pieces_f32s(to, step, cast(a)) }
+        }
+        #[inline(always)]
+        fn transpose_f32s(self, [a, b, c, d]: [Self::f32s; 4]) -> [Self::f32s; 4] {
+            let neon = self.neon;
+            let (a, b, c, d) = (cast(a), cast(b), cast(c), cast(d));
+            let (ab, ab_odd) = (cast(neon.vtrn1q_f32(a, b)), cast(neon.vtrn2q_f32(a, b)));
+            let (cd, cd_odd) = (cast(neon.vtrn1q_f32(c, d)), cast(neon.vtrn2q_f32(c, d)));
+            [
+                cast(neon.vtrn1q_f64(ab, cd)),
+                cast(neon.vtrn1q_f64(ab_odd, cd_odd)),
+                cast(neon.vtrn2q_f64(ab, cd)),
+                cast(neon.vtrn2q_f64(ab_odd, cd_odd)),
+            ]
+        }
+        #[inline(always)]
+        fn transpose_f64s(self, [a, b]: [Self::f64s; 2]) -> [Self::f64s; 2] {
+            let (a, b) = (cast(a), cast(b));
+            [cast(self.neon.vtrn1q_f64(a, b)), cast(self.neon.vtrn2q_f64(a, b))]
         }
         #[inline(always)]
         fn shl_exponent_f32s(self, a: Self::f32s) -> Self::f32s {

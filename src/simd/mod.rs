@@ -11,6 +11,7 @@ mod pack;
 mod pair;
 mod real;
 mod sum;
+pub mod tile;
 pub mod view;
 
 pub use exp::{RelativeExp, exp, exp_non_positive, exp_non_positive_pair, exp_non_positive_pair_shifted, unshift};

@@ -147,6 +147,16 @@ impl<S: Lanes, T: Real> Pack<S, T> {
 }
 
 impl<S: Lanes, T: Real> Mask<S, T> {
+    /// `x` where the mask is set, 0 elsewhere.
+    #[inline(always)]
+    pub fn keep(self, x: Pack<S, T>) -> Pack<S, T> {
+        pack(self.s, T::keep(self.s, self.m, x.v))
+    }
+    /// 0 where the mask is set, `x` elsewhere.
+    #[inline(always)]
+    pub fn drop(self, x: Pack<S, T>) -> Pack<S, T> {
+        pack(self.s, T::drop(self.s, self.m, x.v))
+    }
     #[inline(always)]
     pub fn select(self, a: Pack<S, T>, b: Pack<S, T>) -> Pack<S, T> {
         pack(self.s, T::select(self.s, self.m, a.v, b.v))

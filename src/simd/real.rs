@@ -31,6 +31,9 @@ pub trait Real:
 {
     /// Elements in a group.
     const GROUP: usize = GROUP_BYTES / size_of::<Self>();
+    /// Elements in 128 bits.
+    const PIECE: usize = 16 / size_of::<Self>();
+    const ZERO: Self;
     const INFINITY: Self;
     const NAN: Self;
     /// The smallest positive number.
@@ -68,6 +71,9 @@ pub trait Real:
     fn less_equal<S: Lanes>(s: S, a: Self::V<S>, b: Self::V<S>) -> Self::M<S>;
     fn equal<S: Lanes>(s: S, a: Self::V<S>, b: Self::V<S>) -> Self::M<S>;
     fn select<S: Lanes>(s: S, m: Self::M<S>, a: Self::V<S>, b: Self::V<S>) -> Self::V<S>;
+    /// `a` where the mask is set, or where it is not; 0 elsewhere.
+    fn keep<S: Lanes>(s: S, m: Self::M<S>, a: Self::V<S>) -> Self::V<S>;
+    fn drop<S: Lanes>(s: S, m: Self::M<S>, a: Self::V<S>) -> Self::V<S>;
     fn and<S: Lanes>(s: S, a: Self::M<S>, b: Self::M<S>) -> Self::M<S>;
     fn or<S: Lanes>(s: S, a: Self::M<S>, b: Self::M<S>) -> Self::M<S>;
     fn any<S: Lanes>(s: S, m: Self::M<S>) -> bool;
@@ -83,6 +89,16 @@ pub trait Real:
     /// The elements as `f64` lanes: `f32` in two halves, `f64` as they are, with `None`.
     fn widen<S: Lanes>(s: S, a: Self::V<S>) -> (S::f64s, Option<S::f64s>);
     fn narrow<S: Lanes>(s: S, lower: S::f64s, upper: S::f64s) -> Self::V<S>;
+    /// A vector's 128-bit pieces from or to places that are `step` elements apart.
+    ///
+    /// # Safety
+    /// `PIECE` elements at each of these places are valid for reading, or writing.
+    unsafe fn load_pieces<S: Lanes>(s: S, from: *const Self, step: usize) -> Self::V<S>;
+    /// # Safety
+    /// As for loading.
+    unsafe fn store_pieces<S: Lanes>(s: S, to: *mut Self, step: usize, a: Self::V<S>);
+    /// See [`Lanes::transpose_f32s`]: of the first [`PIECE`](Real::PIECE) vectors.
+    fn transpose<S: Lanes>(s: S, a: [Self::V<S>; 4]) -> [Self::V<S>; 4];
 
     /// Constants of [`exp`].
     const EXP: exp::Constants;
@@ -95,13 +111,15 @@ pub trait Real:
 }
 
 macro_rules! real {
-    ($t: ident, $bits: ident, $v: ident, $m: ident, $wide: expr, $narrow: expr, $log_tail: path;
-     $splat: ident $add: ident $sub: ident $mul: ident $div: ident $fma: ident $neg: ident $abs: ident
-     $lt: ident $le: ident $eq: ident $select: ident $and: ident $or: ident $first_true: ident
+    ($t: ident, $bits: ident, $v: ident, $m: ident, $wide: expr, $narrow: expr, $transpose: expr, $log_tail: path;
+     $splat: ident $add: ident $sub: ident $mul: ident $div: ident $fma: ident $xor_bits: ident
+     $lt: ident $le: ident $eq: ident $select: ident $keep: ident $drop: ident $and: ident $or: ident $first_true: ident
      $to_bits: ident $from_bits: ident $splat_bits: ident $add_bits: ident $sub_bits: ident
-     $and_bits: ident $or_bits: ident $shl: ident $shr: ident $max: ident $at_least: ident $reduce_max: ident $reduce_sum: ident $load: ident $store: ident) => {
+     $and_bits: ident $or_bits: ident $shl: ident $shr: ident $max: ident $at_least: ident $reduce_max: ident $reduce_sum: ident $load: ident $store: ident
+     $load_pieces: ident $store_pieces: ident) => {
 #[rustfmt::skip]
         impl Real for $t {
+            const ZERO: Self = 0.0;
             const INFINITY: Self = $t::INFINITY;
             const NAN: Self = $t::NAN;
             const SMALLEST: Self = $t::from_bits(1);
@@ -136,9 +154,14 @@ macro_rules! real {
             #[inline(always)]
             fn fma<S: Lanes>(s: S, a: S::$v, b: S::$v, c: S::$v) -> S::$v { s.$fma(a, b, c) }
             #[inline(always)]
-            fn negate<S: Lanes>(s: S, a: S::$v) -> S::$v { s.$neg(a) }
+            fn negate<S: Lanes>(s: S, a: S::$v) -> S::$v {
+                // (not pulp's own, which may be compiled apart, without the instruction set)
+                s.$from_bits(s.$xor_bits(s.$to_bits(a), s.$splat_bits(1 << ($bits::BITS - 1))))
+            }
             #[inline(always)]
-            fn abs<S: Lanes>(s: S, a: S::$v) -> S::$v { s.$abs(a) }
+            fn abs<S: Lanes>(s: S, a: S::$v) -> S::$v {
+                s.$from_bits(s.$and_bits(s.$to_bits(a), s.$splat_bits($bits::MAX >> 1)))
+            }
             #[inline(always)]
             fn max_any<S: Lanes>(s: S, a: S::$v, b: S::$v) -> S::$v { s.$max(a, b) }
             #[inline(always)]
@@ -155,6 +178,10 @@ macro_rules! real {
             fn equal<S: Lanes>(s: S, a: S::$v, b: S::$v) -> S::$m { s.$eq(a, b) }
             #[inline(always)]
             fn select<S: Lanes>(s: S, m: S::$m, a: S::$v, b: S::$v) -> S::$v { s.$select(m, a, b) }
+            #[inline(always)]
+            fn keep<S: Lanes>(s: S, m: S::$m, a: S::$v) -> S::$v { s.$keep(m, a) }
+            #[inline(always)]
+            fn drop<S: Lanes>(s: S, m: S::$m, a: S::$v) -> S::$v { s.$drop(m, a) }
             #[inline(always)]
             fn and<S: Lanes>(s: S, a: S::$m, b: S::$m) -> S::$m { s.$and(a, b) }
             #[inline(always)]
@@ -189,6 +216,18 @@ macro_rules! real {
             fn widen<S: Lanes>(s: S, a: S::$v) -> (S::f64s, Option<S::f64s>) { $wide(s, a) }
             #[inline(always)]
             fn narrow<S: Lanes>(s: S, lower: S::f64s, upper: S::f64s) -> S::$v { $narrow(s, lower, upper) }
+            #[inline(always)]
+            unsafe fn load_pieces<S: Lanes>(s: S, from: *const Self, step: usize) -> S::$v {
+                // SAFETY: the caller's
+                unsafe { s.$load_pieces(from.cast(), step * size_of::<Self>()) }
+            }
+            #[inline(always)]
+            unsafe fn store_pieces<S: Lanes>(s: S, to: *mut Self, step: usize, a: S::$v) {
+                // SAFETY: the caller's
+                unsafe { s.$store_pieces(to.cast(), step * size_of::<Self>(), a) }
+            }
+            #[inline(always)]
+            fn transpose<S: Lanes>(s: S, a: [S::$v; 4]) -> [S::$v; 4] { $transpose(s, a) }
 
             const EXP: exp::Constants = exp::$t::CONSTANTS;
             #[inline(always)]
@@ -208,16 +247,25 @@ fn widen_f32<S: Lanes>(s: S, a: S::f32s) -> (S::f64s, Option<S::f64s>) {
     (lower, Some(upper))
 }
 
-real! { f32, u32, f32s, m32s, widen_f32, |s: S, lower, upper| s.narrow(lower, upper), log::f32::tail;
-    splat_f32s add_f32s sub_f32s mul_f32s div_f32s fma_f32s neg_f32s abs_f32s
-    less_than_f32s less_than_or_equal_f32s equal_f32s select_f32s and_m32s or_m32s first_true_m32s
-    transmute_u32s_f32s transmute_f32s_u32s splat_u32s add_u32s sub_u32s
-    and_u32s or_u32s shl_exponent_f32s shr_exponent_f32s max_f32s at_least_f32s reduce_max_f32s reduce_sum_f32s partial_load_f32s partial_store_f32s
+#[inline(always)]
+fn transpose_f64<S: Lanes>(s: S, [a, b, ..]: [S::f64s; 4]) -> [S::f64s; 4] {
+    let [a, b] = s.transpose_f64s([a, b]);
+    [a, b, a, b]
 }
 
-real! { f64, u64, f64s, m64s, |_, a| (a, None), |_, lower, _| lower, log::f64::tail;
-    splat_f64s add_f64s sub_f64s mul_f64s div_f64s fma_f64s neg_f64s abs_f64s
-    less_than_f64s less_than_or_equal_f64s equal_f64s select_f64s and_m64s or_m64s first_true_m64s
+real! { f32, u32, f32s, m32s, widen_f32, |s: S, lower, upper| s.narrow(lower, upper),
+    |s: S, a| s.transpose_f32s(a), log::f32::tail;
+    splat_f32s add_f32s sub_f32s mul_f32s div_f32s fma_f32s xor_u32s
+    less_than_f32s less_than_or_equal_f32s equal_f32s select_f32s keep_f32s drop_f32s and_m32s or_m32s first_true_m32s
+    transmute_u32s_f32s transmute_f32s_u32s splat_u32s add_u32s sub_u32s
+    and_u32s or_u32s shl_exponent_f32s shr_exponent_f32s max_f32s at_least_f32s reduce_max_f32s reduce_sum_f32s partial_load_f32s partial_store_f32s
+    load_pieces_f32s store_pieces_f32s
+}
+
+real! { f64, u64, f64s, m64s, |_, a| (a, None), |_, lower, _| lower, transpose_f64, log::f64::tail;
+    splat_f64s add_f64s sub_f64s mul_f64s div_f64s fma_f64s xor_u64s
+    less_than_f64s less_than_or_equal_f64s equal_f64s select_f64s keep_f64s drop_f64s and_m64s or_m64s first_true_m64s
     transmute_u64s_f64s transmute_f64s_u64s splat_u64s add_u64s sub_u64s
     and_u64s or_u64s shl_exponent_f64s shr_exponent_f64s max_f64s at_least_f64s reduce_max_f64s reduce_sum_f64s partial_load_f64s partial_store_f64s
+    load_pieces_f64s store_pieces_f64s
 }

@@ -6,7 +6,6 @@
 
 use core::cell::Cell;
 use core::marker::PhantomData;
-use core::mem::MaybeUninit;
 
 use super::{Lanes, MAX_GROUP, Pack, Real, first_lanes, pack};
 
@@ -75,6 +74,10 @@ impl<'a, T: Copy> In<'a, T> {
         self.len
     }
 
+    pub(super) fn start(self) -> *const T {
+        self.start
+    }
+
     /// The elements from `at` on, `len` of them.
     #[inline(always)]
     pub fn slice(self, at: usize, len: usize) -> Self {
@@ -95,8 +98,13 @@ impl<'a, T: Copy> Out<'a, T> {
     /// # Safety
     /// `start` is aligned and valid for reading and writing `len` elements for `'a`, and nobody
     /// outside of the call that the view is made for touches them meanwhile.
+    #[cfg_attr(not(feature = "capi"), allow(dead_code))]
     pub unsafe fn from_raw(start: *mut T, len: usize) -> Self {
         Out { start, len, life: PhantomData }
+    }
+
+    pub(super) fn start(self) -> *mut T {
+        self.start
     }
 
     /// The same elements, to be read.
@@ -201,8 +209,7 @@ impl<'a, T: Real> Out<'a, T> {
 #[inline(always)]
 fn lanes_of<S: Lanes, T: Real>(len: usize, i: usize) -> usize {
     let lanes = Pack::<S, T>::LANES;
-    assert!(i * lanes < len);
-    lanes.min(len - i * lanes)
+    lanes.min(len.saturating_sub(i * lanes))
 }
 
 impl<T: Real> Group<'_, T> {
@@ -212,7 +219,7 @@ impl<T: Real> Group<'_, T> {
         self.len.div_ceil(Pack::<S, T>::LANES)
     }
 
-    /// The group's `i`-th vector; lanes beyond its end are 0.
+    /// The group's `i`-th vector; lanes beyond the group's end are 0.
     #[inline(always)]
     pub fn load<S: Lanes>(self, s: S, i: usize) -> Pack<S, T> {
         let (all, lanes) = (Pack::<S, T>::LANES, lanes_of::<S, T>(self.len, i));
@@ -288,104 +295,88 @@ impl<T: Real> Buffer<T> {
     }
 }
 
-/// Most classes a [`Tile`] holds.
-pub const TILE_CLASSES: usize = 64;
-
-/// Classes by samples on the stack, a group of samples for each class: few classes, however they lie in
-/// memory, are turned into this, so that lanes are samples.
-#[repr(C, align(128))]
-pub struct Tile<T>(MaybeUninit<[T; TILE_CLASSES * MAX_GROUP]>);
-
-impl<T: Real> Tile<T> {
-    #[inline(always)]
-    pub fn new() -> Self {
-        Tile(MaybeUninit::uninit())
-    }
-
-    /// `classes` groups of zeros.
-    #[inline(always)]
-    pub fn zeros(&mut self, classes: usize) -> Out<'_, T> {
-        assert!(classes <= TILE_CLASSES);
-        let start = self.0.as_mut_ptr().cast::<T>();
-        let len = classes * T::GROUP;
-        // SAFETY: `len` elements are at most what the array holds; all of them are written
-        unsafe {
-            start.write_bytes(0, len);
-            Out::from_raw(start, len)
-        }
-    }
-}
-
-/// Samples outside of a tile: `count` of them, `stride` apart, their classes `class_stride` apart.
+/// Classes of up to a group of samples: lane l of class j is at `j * stride + l`.
 #[derive(Clone, Copy)]
-pub struct Samples {
-    pub count: usize,
-    pub stride: usize,
-    pub classes: usize,
-    pub class_stride: usize,
+pub struct Planes<'a, T> {
+    start: *const T,
+    classes: usize,
+    stride: usize,
+    len: usize,
+    life: PhantomData<&'a Cell<T>>,
 }
 
-impl Samples {
-    /// As far as the last element.
+/// The same, to be written.
+#[derive(Clone, Copy)]
+pub struct PlanesMut<'a, T> {
+    start: *mut T,
+    classes: usize,
+    stride: usize,
+    len: usize,
+    life: PhantomData<&'a Cell<T>>,
+}
+
+impl<'a, T: Real> In<'a, T> {
+    /// `classes` classes of the `len` samples that begin at `at`.
     #[inline(always)]
-    fn elements(&self) -> usize {
-        (self.count - 1) * self.stride + (self.classes - 1) * self.class_stride + 1
+    pub fn planes(self, at: usize, classes: usize, stride: usize, len: usize) -> Planes<'a, T> {
+        assert!(classes > 0 && len <= T::GROUP);
+        let start = self.slice(at, (classes - 1) * stride + len).start;
+        Planes { start, classes, stride, len, life: PhantomData }
     }
 }
 
-impl<T: Real> Out<'_, T> {
-    /// Of a tile, on the stack: copies samples to the lanes from `lane` on.
+impl<'a, T: Real> Out<'a, T> {
     #[inline(always)]
-    pub fn fill_lanes(self, lane: usize, from: In<'_, T>, samples: Samples) {
-        let Samples { count, stride, classes, class_stride } = samples;
-        let from = from.slice(0, samples.elements());
-        let to = self.slice(lane, (classes - 1) * T::GROUP + count);
-        for class in 0..if stride == 1 { classes } else { 0 } {
-            // SAFETY: both views were checked as far as the last class of the last sample; a tile overlaps nothing
-            unsafe {
-                let from = from.start.add(class * class_stride);
-                core::ptr::copy_nonoverlapping(from, to.start.add(class * T::GROUP), count);
-            }
-        }
-        for lane in 0..if stride == 1 { 0 } else { count } {
-            // SAFETY: as above
-            unsafe {
-                let (from, to) = (from.start.add(lane * stride), to.start.add(lane));
-                if class_stride == 1 {
-                    (0..classes).for_each(|class| to.add(class * T::GROUP).write(from.add(class).read()));
-                } else {
-                    (0..classes)
-                        .for_each(|class| to.add(class * T::GROUP).write(from.add(class * class_stride).read()));
-                }
-            }
-        }
+    pub fn planes(self, at: usize, classes: usize, stride: usize, len: usize) -> PlanesMut<'a, T> {
+        assert!(classes > 0 && len <= T::GROUP);
+        let start = self.slice(at, (classes - 1) * stride + len).start;
+        PlanesMut { start, classes, stride, len, life: PhantomData }
+    }
+}
+
+impl<'a, T: Real> Planes<'a, T> {
+    /// A class's samples. With `WHOLE` the planes are known to have a group of them.
+    #[inline(always)]
+    pub fn class<const WHOLE: bool>(self, class: usize) -> Group<'a, T> {
+        assert!(class < self.classes && (!WHOLE || self.len == T::GROUP));
+        let len = if WHOLE { T::GROUP } else { self.len };
+        // SAFETY: a class below `classes` is in range, by the check in `planes`
+        Group { start: unsafe { self.start.add(class * self.stride) }, len, life: PhantomData }
     }
 
-    /// Of a tile, on the stack: copies the lanes from `lane` on to samples, or adds them there.
+    /// One element of one class.
     #[inline(always)]
-    pub fn put_lanes(self, lane: usize, to: Out<'_, T>, samples: Samples, add: bool) {
-        let Samples { count, stride, classes, class_stride } = samples;
-        let to = to.slice(0, samples.elements());
-        let from = self.slice(lane, (classes - 1) * T::GROUP + count);
-        for class in 0..if stride == 1 && !add { classes } else { 0 } {
-            // SAFETY: both views were checked as far as the last class of the last sample; a tile overlaps nothing
-            unsafe {
-                let to = to.start.add(class * class_stride);
-                core::ptr::copy_nonoverlapping(from.start.add(class * T::GROUP), to, count);
-            }
-        }
-        for lane in 0..if stride == 1 && !add { 0 } else { count } {
-            // SAFETY: as above
-            unsafe {
-                let (from, to) = (from.start.add(lane), to.start.add(lane * stride));
-                for class in 0..classes {
-                    let (x, to) = (from.add(class * T::GROUP).read(), to.add(class * class_stride));
-                    to.write(if add { to.read() + x } else { x });
-                }
-            }
-        }
+    pub fn get(self, class: usize, lane: usize) -> T {
+        assert!(class < self.classes && lane < self.len);
+        // SAFETY: in range, just checked
+        unsafe { self.start.add(class * self.stride + lane).read() }
+    }
+}
+
+impl<'a, T: Real> PlanesMut<'a, T> {
+    #[inline(always)]
+    pub fn as_planes(self) -> Planes<'a, T> {
+        let PlanesMut { start, classes, stride, len, life } = self;
+        Planes { start, classes, stride, len, life }
     }
 
+    #[inline(always)]
+    pub fn class<const WHOLE: bool>(self, class: usize) -> GroupMut<'a, T> {
+        assert!(class < self.classes && (!WHOLE || self.len == T::GROUP));
+        let len = if WHOLE { T::GROUP } else { self.len };
+        // SAFETY: as in `Planes::class`
+        GroupMut { start: unsafe { self.start.add(class * self.stride) }, len, life: PhantomData }
+    }
+
+    #[inline(always)]
+    pub fn set(self, class: usize, lane: usize, x: T) {
+        assert!(class < self.classes && lane < self.len);
+        // SAFETY: in range, just checked
+        unsafe { self.start.add(class * self.stride + lane).write(x) }
+    }
+}
+
+impl<T: Copy> Out<'_, T> {
     /// The elements from `at` on.
     #[inline(always)]
     pub fn after(self, at: usize) -> Self {
@@ -398,5 +389,42 @@ impl<T: Copy> In<'_, T> {
     #[inline(always)]
     pub fn after(self, at: usize) -> Self {
         self.slice(at, self.len - at.min(self.len))
+    }
+}
+
+impl<T: Real> PlanesMut<'_, T> {
+    #[inline(always)]
+    pub fn classes(self) -> usize {
+        self.classes
+    }
+
+    /// Zeros everywhere.
+    pub fn clear(self) {
+        for class in 0..self.classes {
+            (0..self.len).for_each(|lane| self.set(class, lane, T::ZERO));
+        }
+    }
+
+    /// Of a tile: where the vector of lanes that begins at `lane` is in class 0. Classes are a group apart.
+    #[inline(always)]
+    pub(super) fn lanes<S: Lanes>(self, lane: usize, classes: usize) -> *mut T {
+        let is_tile = self.stride == T::GROUP && self.len == T::GROUP;
+        assert!(is_tile && classes <= self.classes && lane + Pack::<S, T>::LANES <= T::GROUP);
+        // SAFETY: in range, just checked
+        unsafe { self.start.add(lane) }
+    }
+
+    /// A class's lanes from `lane` on, from or to as many elements that lie together.
+    #[inline(always)]
+    pub fn fill_class(self, class: usize, lane: usize, from: In<'_, T>) {
+        assert!(class < self.classes && lane + from.len <= self.len);
+        // SAFETY: in range, just checked; planes that are filled are on the stack, apart from what is copied
+        unsafe { self.start.add(class * self.stride + lane).copy_from_nonoverlapping(from.start, from.len) }
+    }
+    #[inline(always)]
+    pub fn put_class(self, class: usize, lane: usize, to: Out<'_, T>) {
+        assert!(class < self.classes && lane + to.len <= self.len);
+        // SAFETY: in range, just checked; planes that are filled are on the stack, apart from what is copied
+        unsafe { self.start.add(class * self.stride + lane).copy_to_nonoverlapping(to.start, to.len) }
     }
 }

@@ -14,8 +14,8 @@
 //!   branches once a group.
 
 use crate::parallel::{Blocks, Partial};
-use crate::simd::view::{In, Out};
-use crate::simd::{Isa, Kernel, LaneSum, Lanes, Mask, Pack, Real, exact_product, first_lanes, splat, total};
+use crate::simd::view::{Groups, GroupsMut, In, Out};
+use crate::simd::{Isa, Kernel, LaneSum, Lanes, Mask, Pack, Real, exact_product, splat, total};
 
 /// A loss of independent elements.
 pub trait Formula<T: Real>: Copy + Sync {
@@ -100,15 +100,11 @@ impl<T: Real, F: Formula<T>> Kernel for Block<'_, '_, T, F> {
     fn run<S: Lanes>(self, s: S) -> Partial {
         let Block { call, start, len } = self;
         let mut sums = Sums { lanes: S::per_group(LaneSum::zero(s)), outside: false };
-        let whole = len - len % T::GROUP;
         let plain = call.weight.is_none() && call.loss.is_none() && call.hess.is_none() && !call.accumulate;
         match (plain && call.needs_total, call.grad.is_some()) {
-            (true, false) => call.groups::<S, VALUE>(s, start, start + whole, &mut sums),
-            (true, true) => call.groups::<S, VALUE_AND_GRAD>(s, start, start + whole, &mut sums),
-            _ => call.groups::<S, ANY>(s, start, start + whole, &mut sums),
-        }
-        if whole < len {
-            call.tail(s, start + whole, len - whole, &mut sums);
+            (true, false) => call.elements::<S, VALUE>(s, start, len, &mut sums),
+            (true, true) => call.elements::<S, VALUE_AND_GRAD>(s, start, len, &mut sums),
+            _ => call.elements::<S, ANY>(s, start, len, &mut sums),
         }
         let total = if call.needs_total { total::<S, T>(s, sums.lanes) } else { Default::default() };
         Partial { total, out_of_domain: sums.outside }
@@ -131,7 +127,7 @@ impl<T: Real, F: Formula<T>> Pointwise<'_, T, F> {
             let [a, b] = terms.value;
             let hide = |x| here.select(nan, x);
             terms = Terms { value: [hide(a), b], grad: hide(terms.grad), hess: hide(terms.hess) };
-            *outside = Some(outside.map_or(here, |before| before | here));
+            *outside = Some(here);
         }
         match weight {
             None => Weighted {
@@ -150,69 +146,30 @@ impl<T: Real, F: Formula<T>> Pointwise<'_, T, F> {
         }
     }
 
-    /// The whole groups of a block.
+    /// A block: whole groups, and the last one.
     #[inline(always)]
-    fn groups<S: Lanes, const LOOP: u8>(&self, s: S, start: usize, end: usize, sums: &mut Sums<S>) {
+    fn elements<S: Lanes, const LOOP: u8>(&self, s: S, start: usize, len: usize, sums: &mut Sums<S>) {
         let any = LOOP == ANY;
-        let mut outside = None;
-        // not through the reference: stores to the outputs could be stores to it
-        let mut lanes = sums.lanes;
-        let factor = splat(s, self.factor);
-        let mut at = start;
-        while at < end {
-            let input = self.input.group(at);
-            let target = self.target.group(at);
-            let weight = if any { self.weight.map(|view| view.group(at)) } else { None };
-            let loss = if any { self.loss.map(|view| view.group(at)) } else { None };
-            let grad = if LOOP == VALUE { None } else { self.grad.map(|view| view.group(at)) };
-            let hess = if any { self.hess.map(|view| view.group(at)) } else { None };
-            for i in 0..Pack::<S, T>::PER_GROUP {
-                let x = input.load(s, i);
-                let parameter = if F::HAS_PARAMETER { self.parameter(s, at + i * Pack::<S, T>::LANES) } else { x };
-                let weight = weight.map(|group| group.load(s, i));
-                let terms = self.weighted([x, target.load(s, i), parameter], weight, factor, &mut outside);
-                if !any || self.needs_total {
-                    lanes.as_mut()[i].add(terms.value);
-                }
-                if let Some(loss) = loss {
-                    loss.store(i, terms.value);
-                }
-                for (out, result) in [(grad, terms.grad), (hess, terms.hess)] {
-                    if let Some(out) = out {
-                        let add = any && self.accumulate;
-                        out.store(i, if add { out.as_group().load(s, i) + result } else { result });
-                    }
-                }
-            }
-            at += T::GROUP;
+        let work = Elements {
+            call: self,
+            start,
+            factor: splat(s, self.factor),
+            parameter: if F::HAS_PARAMETER { self.parameter(s, start) } else { splat(s, T::ZERO) },
+            input: self.input.slice(start, len).groups(),
+            target: self.target.slice(start, len).groups(),
+            weight: if any { self.weight.map(|view| view.slice(start, len).groups()) } else { None },
+            loss: if any { self.loss.map(|view| view.slice(start, len).groups()) } else { None },
+            grad: if LOOP == VALUE { None } else { self.grad.map(|view| view.slice(start, len).groups()) },
+            hess: if any { self.hess.map(|view| view.slice(start, len).groups()) } else { None },
+        };
+        // not through the references: stores to the outputs could be stores to them
+        let (mut lanes, mut outside) = (sums.lanes, None);
+        for i in 0..len / T::GROUP {
+            work.group::<LOOP, true>(i, &mut lanes, &mut outside);
         }
         sums.lanes = lanes;
-        sums.outside |= outside.is_some_and(Mask::any);
-    }
-
-    /// The last, incomplete group of `len` elements.
-    #[inline(always)]
-    fn tail<S: Lanes>(&self, s: S, at: usize, len: usize, sums: &mut Sums<S>) {
-        let lanes = Pack::<S, T>::LANES;
-        let mut outside = None;
-        for i in 0..len.div_ceil(lanes) {
-            let (at, len) = (at + i * lanes, (len - i * lanes).min(lanes));
-            let load = |view: In<'_, T>| view.load(s, at, len);
-            let parameter = if F::HAS_PARAMETER { self.parameter(s, at) } else { splat(s, T::from_f64(1.0)) };
-            let operands = [load(self.input), load(self.target), parameter];
-            let terms = self.weighted(operands, self.weight.map(load), splat(s, self.factor), &mut outside);
-            if self.needs_total {
-                let zero = splat(s, T::from_f64(0.0));
-                sums.lanes.as_mut()[i].add(first_lanes(terms.value, len, zero));
-            }
-            if let Some(loss) = self.loss {
-                loss.store(at, len, terms.value);
-            }
-            for (out, result) in [(self.grad, terms.grad), (self.hess, terms.hess)] {
-                if let Some(out) = out {
-                    out.store(at, len, if self.accumulate { load(out.as_in()) + result } else { result });
-                }
-            }
+        if !len.is_multiple_of(T::GROUP) {
+            work.group::<LOOP, false>(len / T::GROUP, &mut sums.lanes, &mut outside);
         }
         sums.outside |= outside.is_some_and(Mask::any);
     }
@@ -233,6 +190,69 @@ impl<T: Real, F: Formula<T>> Pointwise<'_, T, F> {
             *x = self.parameter.get((at + i) % period);
         }
         vector.group().load(s, 0)
+    }
+}
+
+/// A block's groups.
+#[derive(Clone, Copy)]
+struct Elements<'a, 'b, S: Lanes, T: Real, F> {
+    call: &'a Pointwise<'b, T, F>,
+    start: usize,
+    factor: Pack<S, T>,
+    /// Where it is the same everywhere.
+    parameter: Pack<S, T>,
+    input: Groups<'b, T>,
+    target: Groups<'b, T>,
+    weight: Option<Groups<'b, T>>,
+    loss: Option<GroupsMut<'b, T>>,
+    grad: Option<GroupsMut<'b, T>>,
+    hess: Option<GroupsMut<'b, T>>,
+}
+
+impl<S: Lanes, T: Real, F: Formula<T>> Elements<'_, '_, S, T, F> {
+    /// The `index`-th group, which is `WHOLE` or the last.
+    #[inline(always)]
+    fn group<const LOOP: u8, const WHOLE: bool>(
+        &self,
+        index: usize,
+        sums: &mut S::PerGroup<LaneSum<S>>,
+        outside: &mut Option<Mask<S, T>>,
+    ) {
+        let (call, s, any) = (self.call, self.factor.s, LOOP == ANY);
+        let input = self.input.get::<WHOLE>(index);
+        let target = self.target.get::<WHOLE>(index);
+        let weight = self.weight.map(|groups| groups.get::<WHOLE>(index));
+        let loss = self.loss.map(|groups| groups.get::<WHOLE>(index));
+        let grad = self.grad.map(|groups| groups.get::<WHOLE>(index));
+        let hess = self.hess.map(|groups| groups.get::<WHOLE>(index));
+        let vectors = input.vectors::<S>();
+        for (i, sum) in sums.as_mut()[..vectors].iter_mut().enumerate() {
+            let parameter = match F::HAS_PARAMETER && call.parameter.len() > 1 {
+                true => call.parameter(s, self.start + index * T::GROUP + i * Pack::<S, T>::LANES),
+                false => self.parameter,
+            };
+            let weight = weight.map(|group| group.load(s, i));
+            let mut here = None;
+            let operands = [input.load(s, i), target.load(s, i), parameter];
+            let terms = call.weighted(operands, weight, self.factor, &mut here);
+            if let Some(here) = here {
+                let here = if WHOLE { here } else { here & input.counts(s, i) };
+                *outside = Some(outside.map_or(here, |before| before | here));
+            }
+            if !any || call.needs_total {
+                sum.add(input.or(i, terms.value, splat(s, T::ZERO)));
+            }
+            if let Some(loss) = loss {
+                loss.store(i, terms.value);
+            }
+            if let Some(grad) = grad {
+                let add = any && call.accumulate;
+                grad.store(i, if add { grad.as_group().load(s, i) + terms.grad } else { terms.grad });
+            }
+            if let Some(hess) = hess {
+                hess.store(i, if call.accumulate { hess.as_group().load(s, i) + terms.hess } else { terms.hess });
+            }
+        }
     }
 }
 

@@ -7,7 +7,7 @@
 use core::cell::Cell;
 use core::marker::PhantomData;
 
-use super::{Lanes, MAX_GROUP, Pack, Real, first_lanes, pack};
+use super::{Lanes, MAX_GROUP, Mask, Pack, Real, first_lanes, pack, splat};
 
 /// Elements to be read.
 pub struct In<'a, T> {
@@ -152,12 +152,6 @@ pub struct GroupMut<'a, T> {
 }
 
 impl<'a, T: Real> In<'a, T> {
-    /// The group that begins at `at`.
-    #[inline(always)]
-    pub fn group(self, at: usize) -> Group<'a, T> {
-        self.part(at, T::GROUP)
-    }
-
     /// The first `len` elements of the group that begins at `at`.
     #[inline(always)]
     pub fn part(self, at: usize, len: usize) -> Group<'a, T> {
@@ -181,11 +175,6 @@ impl<'a, T: Real> In<'a, T> {
 
 impl<'a, T: Real> Out<'a, T> {
     #[inline(always)]
-    pub fn group(self, at: usize) -> GroupMut<'a, T> {
-        self.part(at, T::GROUP)
-    }
-
-    #[inline(always)]
     pub fn part(self, at: usize, len: usize) -> GroupMut<'a, T> {
         assert!(len <= T::GROUP);
         GroupMut { start: self.slice(at, len).start, len, life: PhantomData }
@@ -202,6 +191,68 @@ impl<'a, T: Real> Out<'a, T> {
             // SAFETY: in range, just checked; the slice lives for this store alone
             T::store_partial(x.s, unsafe { core::slice::from_raw_parts_mut(part.start, lanes) }, x.v)
         }
+    }
+}
+
+/// An array in groups, the last of which may be incomplete.
+#[derive(Clone, Copy)]
+pub struct Groups<'a, T> {
+    start: *const T,
+    len: usize,
+    life: PhantomData<&'a Cell<T>>,
+}
+
+/// The same, to be written.
+#[derive(Clone, Copy)]
+pub struct GroupsMut<'a, T> {
+    start: *mut T,
+    len: usize,
+    life: PhantomData<&'a Cell<T>>,
+}
+
+impl<'a, T: Real> In<'a, T> {
+    #[inline(always)]
+    pub fn groups(self) -> Groups<'a, T> {
+        Groups { start: self.start, len: self.len, life: PhantomData }
+    }
+}
+
+impl<'a, T: Real> Out<'a, T> {
+    #[inline(always)]
+    pub fn groups(self) -> GroupsMut<'a, T> {
+        GroupsMut { start: self.start, len: self.len, life: PhantomData }
+    }
+}
+
+impl<'a, T: Real> Groups<'a, T> {
+    /// A group that is whole, or the last one.
+    #[inline(always)]
+    pub fn get<const WHOLE: bool>(self, index: usize) -> Group<'a, T> {
+        let len = length_of::<T, WHOLE>(self.len, index);
+        // SAFETY: the array has `len` elements from there on, by the check in `length_of`
+        Group { start: unsafe { self.start.add(index * T::GROUP) }, len, life: PhantomData }
+    }
+}
+
+impl<'a, T: Real> GroupsMut<'a, T> {
+    /// A group that is whole, or the last one.
+    #[inline(always)]
+    pub fn get<const WHOLE: bool>(self, index: usize) -> GroupMut<'a, T> {
+        let len = length_of::<T, WHOLE>(self.len, index);
+        // SAFETY: as above
+        GroupMut { start: unsafe { self.start.add(index * T::GROUP) }, len, life: PhantomData }
+    }
+}
+
+/// Elements of an array's `index`-th group.
+#[inline(always)]
+fn length_of<T: Real, const WHOLE: bool>(len: usize, index: usize) -> usize {
+    if WHOLE {
+        assert!(index < len / T::GROUP, "view out of range");
+        T::GROUP
+    } else {
+        assert!(index == len / T::GROUP, "view out of range");
+        len % T::GROUP
     }
 }
 
@@ -241,6 +292,13 @@ impl<T: Real> Group<'_, T> {
     #[inline(always)]
     pub fn load_or<S: Lanes>(self, s: S, i: usize, rest: Pack<S, T>) -> Pack<S, T> {
         self.or(i, self.load(s, i), rest)
+    }
+
+    /// The lanes of its `i`-th vector that the group has.
+    #[inline(always)]
+    pub fn counts<S: Lanes>(self, s: S, i: usize) -> Mask<S, T> {
+        let lanes = lanes_of::<S, T>(self.len, i);
+        pack(s, T::lane_index(s)).lt(splat(s, T::from_f64(lanes as f64)))
     }
 
     /// `x`; `rest` in the lanes that are beyond the end of the group's `i`-th vector.

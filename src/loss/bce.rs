@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::kernel::pointwise::{Formula, Pointwise, Terms};
 use crate::options::{Options, Outputs, Summary};
-use crate::simd::{Lanes, Mask, Pack, Pair, Real, log, log1p};
+use crate::simd::{Lanes, Mask, Pack, Pair, Real, log_complement, log_fraction};
 
 /// Binary cross-entropy of probabilities (PyTorch's `binary_cross_entropy`).
 ///
@@ -48,10 +48,10 @@ impl<T: Real> Formula<T> for Logs {
         let (p, y, one) = (input, target, input.c(1.0));
         let (not_p, not_y) = (one - p, one - y);
         let least = p.c(-100.0);
-        let log_p = log(p).max(least);
-        let log_not_p = log1p(-p).max(least);
+        let log_p = log_fraction(p).at_least(least);
+        let log_not_p = log_complement(p).at_least(least);
         let floor = p.c(1e-12);
-        let variance = (p * not_p).max(floor);
+        let variance = (p * not_p).at_least(floor);
         // (1 - p) / variance and p / variance are 1 / p and 1 / (1 - p) unless it is clamped. They are squared after
         // the division, for p^2 alone may underflow.
         let not_p_pair = Pair { hi: not_p, lo: (one - not_p) - p };

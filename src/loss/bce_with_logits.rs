@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::kernel::pointwise::{Formula, Pointwise, Terms};
 use crate::options::{Options, Outputs, Summary};
-use crate::simd::{Lanes, Pack, Pair, Real, exp_non_positive, log1p};
+use crate::simd::{Lanes, Pack, Pair, Real, exp_non_positive, log1p_fraction};
 
 /// Binary cross-entropy of logits (PyTorch's `binary_cross_entropy_with_logits`).
 ///
@@ -74,17 +74,17 @@ impl<T: Real> Formula<T> for Logistic {
         let e = exp_non_positive(-size);
         let (positive, negative) = (y * pos_weight, one - y);
         // log(1 + e^-x) = max(-x, 0) + log(1 + e^-|x|), and likewise for x: one maximum is 0
-        let above = zero.lt(x);
-        let share = above.select(negative, positive);
+        let below = x.lt(zero);
+        let (share, other) = (below.select(positive, negative), below.select(negative, positive));
         // a share of 0 takes nothing, not even of infinity
-        let linear = share.same(zero).select(zero, share * size);
+        let linear = share.same(zero).drop(share * size);
         let both = y.fma(pos_weight, negative);
         let denominator = one + e;
         let inverse = Pair { hi: denominator, lo: e - (denominator - one) }.recip();
-        let (upper, lower) = (above.select(one, e), above.select(e, one));
         Terms {
-            value: [both.fma(log1p(e), linear), one],
-            grad: (upper * negative - lower * positive) / denominator,
+            value: [both.fma(log1p_fraction(e), linear), one],
+            // (1 - y) sigma(x) - w y sigma(-x): the larger sigma is 1 / (1 + e), the other e times that
+            grad: ((-e).fma(other, share) / denominator).times_sign_of(x + zero),
             hess: inverse.mul(inverse).scale(e).scale(both).round(),
         }
     }

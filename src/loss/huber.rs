@@ -66,17 +66,17 @@ impl<T: Real> Formula<T> for Hub<T> {
         let d = input - target;
         let delta = splat(d.s, self.delta);
         let size = d.abs();
-        let inner = size.min(delta);
-        let half = inner * d.c(0.5);
-        // |d| - inner / 2; the maximum says that infinity less infinity is infinite here
-        let outer = half.max(size - half);
+        let inner = size.at_most(delta);
+        let mut value = [inner, size - inner * d.c(0.5)];
         // where d is larger than any number, |d| - inner / 2 is taken apart: delta times it may be none the less
         let is_far = size.same(size.c(f64::INFINITY));
-        let far = inner.fma(input.abs(), inner * target.abs());
-        let value = [is_far.select(far, inner), is_far.select(size.c(1.0), outer)];
+        if is_far.any() {
+            let far = inner.fma(input.abs(), inner * target.abs());
+            value = [is_far.select(far, inner), is_far.select(size.c(1.0), value[1])];
+        }
         Terms {
-            value: [d.or_nan(value[0]), value[1]],
-            grad: d.min(delta).max(-delta),
+            value,
+            grad: d.at_most(delta).at_least(-delta),
             hess: d.or_nan(size.le(delta).select(d.c(1.0), d.c(0.0))),
         }
     }

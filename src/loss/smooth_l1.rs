@@ -61,11 +61,10 @@ impl<T: Real> Formula<T> for Smooth<T> {
         let d = input - target;
         let (beta, one) = (splat(d.s, self.beta), d.c(1.0));
         let size = d.abs();
-        let slope = (d / beta).min(one).max(-one);
-        let value = [d.or_nan(slope.abs()), size - size.min(beta) * d.c(0.5)];
+        let slope = (d / beta).at_most(one).at_least(-one);
         Terms {
-            value,
-            grad: d.or_nan(slope),
+            value: [slope.abs(), size - size.at_most(beta) * d.c(0.5)],
+            grad: slope,
             hess: d.or_nan(size.lt(beta).select(splat(d.s, self.curvature), d.c(0.0))),
         }
     }

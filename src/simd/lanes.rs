@@ -54,6 +54,15 @@ pub trait Lanes: Simd {
     fn at_least_f64s(self, a: Self::f64s, floor: Self::f64s) -> Self::f64s {
         self.select_f64s(self.less_than_f64s(a, floor), floor, a)
     }
+    /// The smaller of `a` and `ceiling`, which is a number; NaN where `a` is.
+    #[inline(always)]
+    fn at_most_f32s(self, a: Self::f32s, ceiling: Self::f32s) -> Self::f32s {
+        self.select_f32s(self.less_than_f32s(ceiling, a), ceiling, a)
+    }
+    #[inline(always)]
+    fn at_most_f64s(self, a: Self::f64s, ceiling: Self::f64s) -> Self::f64s {
+        self.select_f64s(self.less_than_f64s(ceiling, a), ceiling, a)
+    }
 
     /// A vector's 128-bit pieces from places that are `step` bytes apart.
     ///
@@ -292,8 +301,16 @@ mod x86 {
             cast(self.avx._mm256_max_ps(cast(floor), cast(a)))
         }
         #[inline(always)]
+        fn at_most_f32s(self, a: Self::f32s, ceiling: Self::f32s) -> Self::f32s {
+            cast(self.avx._mm256_min_ps(cast(ceiling), cast(a)))
+        }
+        #[inline(always)]
         fn at_least_f64s(self, a: Self::f64s, floor: Self::f64s) -> Self::f64s {
             cast(self.avx._mm256_max_pd(cast(floor), cast(a)))
+        }
+        #[inline(always)]
+        fn at_most_f64s(self, a: Self::f64s, ceiling: Self::f64s) -> Self::f64s {
+            cast(self.avx._mm256_min_pd(cast(ceiling), cast(a)))
         }
         #[inline(always)]
         unsafe fn load_pieces_f32s(self, from: *const u8, step: usize) -> Self::f32s {
@@ -394,8 +411,16 @@ mod x86 {
             cast(self.avx512f._mm512_max_ps(cast(floor), cast(a)))
         }
         #[inline(always)]
+        fn at_most_f32s(self, a: Self::f32s, ceiling: Self::f32s) -> Self::f32s {
+            cast(self.avx512f._mm512_min_ps(cast(ceiling), cast(a)))
+        }
+        #[inline(always)]
         fn at_least_f64s(self, a: Self::f64s, floor: Self::f64s) -> Self::f64s {
             cast(self.avx512f._mm512_max_pd(cast(floor), cast(a)))
+        }
+        #[inline(always)]
+        fn at_most_f64s(self, a: Self::f64s, ceiling: Self::f64s) -> Self::f64s {
+            cast(self.avx512f._mm512_min_pd(cast(ceiling), cast(a)))
         }
         #[inline(always)]
         unsafe fn load_pieces_f32s(self, from: *const u8, step: usize) -> Self::f32s {
@@ -505,8 +530,16 @@ mod aarch64 {
             cast(self.neon.vmaxq_f32(cast(a), cast(floor)))
         }
         #[inline(always)]
+        fn at_most_f32s(self, a: Self::f32s, ceiling: Self::f32s) -> Self::f32s {
+            cast(self.neon.vminq_f32(cast(a), cast(ceiling)))
+        }
+        #[inline(always)]
         fn at_least_f64s(self, a: Self::f64s, floor: Self::f64s) -> Self::f64s {
             cast(self.neon.vmaxq_f64(cast(a), cast(floor)))
+        }
+        #[inline(always)]
+        fn at_most_f64s(self, a: Self::f64s, ceiling: Self::f64s) -> Self::f64s {
+            cast(self.neon.vminq_f64(cast(a), cast(ceiling)))
         }
         #[inline(always)]
         unsafe fn load_pieces_f32s(self, from: *const u8, _: usize) -> Self::f32s {

@@ -174,3 +174,38 @@ pub fn log1p_with_error<S: Lanes, T: Real>(x: Pack<S, T>, error: Pack<S, T>) -> 
 pub fn log1p<S: Lanes, T: Real>(x: Pack<S, T>) -> Pack<S, T> {
     log1p_with_error(x, x.c(0.0))
 }
+
+/// log p for p in [0, 1], but at 0, where it is some number below -100. What it gives elsewhere is of no use.
+#[inline(always)]
+pub fn log_fraction<S: Lanes, T: Real>(p: Pack<S, T>) -> Pack<S, T> {
+    let k = T::LOG;
+    // lifted whether subnormal or not: a fraction cannot overflow; -0 becomes 0
+    let (exponent, mantissa) = split(p.fma(p.c(k.lift), p.c(0.0)));
+    combine(exponent - p.c(k.lift_exponent), mantissa - p.c(1.0), p.c(0.0))
+}
+
+/// log(1 - p) for p in [0, 1]; NaN for NaN. What it gives elsewhere is of no use.
+#[inline(always)]
+pub fn log_complement<S: Lanes, T: Real>(p: Pack<S, T>) -> Pack<S, T> {
+    let one = p.c(1.0);
+    let complement = one - p;
+    let (exponent, mantissa) = split(complement);
+    let scale = one.sub_bits(complement.sub_bits(mantissa));
+    let offset = scale - one;
+    let f = (-p).fma(scale, offset);
+    let lost = (-p).fma(scale, offset - f);
+    let result = combine(exponent, f, lost.fma(-f, lost));
+    complement.same(p.c(0.0)).select(p.c(f64::NEG_INFINITY), result)
+}
+
+/// log(1 + x) for x in [0, 1]; NaN for NaN. What it gives elsewhere is of no use.
+#[inline(always)]
+pub fn log1p_fraction<S: Lanes, T: Real>(x: Pack<S, T>) -> Pack<S, T> {
+    // 1 + x is scaled by 1/2, or not at all
+    let upper_half = x.gt(x.c(core::f64::consts::SQRT_2 - 1.0));
+    let half = upper_half.keep(x.c(0.5));
+    let scale = x.c(1.0) - half;
+    let f = x.fma(scale, -half);
+    let lost = x.fma(scale, -half - f);
+    combine(upper_half.keep(x.c(1.0)), f, lost.fma(-f, lost))
+}

@@ -18,7 +18,7 @@ pub use exp::{RelativeExp, exp, exp_non_positive, exp_non_positive_pair, exp_non
 pub use fpenv::in_environment;
 pub use isa::Isa;
 pub use lanes::{Kernel, Lanes};
-pub use log::{log, log1p, log1p_with_error};
+pub use log::{log, log_complement, log_fraction, log1p, log1p_fraction, log1p_with_error};
 use pack::pack;
 pub use pack::{Mask, Pack, first_lanes, splat};
 pub use pair::{Pair, exact_product, two_diff};

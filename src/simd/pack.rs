@@ -101,15 +101,10 @@ impl<S: Lanes, T: Real> Pack<S, T> {
     pub fn at_least(self, floor: Self) -> Self {
         pack(self.s, T::at_least(self.s, self.v, floor.v))
     }
-    /// The larger; `self` where it is not ordered.
+    /// The smaller of both; NaN where `self` is. (Of zeros either.)
     #[inline(always)]
-    pub fn max(self, b: Self) -> Self {
-        self.lt(b).select(b, self)
-    }
-    /// The smaller; `self` where it is not ordered.
-    #[inline(always)]
-    pub fn min(self, b: Self) -> Self {
-        b.lt(self).select(b, self)
+    pub fn at_most(self, ceiling: Self) -> Self {
+        pack(self.s, T::at_most(self.s, self.v, ceiling.v))
     }
     /// `x` where `self` is a number, NaN where it is not.
     #[inline(always)]
@@ -131,6 +126,12 @@ impl<S: Lanes, T: Real> Pack<S, T> {
     #[inline(always)]
     pub fn or_bits(self, b: Self) -> Self {
         pack(self.s, T::or_bits(self.s, self.v, b.v))
+    }
+    /// `self` with the sign of `b` if it is positive, with the opposite one if it is negative.
+    #[inline(always)]
+    pub fn times_sign_of(self, b: Self) -> Self {
+        let sign = b.and_bits(b.c(-0.0));
+        pack(self.s, T::xor_bits(self.s, self.v, sign.v))
     }
     #[inline(always)]
     pub fn bits(self, bits: u64) -> Self {

@@ -63,6 +63,8 @@ pub trait Real:
     fn max_any<S: Lanes>(s: S, a: Self::V<S>, b: Self::V<S>) -> Self::V<S>;
     /// The larger of `a` and `floor`, which is a number; NaN where `a` is. Of zeros of both signs it may be either.
     fn at_least<S: Lanes>(s: S, a: Self::V<S>, floor: Self::V<S>) -> Self::V<S>;
+    /// The smaller of `a` and `ceiling`, likewise.
+    fn at_most<S: Lanes>(s: S, a: Self::V<S>, ceiling: Self::V<S>) -> Self::V<S>;
     /// The largest lane, with the same reserve.
     fn reduce_max_any<S: Lanes>(s: S, a: Self::V<S>) -> Self;
     /// The sum of the lanes, in no particular order.
@@ -82,6 +84,7 @@ pub trait Real:
     fn sub_bits<S: Lanes>(s: S, a: Self::V<S>, b: Self::V<S>) -> Self::V<S>;
     fn and_bits<S: Lanes>(s: S, a: Self::V<S>, b: Self::V<S>) -> Self::V<S>;
     fn or_bits<S: Lanes>(s: S, a: Self::V<S>, b: Self::V<S>) -> Self::V<S>;
+    fn xor_bits<S: Lanes>(s: S, a: Self::V<S>, b: Self::V<S>) -> Self::V<S>;
     fn splat_bits<S: Lanes>(s: S, bits: u64) -> Self::V<S>;
     fn shl_exponent<S: Lanes>(s: S, a: Self::V<S>) -> Self::V<S>;
     fn shr_exponent<S: Lanes>(s: S, a: Self::V<S>) -> Self::V<S>;
@@ -115,7 +118,7 @@ macro_rules! real {
      $splat: ident $add: ident $sub: ident $mul: ident $div: ident $fma: ident $xor_bits: ident
      $lt: ident $le: ident $eq: ident $select: ident $keep: ident $drop: ident $and: ident $or: ident $first_true: ident
      $to_bits: ident $from_bits: ident $splat_bits: ident $add_bits: ident $sub_bits: ident
-     $and_bits: ident $or_bits: ident $shl: ident $shr: ident $max: ident $at_least: ident $reduce_max: ident $reduce_sum: ident $load: ident $store: ident
+     $and_bits: ident $or_bits: ident $shl: ident $shr: ident $max: ident $at_least: ident $at_most: ident $reduce_max: ident $reduce_sum: ident $load: ident $store: ident
      $load_pieces: ident $store_pieces: ident) => {
 #[rustfmt::skip]
         impl Real for $t {
@@ -167,6 +170,8 @@ macro_rules! real {
             #[inline(always)]
             fn at_least<S: Lanes>(s: S, a: S::$v, floor: S::$v) -> S::$v { s.$at_least(a, floor) }
             #[inline(always)]
+            fn at_most<S: Lanes>(s: S, a: S::$v, ceiling: S::$v) -> S::$v { s.$at_most(a, ceiling) }
+            #[inline(always)]
             fn reduce_max_any<S: Lanes>(s: S, a: S::$v) -> Self { s.$reduce_max(a) }
             #[inline(always)]
             fn reduce_sum<S: Lanes>(s: S, a: S::$v) -> Self { s.$reduce_sum(a) }
@@ -205,6 +210,10 @@ macro_rules! real {
             #[inline(always)]
             fn or_bits<S: Lanes>(s: S, a: S::$v, b: S::$v) -> S::$v {
                 s.$from_bits(s.$or_bits(s.$to_bits(a), s.$to_bits(b)))
+            }
+            #[inline(always)]
+            fn xor_bits<S: Lanes>(s: S, a: S::$v, b: S::$v) -> S::$v {
+                s.$from_bits(s.$xor_bits(s.$to_bits(a), s.$to_bits(b)))
             }
             #[inline(always)]
             fn splat_bits<S: Lanes>(s: S, bits: u64) -> S::$v { s.$from_bits(s.$splat_bits(bits as $bits)) }
@@ -258,7 +267,7 @@ real! { f32, u32, f32s, m32s, widen_f32, |s: S, lower, upper| s.narrow(lower, up
     splat_f32s add_f32s sub_f32s mul_f32s div_f32s fma_f32s xor_u32s
     less_than_f32s less_than_or_equal_f32s equal_f32s select_f32s keep_f32s drop_f32s and_m32s or_m32s first_true_m32s
     transmute_u32s_f32s transmute_f32s_u32s splat_u32s add_u32s sub_u32s
-    and_u32s or_u32s shl_exponent_f32s shr_exponent_f32s max_f32s at_least_f32s reduce_max_f32s reduce_sum_f32s partial_load_f32s partial_store_f32s
+    and_u32s or_u32s shl_exponent_f32s shr_exponent_f32s max_f32s at_least_f32s at_most_f32s reduce_max_f32s reduce_sum_f32s partial_load_f32s partial_store_f32s
     load_pieces_f32s store_pieces_f32s
 }
 
@@ -266,6 +275,6 @@ real! { f64, u64, f64s, m64s, |_, a| (a, None), |_, lower, _| lower, transpose_f
     splat_f64s add_f64s sub_f64s mul_f64s div_f64s fma_f64s xor_u64s
     less_than_f64s less_than_or_equal_f64s equal_f64s select_f64s keep_f64s drop_f64s and_m64s or_m64s first_true_m64s
     transmute_u64s_f64s transmute_f64s_u64s splat_u64s add_u64s sub_u64s
-    and_u64s or_u64s shl_exponent_f64s shr_exponent_f64s max_f64s at_least_f64s reduce_max_f64s reduce_sum_f64s partial_load_f64s partial_store_f64s
+    and_u64s or_u64s shl_exponent_f64s shr_exponent_f64s max_f64s at_least_f64s at_most_f64s reduce_max_f64s reduce_sum_f64s partial_load_f64s partial_store_f64s
     load_pieces_f64s store_pieces_f64s
 }

@@ -86,7 +86,11 @@ struct Block<'a, 'b, T, F> {
 /// Which loop: the usual ones, or the one for everything.
 const VALUE: u8 = 0;
 const VALUE_AND_GRAD: u8 = 1;
-const ANY: u8 = 2;
+const STREAMED: u8 = 2;
+const ANY: u8 = 3;
+
+/// Bytes of a gradient that is larger than the caches: it is written past them.
+const STREAM_BYTES: usize = 32 << 20;
 
 struct Sums<S: Lanes> {
     lanes: S::PerGroup<LaneSum<S>>,
@@ -103,6 +107,10 @@ impl<T: Real, F: Formula<T>> Kernel for Block<'_, '_, T, F> {
         let plain = call.weight.is_none() && call.loss.is_none() && call.hess.is_none() && !call.accumulate;
         match (plain && call.needs_total, call.grad.is_some()) {
             (true, false) => call.elements::<S, VALUE>(s, start, len, &mut sums),
+            (true, true) if call.is_streamed() => {
+                call.elements::<S, STREAMED>(s, start, len, &mut sums);
+                s.stream_fence();
+            }
             (true, true) => call.elements::<S, VALUE_AND_GRAD>(s, start, len, &mut sums),
             _ => call.elements::<S, ANY>(s, start, len, &mut sums),
         }
@@ -144,6 +152,12 @@ impl<T: Real, F: Formula<T>> Pointwise<'_, T, F> {
                 }
             }
         }
+    }
+
+    /// Whether the gradient goes past the caches: it is too large for them, and no input is there already.
+    fn is_streamed(&self) -> bool {
+        let is_large = size_of::<T>() * self.input.len() >= STREAM_BYTES;
+        is_large && self.grad.is_some_and(|grad| !self.input.begins_with(grad))
     }
 
     /// A block: whole groups, and the last one.
@@ -247,7 +261,10 @@ impl<S: Lanes, T: Real, F: Formula<T>> Elements<'_, '_, S, T, F> {
             }
             if let Some(grad) = grad {
                 let add = any && call.accumulate;
-                grad.store(i, if add { grad.as_group().load(s, i) + terms.grad } else { terms.grad });
+                match LOOP {
+                    STREAMED => grad.stream(i, terms.grad),
+                    _ => grad.store(i, if add { grad.as_group().load(s, i) + terms.grad } else { terms.grad }),
+                }
             }
             if let Some(hess) = hess {
                 hess.store(i, if call.accumulate { hess.as_group().load(s, i) + terms.hess } else { terms.hess });

@@ -64,6 +64,26 @@ pub trait Lanes: Simd {
         self.select_f64s(self.less_than_f64s(ceiling, a), ceiling, a)
     }
 
+    /// Stores past the caches where the instruction set can (at 16-byte boundaries, which others need not be), as usual
+    /// elsewhere. [`stream_fence`](Lanes::stream_fence) follows before others may read.
+    ///
+    /// # Safety
+    /// A vector at `to` is valid for writing.
+    #[inline(always)]
+    unsafe fn stream_f32s(self, to: *mut f32, a: Self::f32s) {
+        // SAFETY: the caller's
+        unsafe { to.cast::<Self::f32s>().write_unaligned(a) }
+    }
+    /// # Safety
+    /// As above.
+    #[inline(always)]
+    unsafe fn stream_f64s(self, to: *mut f64, a: Self::f64s) {
+        // SAFETY: the caller's
+        unsafe { to.cast::<Self::f64s>().write_unaligned(a) }
+    }
+    #[inline(always)]
+    fn stream_fence(self) {}
+
     /// A vector's 128-bit pieces from places that are `step` bytes apart.
     ///
     /// # Safety
@@ -248,7 +268,7 @@ scalar_lanes! {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use core::arch::x86_64::__m128;
+    use core::arch::x86_64::{__m128, _mm_sfence, _mm_stream_ps, _mm256_stream_ps, _mm512_stream_ps};
 
     use super::{Lanes, Simd, cast};
     use pulp::x86::{V3, V4};
@@ -311,6 +331,32 @@ mod x86 {
         #[inline(always)]
         fn at_most_f64s(self, a: Self::f64s, ceiling: Self::f64s) -> Self::f64s {
             cast(self.avx._mm256_min_pd(cast(ceiling), cast(a)))
+        }
+        #[inline(always)]
+        unsafe fn stream_f32s(self, to: *mut f32, a: Self::f32s) {
+            let (lower, upper) =
+                (self.avx._mm256_castps256_ps128(cast(a)), self.avx._mm256_extractf128_ps::<1>(cast(a)));
+            // SAFETY: the caller's; the addresses are multiples of what each store needs
+            unsafe {
+                match to.addr() % 32 {
+                    0 => _mm256_stream_ps(to, cast(a)),
+                    16 => {
+                        _mm_stream_ps(to, lower);
+                        _mm_stream_ps(to.add(4), upper);
+                    }
+                    _ => to.cast::<Self::f32s>().write_unaligned(a),
+                }
+            }
+        }
+        #[inline(always)]
+        unsafe fn stream_f64s(self, to: *mut f64, a: Self::f64s) {
+            // SAFETY: the caller's
+            unsafe { self.stream_f32s(to.cast(), cast(a)) }
+        }
+        #[inline(always)]
+        fn stream_fence(self) {
+            // SAFETY: every x86-64 CPU has the instruction
+            unsafe { _mm_sfence() }
         }
         #[inline(always)]
         unsafe fn load_pieces_f32s(self, from: *const u8, step: usize) -> Self::f32s {
@@ -421,6 +467,33 @@ mod x86 {
         #[inline(always)]
         fn at_most_f64s(self, a: Self::f64s, ceiling: Self::f64s) -> Self::f64s {
             cast(self.avx512f._mm512_min_pd(cast(ceiling), cast(a)))
+        }
+        #[inline(always)]
+        unsafe fn stream_f32s(self, to: *mut f32, a: Self::f32s) {
+            // SAFETY: the caller's; the addresses are multiples of what each store needs
+            unsafe {
+                match to.addr() % 64 {
+                    0 => _mm512_stream_ps(to, cast(a)),
+                    16 | 32 | 48 => {
+                        let (avx, a) = (self.avx512f, cast(a));
+                        _mm_stream_ps(to, avx._mm512_castps512_ps128(a));
+                        _mm_stream_ps(to.add(4), avx._mm512_extractf32x4_ps::<1>(a));
+                        _mm_stream_ps(to.add(8), avx._mm512_extractf32x4_ps::<2>(a));
+                        _mm_stream_ps(to.add(12), avx._mm512_extractf32x4_ps::<3>(a));
+                    }
+                    _ => to.cast::<Self::f32s>().write_unaligned(a),
+                }
+            }
+        }
+        #[inline(always)]
+        unsafe fn stream_f64s(self, to: *mut f64, a: Self::f64s) {
+            // SAFETY: the caller's
+            unsafe { self.stream_f32s(to.cast(), cast(a)) }
+        }
+        #[inline(always)]
+        fn stream_fence(self) {
+            // SAFETY: every x86-64 CPU has the instruction
+            unsafe { _mm_sfence() }
         }
         #[inline(always)]
         unsafe fn load_pieces_f32s(self, from: *const u8, step: usize) -> Self::f32s {

@@ -92,6 +92,11 @@ pub trait Real:
     /// The elements as `f64` lanes: `f32` in two halves, `f64` as they are, with `None`.
     fn widen<S: Lanes>(s: S, a: Self::V<S>) -> (S::f64s, Option<S::f64s>);
     fn narrow<S: Lanes>(s: S, lower: S::f64s, upper: S::f64s) -> Self::V<S>;
+    /// See [`Lanes::stream_f32s`].
+    ///
+    /// # Safety
+    /// A vector at `to` is valid for writing.
+    unsafe fn stream<S: Lanes>(s: S, to: *mut Self, a: Self::V<S>);
     /// A vector's 128-bit pieces from or to places that are `step` elements apart.
     ///
     /// # Safety
@@ -119,7 +124,7 @@ macro_rules! real {
      $lt: ident $le: ident $eq: ident $select: ident $keep: ident $drop: ident $and: ident $or: ident $first_true: ident
      $to_bits: ident $from_bits: ident $splat_bits: ident $add_bits: ident $sub_bits: ident
      $and_bits: ident $or_bits: ident $shl: ident $shr: ident $max: ident $at_least: ident $at_most: ident $reduce_max: ident $reduce_sum: ident $load: ident $store: ident
-     $load_pieces: ident $store_pieces: ident) => {
+     $stream: ident $load_pieces: ident $store_pieces: ident) => {
 #[rustfmt::skip]
         impl Real for $t {
             const ZERO: Self = 0.0;
@@ -226,6 +231,11 @@ macro_rules! real {
             #[inline(always)]
             fn narrow<S: Lanes>(s: S, lower: S::f64s, upper: S::f64s) -> S::$v { $narrow(s, lower, upper) }
             #[inline(always)]
+            unsafe fn stream<S: Lanes>(s: S, to: *mut Self, a: S::$v) {
+                // SAFETY: the caller's
+                unsafe { s.$stream(to, a) }
+            }
+            #[inline(always)]
             unsafe fn load_pieces<S: Lanes>(s: S, from: *const Self, step: usize) -> S::$v {
                 // SAFETY: the caller's
                 unsafe { s.$load_pieces(from.cast(), step * size_of::<Self>()) }
@@ -268,7 +278,7 @@ real! { f32, u32, f32s, m32s, widen_f32, |s: S, lower, upper| s.narrow(lower, up
     less_than_f32s less_than_or_equal_f32s equal_f32s select_f32s keep_f32s drop_f32s and_m32s or_m32s first_true_m32s
     transmute_u32s_f32s transmute_f32s_u32s splat_u32s add_u32s sub_u32s
     and_u32s or_u32s shl_exponent_f32s shr_exponent_f32s max_f32s at_least_f32s at_most_f32s reduce_max_f32s reduce_sum_f32s partial_load_f32s partial_store_f32s
-    load_pieces_f32s store_pieces_f32s
+    stream_f32s load_pieces_f32s store_pieces_f32s
 }
 
 real! { f64, u64, f64s, m64s, |_, a| (a, None), |_, lower, _| lower, transpose_f64, log::f64::tail;
@@ -276,5 +286,5 @@ real! { f64, u64, f64s, m64s, |_, a| (a, None), |_, lower, _| lower, transpose_f
     less_than_f64s less_than_or_equal_f64s equal_f64s select_f64s keep_f64s drop_f64s and_m64s or_m64s first_true_m64s
     transmute_u64s_f64s transmute_f64s_u64s splat_u64s add_u64s sub_u64s
     and_u64s or_u64s shl_exponent_f64s shr_exponent_f64s max_f64s at_least_f64s at_most_f64s reduce_max_f64s reduce_sum_f64s partial_load_f64s partial_store_f64s
-    load_pieces_f64s store_pieces_f64s
+    stream_f64s load_pieces_f64s store_pieces_f64s
 }

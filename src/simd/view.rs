@@ -78,6 +78,11 @@ impl<'a, T: Copy> In<'a, T> {
         self.start
     }
 
+    /// Whether both begin at the same place.
+    pub fn begins_with(self, out: Out<'_, T>) -> bool {
+        core::ptr::eq(self.start, out.start)
+    }
+
     /// The elements from `at` on, `len` of them.
     #[inline(always)]
     pub fn slice(self, at: usize, len: usize) -> Self {
@@ -323,6 +328,17 @@ impl<'a, T: Real> GroupMut<'a, T> {
                 false => T::store_partial(x.s, core::slice::from_raw_parts_mut(start, lanes), x.v),
             }
         }
+    }
+
+    /// The same past the caches.
+    #[inline(always)]
+    pub fn stream<S: Lanes>(self, i: usize, x: Pack<S, T>) {
+        let all = Pack::<S, T>::LANES;
+        if lanes_of::<S, T>(self.len, i) < all {
+            return self.store(i, x);
+        }
+        // SAFETY: the group has a whole vector from there on, just checked
+        unsafe { T::stream(x.s, self.start.add(i * all), x.v) }
     }
 
     /// The same group, to be read.

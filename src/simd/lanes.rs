@@ -268,7 +268,7 @@ scalar_lanes! {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use core::arch::x86_64::{__m128, _mm_sfence, _mm_stream_ps, _mm256_stream_ps, _mm512_stream_ps};
+    use core::arch::x86_64::{__m128, _mm_sfence, _mm_stream_ps, _mm256_stream_ps};
 
     use super::{Lanes, Simd, cast};
     use pulp::x86::{V3, V4};
@@ -472,16 +472,19 @@ mod x86 {
         unsafe fn stream_f32s(self, to: *mut f32, a: Self::f32s) {
             // SAFETY: the caller's; the addresses are multiples of what each store needs
             unsafe {
-                match to.addr() % 64 {
-                    0 => _mm512_stream_ps(to, cast(a)),
-                    16 | 32 | 48 => {
-                        let (avx, a) = (self.avx512f, cast(a));
+                let (avx, a) = (self.avx512f, cast(a));
+                match to.addr() % 32 {
+                    0 => {
+                        _mm256_stream_ps(to, avx._mm512_castps512_ps256(a));
+                        _mm256_stream_ps(to.add(8), self.avx512dq._mm512_extractf32x8_ps::<1>(a));
+                    }
+                    16 => {
                         _mm_stream_ps(to, avx._mm512_castps512_ps128(a));
                         _mm_stream_ps(to.add(4), avx._mm512_extractf32x4_ps::<1>(a));
                         _mm_stream_ps(to.add(8), avx._mm512_extractf32x4_ps::<2>(a));
                         _mm_stream_ps(to.add(12), avx._mm512_extractf32x4_ps::<3>(a));
                     }
-                    _ => to.cast::<Self::f32s>().write_unaligned(a),
+                    _ => to.cast::<Self::f32s>().write_unaligned(cast(a)),
                 }
             }
         }

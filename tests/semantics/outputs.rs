@@ -211,3 +211,38 @@ fn no_outputs_are_outputs_too() {
     };
     assert!(call.eval(&context(), &call.input, &Options::new(), Outputs::new()).unwrap().out_of_domain);
 }
+
+/// Large gradients are written past the caches, however the array is aligned: the same as in parts, which are not.
+fn large<T: Float>() {
+    let (elements, part) = ((32 << 20) / size_of::<T>() + 5, 1 << 20);
+    let random = &mut Random(23);
+    // (a short period, for speed)
+    let some: Vec<T> = random.numbers(4099, 3.0);
+    let repeated = |from: usize| -> Vec<T> { (0..elements).map(|i| some[(from + i) % some.len()]).collect() };
+    let (input, target) = (repeated(0), repeated(7));
+    let options = Options::new().reduction(Reduction::Sum);
+    let eval = |range: std::ops::Range<usize>, grad: &mut [T]| {
+        let mut loss = [T::of(0.0)];
+        let (outputs, context) = (Outputs::new().loss(&mut loss).grad(grad), Context::with_threads(2));
+        Mse::new().eval(&context, &input[range.clone()], &target[range], None, &options, outputs).unwrap();
+    };
+    let mut want = vec![T::of(0.0); elements];
+    for start in (0..elements).step_by(part) {
+        let range = start..elements.min(start + part);
+        eval(range.clone(), &mut want[range]);
+    }
+    let mut room = vec![T::of(SENTINEL); elements + 18];
+    // bytes: none, one element, 16, 32
+    for shift in [0, 1, 16 / size_of::<T>(), 32 / size_of::<T>()] {
+        eval(0..elements, &mut room[shift..shift + elements]);
+        assert_same_bits(&room[shift..shift + elements], &want, &format!("{} shifted by {shift}", T::NAME));
+        assert_eq!(room[shift + elements].wide(), SENTINEL, "written beyond the end");
+        room.fill(T::of(SENTINEL));
+    }
+}
+
+#[test]
+fn gradients_larger_than_the_caches_are_the_same() {
+    large::<f32>();
+    large::<f64>();
+}

@@ -282,7 +282,7 @@ impl<T: Real> Group<'_, T> {
         // SAFETY: the group has `lanes` elements from there on, by the check in `lanes_of`; a vector type takes
         // any bits of its elements
         unsafe {
-            let start = self.start.add(i * all);
+            let start = self.start.add((i * all).min(self.len));
             pack(
                 s,
                 match lanes == all {
@@ -322,7 +322,7 @@ impl<'a, T: Real> GroupMut<'a, T> {
         // SAFETY: the group has `lanes` elements from there on, by the check in `lanes_of`; the slice lives for
         // this store alone
         unsafe {
-            let start = self.start.add(i * all);
+            let start = self.start.add((i * all).min(self.len));
             match lanes == all {
                 true => start.cast::<T::V<S>>().write_unaligned(x.v),
                 false => T::store_partial(x.s, core::slice::from_raw_parts_mut(start, lanes), x.v),

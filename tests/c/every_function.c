@@ -1,31 +1,7 @@
 /* Calls every function of the header, in C99 or C++, with values that can be followed in one's head. */
-#include <stddef.h>
 #include <string.h>
 
 #include "check.h"
-
-/* The layout is part of the binary interface. */
-static void structs_have_their_sizes(void)
-{
-    if (sizeof(void *) != 8)
-        return;
-    CHECK(sizeof(lk_options) == 40 && offsetof(lk_options, reduction) == 8 && offsetof(lk_options, flags) == 12);
-    CHECK(offsetof(lk_options, grad_scale) == 16 && offsetof(lk_options, weight_sum) == 24);
-    CHECK(offsetof(lk_options, cost) == 32);
-    CHECK(sizeof(lk_class_shape) == 48 && offsetof(lk_class_shape, outer) == 8);
-    CHECK(offsetof(lk_class_shape, classes) == 16 && offsetof(lk_class_shape, inner) == 24);
-    CHECK(offsetof(lk_class_shape, outer_stride) == 32 && offsetof(lk_class_shape, class_stride) == 40);
-    CHECK(sizeof(lk_cross_entropy_params) == 24 && offsetof(lk_cross_entropy_params, ignore_index) == 8);
-    CHECK(offsetof(lk_cross_entropy_params, label_smoothing) == 16);
-    CHECK(sizeof(lk_nll_params) == 16 && offsetof(lk_nll_params, ignore_index) == 8);
-    CHECK(sizeof(lk_td_shape) == 32 && offsetof(lk_td_shape, batch) == 8 && offsetof(lk_td_shape, actions) == 16);
-    CHECK(offsetof(lk_td_shape, row_stride) == 24);
-    CHECK(sizeof(lk_td_params) == 32 && offsetof(lk_td_params, gamma) == 8 && offsetof(lk_td_params, loss) == 16);
-    CHECK(offsetof(lk_td_params, delta) == 24);
-    CHECK(sizeof(lk_cost) == 144 * 8 && offsetof(lk_cost, weight) == 72 * 8);
-    CHECK(sizeof(lk_status) == 4 && sizeof(lk_reduction) == 4 && sizeof(lk_dtype) == 4);
-    CHECK(sizeof(lk_isa) == 4 && sizeof(lk_td_loss) == 4);
-}
 
 static void initialisers_are_the_defaults(void)
 {
@@ -78,7 +54,6 @@ static void costs_add_and_merge(void)
 
 int main(void)
 {
-    structs_have_their_sizes();
     library_says_what_it_is();
     initialisers_are_the_defaults();
     costs_add_and_merge();

@@ -1,5 +1,4 @@
-//! What `include/losskit.h` declares, in Rust. `tests/c_programs.rs` checks with a C compiler that sizes and
-//! constants are the header's.
+//! What `include/losskit.h` declares, in Rust. Sizes and constants as a C compiler sees them are in `tests/abi.txt`.
 #![allow(non_camel_case_types)]
 
 use std::ffi::{CStr, c_char, c_void};

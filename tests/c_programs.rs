@@ -215,6 +215,33 @@ fn many_threads_may_call_at_once() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn the_threads_of_openmp_may_call_at_once() {
+    for link in Link::BOTH {
+        let mut cc = c();
+        cc.arg("-fopenmp");
+        run(&mut program(cc, &root().join("tests/c/openmp.c"), "openmp", link));
+    }
+}
+
+#[test]
+fn the_threads_of_cpp_may_call_at_once() {
+    let Some(object) = cpp_object("cpp_threads.cpp", "-std=c++17") else { return };
+    for link in Link::BOTH {
+        let mut linker = Command::new(environment_or("CXX", "c++"));
+        linker.arg("-pthread");
+        run(&mut program(linker, &object, "cpp_threads", link));
+    }
+}
+
+/// Ten million calls; seconds, as each is small.
+#[cfg(target_os = "linux")]
+#[test]
+fn memory_does_not_grow_however_many_the_calls() {
+    run(test_program("soak.c", Link::Static).arg("10000000"));
+}
+
 #[test]
 fn a_forked_child_gets_the_same_bits_and_does_not_hang() {
     for link in Link::BOTH {

@@ -91,7 +91,7 @@ pub const STATUSES: [(&str, i32); 17] = [
     ("LK_NAN_OPTION", LK_NAN_OPTION),
     ("LK_INVALID_STRUCT_SIZE", LK_INVALID_STRUCT_SIZE),
     ("LK_UNSUPPORTED_OPTION", LK_UNSUPPORTED_OPTION),
-    ("LK_PANIC", -15),
+    ("LK_PANIC", LK_PANIC),
 ];
 
 pub const LK_OK: i32 = 0;
@@ -110,6 +110,7 @@ pub const LK_INVALID_LABEL_SMOOTHING: i32 = -11;
 pub const LK_NAN_OPTION: i32 = -12;
 pub const LK_INVALID_STRUCT_SIZE: i32 = -13;
 pub const LK_UNSUPPORTED_OPTION: i32 = -14;
+pub const LK_PANIC: i32 = -15;
 
 pub const LK_MEAN: i32 = 0;
 pub const LK_SUM: i32 = 1;

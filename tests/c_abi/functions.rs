@@ -27,10 +27,10 @@ impl Dims {
         Dims { outer, classes, inner: 1, outer_stride: 0, class_stride: 0 }
     }
     pub fn n(self) -> usize {
-        self.outer * self.classes * self.inner
+        self.samples().saturating_mul(self.classes)
     }
     fn samples(self) -> usize {
-        self.outer * self.inner
+        self.outer.saturating_mul(self.inner)
     }
     fn shape(self) -> ClassShape {
         ClassShape::new(self.outer, self.classes, self.inner)
@@ -79,7 +79,7 @@ impl Array {
         Array { name, role, size: size_of::<T>(), align: align_of::<T>(), len }
     }
     pub fn bytes(&self) -> usize {
-        self.size * self.len
+        self.size.saturating_mul(self.len)
     }
 }
 
@@ -271,6 +271,11 @@ impl Frame {
                 _ => panic!("no indices"),
             }
         }
+    }
+
+    /// Where the memory begins, and its bytes.
+    pub fn memory(&self) -> (*mut u8, usize) {
+        (self.memory.cast(), 8 * self.words)
     }
 
     /// Every byte, to be compared.

@@ -19,6 +19,7 @@
 
 #include "check.h"
 #include "losskit.h"
+#include "network.h"
 
 #ifndef DIGITS_PATH
 #define DIGITS_PATH "data/digits.bin" /* as seen from c_examples/ */
@@ -74,22 +75,7 @@ static size_t smaller(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-/* ---- random numbers: splitmix64 (Steele, Lea and Flood, 2014) ---- */
-
-static uint64_t random_bits(uint64_t *state)
-{
-    uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
-}
-
-/* Uniform in [-bound, bound); 24 bits are what a float holds exactly. */
-static float random_uniform(uint64_t *state, float bound)
-{
-    const float unit = (float)(random_bits(state) >> 40) / 16777216.0f;
-    return (2.0f * unit - 1.0f) * bound;
-}
+/* ---- the data ---- */
 
 /* Fisher and Yates; the remainder's bias is of the order of n / 2^64. */
 static void shuffle(uint64_t *state, size_t n, size_t *order)
@@ -101,8 +87,6 @@ static void shuffle(uint64_t *state, size_t n, size_t *order)
         order[j] = kept;
     }
 }
-
-/* ---- the data ---- */
 
 static void read_failed(const char *path, const char *why)
 {
@@ -156,44 +140,6 @@ static void initialise(uint64_t *state, network *net)
         net->value[i] = random_uniform(state, hidden_bound);
     for (size_t i = OUTPUT_WEIGHT; i < OUTPUT_BIAS; i++)
         net->value[i] = random_uniform(state, output_bound);
-}
-
-static void dense_forward(size_t rows, size_t n_in, size_t n_out, const float *in, const float *weight,
-                          const float *bias, float *out)
-{
-    for (size_t row = 0; row < rows; row++) {
-        for (size_t o = 0; o < n_out; o++) {
-            float sum = bias[o];
-            for (size_t i = 0; i < n_in; i++)
-                sum += weight[o * n_in + i] * in[row * n_in + i];
-            out[row * n_out + o] = sum;
-        }
-    }
-}
-
-static void dense_parameter_grad(size_t rows, size_t n_in, size_t n_out, const float *in, const float *out_grad,
-                                 float *weight_grad, float *bias_grad)
-{
-    memset(weight_grad, 0, n_out * n_in * sizeof(float));
-    memset(bias_grad, 0, n_out * sizeof(float));
-    for (size_t row = 0; row < rows; row++) {
-        for (size_t o = 0; o < n_out; o++) {
-            const float slope = out_grad[row * n_out + o];
-            bias_grad[o] += slope;
-            for (size_t i = 0; i < n_in; i++)
-                weight_grad[o * n_in + i] += slope * in[row * n_in + i];
-        }
-    }
-}
-
-static void dense_input_grad(size_t rows, size_t n_in, size_t n_out, const float *weight, const float *out_grad,
-                             float *in_grad)
-{
-    memset(in_grad, 0, rows * n_in * sizeof(float));
-    for (size_t row = 0; row < rows; row++)
-        for (size_t o = 0; o < n_out; o++)
-            for (size_t i = 0; i < n_in; i++)
-                in_grad[row * n_in + i] += out_grad[row * n_out + o] * weight[o * n_in + i];
 }
 
 static void forward(const network *net, batch *b)
@@ -387,19 +333,6 @@ static void print_confusion(const test_result *result)
             printf("%4d", result->confusion[digit][guess]);
         putchar('\n');
     }
-}
-
-/* FNV-1a over the bit patterns, low byte first on any machine. */
-static uint64_t hash_of(size_t n, const float *value)
-{
-    uint64_t hash = UINT64_C(0xcbf29ce484222325);
-    for (size_t i = 0; i < n; i++) {
-        uint32_t bits;
-        memcpy(&bits, &value[i], sizeof bits);
-        for (int shift = 0; shift < 32; shift += 8)
-            hash = (hash ^ ((bits >> shift) & 0xff)) * UINT64_C(0x100000001b3);
-    }
-    return hash;
 }
 
 /* ---- the command line ---- */

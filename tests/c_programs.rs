@@ -348,7 +348,7 @@ fn the_examples_run_with_either_library() {
         command.current_dir(root().join("c_examples"));
         command
     };
-    for name in ["minimal", "worked_examples"] {
+    for name in ["minimal", "worked_examples", "dqn_cartpole"] {
         let printed = Link::BOTH.map(|link| stdout(&mut example(name, link)));
         assert_eq!(printed[0], printed[1], "{name}");
     }

@@ -5,6 +5,7 @@
 
 use std::cmp::Ordering;
 use std::ops::{Add, Div, Mul, Neg, Sub};
+use std::sync::LazyLock;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Exact {
@@ -13,6 +14,15 @@ pub struct Exact {
 }
 
 const LN_2: Exact = Exact { hi: std::f64::consts::LN_2, lo: 2.319_046_813_846_299_6e-17 };
+
+/// 1/1! to 1/9!
+static INVERSE_FACTORIALS: LazyLock<[Exact; 9]> = LazyLock::new(|| {
+    let mut inverse = Exact::ONE;
+    std::array::from_fn(|k| {
+        inverse = inverse / Exact::of((k + 1) as f64);
+        inverse
+    })
+});
 
 /// Where e^x - 1 and log(1 + x) are x, to these digits.
 const TINY: f64 = 1e-33;
@@ -64,10 +74,11 @@ impl Exact {
         let n = (self.hi / LN_2.hi).round();
         let r = (self - LN_2 * Exact::of(n)).scaled(-8);
         // r + r^2/2! + ... + r^9/9!, then (1 + e)^2 - 1 eight times
-        let mut e = Exact::ZERO;
-        for k in (1..=9).rev() {
-            e = (e + Exact::ONE) * r / Exact::of(f64::from(k));
+        let mut sum = Exact::ZERO;
+        for inverse in INVERSE_FACTORIALS.iter().rev() {
+            sum = sum * r + *inverse;
         }
+        let mut e = sum * r;
         for _ in 0..8 {
             e = e * e + e + e;
         }
@@ -76,17 +87,25 @@ impl Exact {
 
     /// e^x; 0 at -inf.
     pub fn exp(self) -> Self {
-        if self.hi > 709.8 || self.hi < -745.2 {
+        self.exp_scaled(0)
+    }
+
+    /// e^x 2^lift, for a lift that is not negative: keeps all digits where e^x is below the smallest normal number.
+    pub fn exp_scaled(self, lift: i32) -> Self {
+        if self.hi > 709.8 || self.hi < -745.2 - f64::from(lift) * LN_2.hi {
             return Exact::of(self.hi.exp());
         }
         let n = (self.hi / LN_2.hi).round();
-        ((self - LN_2 * Exact::of(n)).exp_m1() + Exact::ONE).scaled(n as i32)
+        ((self - LN_2 * Exact::of(n)).exp_m1() + Exact::ONE).scaled(n as i32 + lift)
     }
 
     /// log(1 + x): one Newton step from `f64`'s.
     pub fn ln_1p(self) -> Self {
         if self.hi.abs() < TINY {
             return self;
+        }
+        if self.hi > 1e40 {
+            return self.ln();
         }
         let guess = Exact::of(self.hi.ln_1p());
         let there = guess.exp_m1();

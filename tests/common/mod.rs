@@ -4,9 +4,12 @@
 // Every test file that includes this module uses its own part of it.
 #![allow(dead_code)]
 
+pub mod breakpoints;
 pub mod call;
 pub mod exact;
+pub mod families;
 pub mod reference;
+pub mod sums;
 
 use losskit::Element;
 
@@ -96,6 +99,20 @@ pub fn ulps_off<T: Float>(got: T, want: exact::Exact, scale: f64) -> f64 {
         return if got == nearest || (got.is_nan() && nearest.is_nan()) { 0.0 } else { f64::INFINITY };
     }
     (exact::Exact::of(got) - want).hi.abs() / ulp::<T>(scale)
+}
+
+/// The same for a result that may be tiny: `want(lift)` is 2^lift times as large, which keeps what the reference's second
+/// half would lose below the smallest number.
+pub fn ulps_off_even_if_tiny(got: f64, want: impl Fn(i32) -> exact::Exact) -> f64 {
+    const LIFT: i32 = 200;
+    if got.abs() >= 1e-200 || got.is_nan() {
+        let want = want(0);
+        return ulps_off(got, want, want.hi);
+    }
+    let (lifted, want) = (2f64.powi(LIFT), want(LIFT));
+    let place = ulp::<f64>(want.hi).max(ulp::<f64>(f64::MIN_POSITIVE) * lifted);
+    let off = (exact::Exact::of(got * lifted) - want).hi.abs() / place;
+    if off.is_nan() { f64::INFINITY } else { off }
 }
 
 /// splitmix64 (Steele, Lea and Flood, 2014).

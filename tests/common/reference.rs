@@ -137,7 +137,9 @@ fn pointwise<T: Float>(formula: &Formula<T>, x: Exact, y: Exact, i: usize) -> [T
                 ((x - one).ln_1p().max(least), (one - x).ln().max(least))
             };
             let variance = (x * (one - x)).max(Exact::of(1e-12));
-            let hess = (y * (one - x) * (one - x) + (one - y) * x * x) / (variance * variance);
+            // (the square of a tiny x would be lost)
+            let (of_x, of_not_x) = (x / variance, (one - x) / variance);
+            let hess = y * of_not_x * of_not_x + (one - y) * of_x * of_x;
             let grad = Term::difference(x, y).times(one / variance);
             [Term::of(-(y * log_p + (one - y) * log_not_p)), grad, Term::of(hess)]
         }

@@ -4,6 +4,7 @@
 mod common;
 
 mod accuracy;
+mod families;
 mod layouts;
 mod outputs;
 mod reductions;

@@ -352,6 +352,19 @@ fn the_examples_run_with_either_library() {
         let printed = Link::BOTH.map(|link| stdout(&mut example(name, link)));
         assert_eq!(printed[0], printed[1], "{name}");
     }
+    if let Some(mut cxx) = strict_cpp("-std=c++17") {
+        let object = out().join("robust_regression.o");
+        let source = root().join("c_examples/robust_regression.cpp");
+        run(cxx.args(["-ffp-contract=off", "-c"]).arg(source).arg("-o").arg(&object));
+        let picture = out().join("robust_regression.svg");
+        for link in Link::BOTH {
+            let linker = Command::new(environment_or("CXX", "c++"));
+            let mut example = program(linker, &object, "robust_regression", link);
+            run(example.current_dir(root().join("c_examples")).arg(&picture));
+            let drawn = std::fs::read_to_string(&picture).expect("it has drawn");
+            assert_eq!(drawn, include_str!("../docs/pictures/robust_regression.svg"), "make -C c_examples pictures");
+        }
+    }
     for loss in ["cross_entropy", "mse", "bce"] {
         let printed =
             Link::BOTH.map(|link| stdout(example("train_digits", link).args(["--loss", loss, "--epochs", "20"])));

@@ -162,8 +162,8 @@ void draw(const std::string &path, const std::vector<result> &results)
         for (std::size_t i = 0; i < each.errors.size() && each.errors[i] <= most; i++)
             svg << 'H' << x(each.errors[i]) << 'V'
                 << y(static_cast<double>(i + 1) / static_cast<double>(each.errors.size()));
-        svg << "\"/>\n<path stroke-width=\"2\" stroke=\"" << each.colour << "\" d=\"M390 " << legend - 4
-            << "h24\"/><text x=\"420\" y=\"" << legend << "\">" << each.name << ", mean error " << each.mean
+        svg << "\"/>\n<path stroke-width=\"2\" stroke=\"" << each.colour << "\" d=\"M350 " << legend - 4
+            << "h24\"/><text x=\"380\" y=\"" << legend << "\">" << each.name << ", mean error " << each.mean
             << "</text>\n";
         legend += 20;
     }

@@ -189,7 +189,7 @@ impl Case {
             let place = self.frame.at::<usize>(array.name);
             // SAFETY: within the memory
             let size = if place.is_aligned() { unsafe { place.read() } } else { 0 };
-            return vec![place.addr()..place.addr() + size.max(array.size)];
+            return std::iter::once(place.addr()..place.addr() + size.max(array.size)).collect();
         }
         let runs = self.runs(array).into_iter();
         let at = |element: usize| place.saturating_add(element.saturating_mul(array.size));
@@ -208,7 +208,7 @@ impl Case {
         let is_bad = |array: &Array| {
             let place = self.frame.at::<u8>(array.name);
             let misses = place.is_null() && array.role.is_required();
-            let is_odd = !place.is_null() && place.addr() % array.align != 0;
+            let is_odd = !place.is_null() && !place.addr().is_multiple_of(array.align);
             let is_outside = place.addr().checked_add(self.len(array).saturating_mul(array.size)).is_none();
             self.len(array) > 0 && (misses || is_odd || is_outside)
         };
@@ -322,7 +322,7 @@ fn fill_numbers(source: &mut Source<'_>, place: *mut u8, size: usize, len: usize
     for i in 0..len {
         let bits = random.next();
         let unit = (bits >> 40) as f64 / 16_777_216.0;
-        let mixed = if bits % 16 == 0 && modes > TAME { 4 } else { mode };
+        let mixed = if bits.is_multiple_of(16) && modes > TAME { 4 } else { mode };
         // SAFETY: within the array
         unsafe {
             match (mixed, size) {
@@ -416,7 +416,11 @@ fn fill_arrays(source: &mut Source<'_>, case: &Case) {
                 for i in 0..array.len {
                     let bits = random.next();
                     let class = (bits >> 8) as i64 % 1024 % dims.classes.clamp(1, 1024) as i64;
-                    frame.set_index(name, i, if wild && bits % 8 == 0 { bits as i64 >> (bits % 64) } else { class });
+                    frame.set_index(
+                        name,
+                        i,
+                        if wild && bits.is_multiple_of(8) { bits as i64 >> (bits % 64) } else { class },
+                    );
                 }
             }
             "done" => {

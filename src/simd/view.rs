@@ -91,6 +91,12 @@ impl<'a, T: Copy> In<'a, T> {
         In { start: unsafe { self.start.add(at) }, len, life: PhantomData }
     }
 
+    /// The elements from `at` on.
+    #[inline(always)]
+    pub fn after(self, at: usize) -> Self {
+        self.slice(at, self.len - at.min(self.len))
+    }
+
     #[inline(always)]
     pub fn get(self, at: usize) -> T {
         assert!(at < self.len, "view out of range");
@@ -123,6 +129,12 @@ impl<'a, T: Copy> Out<'a, T> {
         assert!(at <= self.len && len <= self.len - at, "view out of range");
         // SAFETY: in range, just checked
         Out { start: unsafe { self.start.add(at) }, len, life: PhantomData }
+    }
+
+    /// The elements from `at` on.
+    #[inline(always)]
+    pub fn after(self, at: usize) -> Self {
+        self.slice(at, self.len - at.min(self.len))
     }
 
     #[inline(always)]
@@ -167,14 +179,7 @@ impl<'a, T: Real> In<'a, T> {
     /// The vector that begins at `at`, of which only the first `lanes` are read; the others are 0.
     #[inline(always)]
     pub fn load<S: Lanes>(self, s: S, at: usize, lanes: usize) -> Pack<S, T> {
-        let part = self.slice(at, lanes);
-        if lanes == Pack::<S, T>::LANES {
-            // SAFETY: a vector's elements are in range, just checked; any bits make one
-            pack(s, unsafe { part.start.cast::<T::V<S>>().read_unaligned() })
-        } else {
-            // SAFETY: in range, just checked; the slice lives for this load alone
-            pack(s, T::load_partial(s, unsafe { core::slice::from_raw_parts(part.start, lanes) }))
-        }
+        self.part(at, lanes).load(s, 0)
     }
 }
 
@@ -188,14 +193,7 @@ impl<'a, T: Real> Out<'a, T> {
     /// Writes the first `lanes` from `at` on.
     #[inline(always)]
     pub fn store<S: Lanes>(self, at: usize, lanes: usize, x: Pack<S, T>) {
-        let part = self.slice(at, lanes);
-        if lanes == Pack::<S, T>::LANES {
-            // SAFETY: a vector's elements are in range, just checked
-            unsafe { part.start.cast::<T::V<S>>().write_unaligned(x.v) }
-        } else {
-            // SAFETY: in range, just checked; the slice lives for this store alone
-            T::store_partial(x.s, unsafe { core::slice::from_raw_parts_mut(part.start, lanes) }, x.v)
-        }
+        self.part(at, lanes).store(0, x);
     }
 }
 
@@ -448,25 +446,7 @@ impl<'a, T: Real> PlanesMut<'a, T> {
         // SAFETY: in range, just checked
         unsafe { self.start.add(class * self.stride + lane).write(x) }
     }
-}
 
-impl<T: Copy> Out<'_, T> {
-    /// The elements from `at` on.
-    #[inline(always)]
-    pub fn after(self, at: usize) -> Self {
-        self.slice(at, self.len - at.min(self.len))
-    }
-}
-
-impl<T: Copy> In<'_, T> {
-    /// The elements from `at` on.
-    #[inline(always)]
-    pub fn after(self, at: usize) -> Self {
-        self.slice(at, self.len - at.min(self.len))
-    }
-}
-
-impl<T: Real> PlanesMut<'_, T> {
     #[inline(always)]
     pub fn classes(self) -> usize {
         self.classes

@@ -154,7 +154,6 @@ impl<T: Real> Targets<T> {
             let is_ignored = target == *ignore_index;
             *class = if is_ignored { 0 } else { target as usize };
             out_of_range |= *class >= call.layout.classes;
-            targets.any_ignored |= is_ignored;
         }
         assert!(!out_of_range, "target out of range");
         match (smoothing, class_weight) {
@@ -172,8 +171,7 @@ impl<T: Real> Targets<T> {
             }
             (None, None) => {}
         }
-        // (lanes beyond the last sample read 0, which may be the index that is ignored)
-        targets.any_ignored &= raw[..count].contains(ignore_index);
+        targets.any_ignored = raw[..count].contains(ignore_index);
         if targets.any_ignored {
             for (lane, target) in raw[..count].iter().enumerate() {
                 let is_ignored = target == ignore_index;
@@ -340,9 +338,13 @@ impl<'a, T: Real> Columns<'a, T> {
 
     /// The target distribution's share in a class, but for an index target's own.
     #[inline(always)]
+    #[allow(clippy::manual_map, reason = "closures may be compiled apart, without the instruction set")]
     fn share<S: Lanes, const TILE: bool>(&self, call: &Softmax<'_, T>, s: S, class: usize, i: usize) -> Pack<S, T> {
-        let probability = self.probabilities.map(|planes| planes.class::<TILE>(class).load(s, i));
-        call.share(s, probability, call.share_weight().map(|view| splat(s, view.get(class))))
+        let probability = match self.probabilities {
+            Some(planes) => Some(planes.class::<TILE>(class).load(s, i)),
+            None => None,
+        };
+        call.share_of(s, class, probability)
     }
 
     /// Outputs from the exponentials.
@@ -540,7 +542,7 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const TILE: bool>(
 
     let mut samples = S::per_group([Pair::new(zero); 3]);
     for i in (0..vectors).step_by(2) {
-        let pair = [i, i + 1].map(|i| max.as_ref()[i]);
+        let pair = [max.as_ref()[i], max.as_ref()[i + 1]];
         let tallies = tally::<S, T, SOFT, TILE>(call, columns, targets, i, pair, any_infinite);
         for (i, tally) in (i..vectors).zip(tallies) {
             let Tally { mut rest, gap, mass, ties } = tally;
@@ -567,8 +569,8 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const TILE: bool>(
         } else if with_probabilities {
             (zero, shares)
         } else {
-            let mass = [0, 1].map(|part| targets.mass[part].group().load(s, i));
-            (targets.hot.group().load(s, i), Pair { hi: mass[0], lo: mass[1] })
+            let [hi, lo] = [targets.mass[0].group().load(s, i), targets.mass[1].group().load(s, i)];
+            (targets.hot.group().load(s, i), Pair { hi, lo })
         };
         let weight = targets.weight.group().load(s, i);
         let finished =
@@ -592,18 +594,18 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const TILE: bool>(
     if let Some(grad) = columns.grad
         && has_indices
     {
-        let base = match SOFT {
-            true => targets.each(|_, class| {
-                call.share(s, None, call.share_weight().map(|view| splat(s, view.get(class)))).first()
-            }),
-            false => Buffer::new(T::from_f64(0.0)),
+        let class_weight = match call.share_weight() {
+            Some(view) => targets.each(|_, class| view.get(class)),
+            None => Buffer::new(T::from_f64(1.0)),
         };
         for i in 0..vectors {
             let e = Origin::new(max.as_ref()[i]).exponential(logit(i));
             let factors = &factors.as_ref()[i];
-            let result = match SOFT {
-                true => factors.grad(e, targets.hot.group().load(s, i) + base.group().load(s, i)),
-                false => factors.target_grad(e),
+            let result = if SOFT {
+                let base = call.share(s, None, Some(class_weight.group().load(s, i)));
+                factors.grad(e, targets.hot.group().load(s, i) + base)
+            } else {
+                factors.target_grad(e)
             };
             at_target.group_mut().store(i, result);
         }
@@ -637,8 +639,10 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const TILE: bool>(
     if let Some(grad) = columns.grad
         && has_indices
     {
-        for lane in (0..targets.count).filter(|&lane| !targets.is_ignored(lane)) {
-            grad.set(targets.class[lane], lane, at_target.0[lane]);
+        for lane in 0..targets.count {
+            if !targets.is_ignored(lane) {
+                grad.set(targets.class[lane], lane, at_target.0[lane]);
+            }
         }
     }
 }

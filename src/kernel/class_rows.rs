@@ -338,8 +338,7 @@ impl<'a, S: Lanes, T: Real> Row<'a, '_, S, T> {
             let factors = Factors::new::<SOFT>(recip, top, row.mass, weight, call.scale);
             if indices && (start..start + len).contains(&target.class) {
                 let e = origin.exponential(splat(s, row.logit));
-                let class_weight = call.share_weight().map(|view| splat(s, view.get(target.class)));
-                let q = splat(s, target.hot) + call.share(s, None, class_weight);
+                let q = splat(s, target.hot) + call.share_of(s, target.class, None);
                 at_target = factors.grad(e, q).first();
             }
             let stretch = self.stretch(start, len);

@@ -139,13 +139,27 @@ impl<T: Real> Softmax<'_, T> {
         match (&self.goal, probability) {
             (&Goal::Probabilities { keep, base, .. }, Some(probability)) => {
                 let q = probability.fma(splat(s, keep), splat(s, base));
-                class_weight.map_or(q, |weight| q * weight)
+                match class_weight {
+                    Some(weight) => q * weight,
+                    None => q,
+                }
             }
             (Goal::Indices { smoothing: Some(smoothing), .. }, _) => {
                 smoothing.base(class_weight.unwrap_or(splat(s, T::from_f64(1.0))))
             }
             _ => splat(s, T::from_f64(0.0)),
         }
+    }
+
+    /// The same for one class in all lanes.
+    #[inline(always)]
+    #[allow(clippy::manual_map, reason = "closures may be compiled apart, without the instruction set")]
+    pub fn share_of<S: Lanes>(&self, s: S, class: usize, probability: Option<Pack<S, T>>) -> Pack<S, T> {
+        let class_weight = match self.share_weight() {
+            Some(view) => Some(splat(s, view.get(class))),
+            None => None,
+        };
+        self.share(s, probability, class_weight)
     }
 
     /// The weights of the classes where every class has a share of the distribution.
@@ -164,7 +178,7 @@ impl<T: Real> Smoothing<T> {
     /// A class's share of what is spread over all of them.
     #[inline(always)]
     pub fn base<S: Lanes>(&self, class_weight: Pack<S, T>) -> Pack<S, T> {
-        let [hi, lo] = self.base.map(|part| splat(class_weight.s, part));
+        let [hi, lo] = [splat(class_weight.s, self.base[0]), splat(class_weight.s, self.base[1])];
         class_weight.fma(hi, class_weight * lo)
     }
 

@@ -266,12 +266,88 @@ scalar_lanes! {
     Scalar512b: 16 f32, 8 f64, 2 per group;
 }
 
+/// What all types with vector instructions behind them do alike.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! vector_lanes {
+    () => {
+        #[inline(always)]
+        fn fma_f32s(self, a: Self::f32s, b: Self::f32s, c: Self::f32s) -> Self::f32s {
+            self.mul_add_f32s(a, b, c)
+        }
+        #[inline(always)]
+        fn fma_f64s(self, a: Self::f64s, b: Self::f64s, c: Self::f64s) -> Self::f64s {
+            self.mul_add_f64s(a, b, c)
+        }
+        #[inline(always)]
+        unsafe fn load_pieces_f64s(self, from: *const u8, step: usize) -> Self::f64s {
+            // SAFETY: the caller's
+            cast(unsafe { self.load_pieces_f32s(from, step) })
+        }
+        #[inline(always)]
+        unsafe fn store_pieces_f64s(self, to: *mut u8, step: usize, a: Self::f64s) {
+            // SAFETY: the caller's
+            unsafe { self.store_pieces_f32s(to, step, cast(a)) }
+        }
+    };
+}
+
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use core::arch::x86_64::{__m128, _mm_sfence, _mm_stream_ps, _mm256_stream_ps};
 
     use super::{Lanes, Simd, cast};
     use pulp::x86::{V3, V4};
+
+    /// What AVX2 and AVX-512 do alike, under different names.
+    macro_rules! x86_lanes {
+        ($avx: ident: $max_ps: ident $max_pd: ident $min_ps: ident $min_pd: ident
+         $low_ps: ident $high_ps: ident $low_pd: ident $high_pd: ident $as_pd: ident) => {
+            // the second operand where they are not ordered, as the instruction has it
+            #[inline(always)]
+            fn at_least_f32s(self, a: Self::f32s, floor: Self::f32s) -> Self::f32s {
+                cast(self.$avx.$max_ps(cast(floor), cast(a)))
+            }
+            #[inline(always)]
+            fn at_most_f32s(self, a: Self::f32s, ceiling: Self::f32s) -> Self::f32s {
+                cast(self.$avx.$min_ps(cast(ceiling), cast(a)))
+            }
+            #[inline(always)]
+            fn at_least_f64s(self, a: Self::f64s, floor: Self::f64s) -> Self::f64s {
+                cast(self.$avx.$max_pd(cast(floor), cast(a)))
+            }
+            #[inline(always)]
+            fn at_most_f64s(self, a: Self::f64s, ceiling: Self::f64s) -> Self::f64s {
+                cast(self.$avx.$min_pd(cast(ceiling), cast(a)))
+            }
+            #[inline(always)]
+            unsafe fn stream_f64s(self, to: *mut f64, a: Self::f64s) {
+                // SAFETY: the caller's
+                unsafe { self.stream_f32s(to.cast(), cast(a)) }
+            }
+            #[inline(always)]
+            fn stream_fence(self) {
+                // SAFETY: every x86-64 CPU has the instruction
+                unsafe { _mm_sfence() }
+            }
+            #[inline(always)]
+            fn transpose_f32s(self, [a, b, c, d]: [Self::f32s; 4]) -> [Self::f32s; 4] {
+                let (a, b, c, d) = (cast(a), cast(b), cast(c), cast(d));
+                let ab = [self.$avx.$as_pd(self.$avx.$low_ps(a, b)), self.$avx.$as_pd(self.$avx.$high_ps(a, b))];
+                let cd = [self.$avx.$as_pd(self.$avx.$low_ps(c, d)), self.$avx.$as_pd(self.$avx.$high_ps(c, d))];
+                [
+                    cast(self.$avx.$low_pd(ab[0], cd[0])),
+                    cast(self.$avx.$high_pd(ab[0], cd[0])),
+                    cast(self.$avx.$low_pd(ab[1], cd[1])),
+                    cast(self.$avx.$high_pd(ab[1], cd[1])),
+                ]
+            }
+            #[inline(always)]
+            fn transpose_f64s(self, [a, b]: [Self::f64s; 2]) -> [Self::f64s; 2] {
+                let (a, b) = (cast(a), cast(b));
+                [cast(self.$avx.$low_pd(a, b)), cast(self.$avx.$high_pd(a, b))]
+            }
+        };
+    }
 
     impl Lanes for V3 {
         type PerGroup<X: Copy> = [X; 4];
@@ -291,13 +367,10 @@ mod x86 {
             let upper = self.avx._mm256_cvtpd_ps(cast(upper));
             cast(self.avx._mm256_set_m128(upper, lower))
         }
-        #[inline(always)]
-        fn fma_f32s(self, a: Self::f32s, b: Self::f32s, c: Self::f32s) -> Self::f32s {
-            self.mul_add_f32s(a, b, c)
-        }
-        #[inline(always)]
-        fn fma_f64s(self, a: Self::f64s, b: Self::f64s, c: Self::f64s) -> Self::f64s {
-            self.mul_add_f64s(a, b, c)
+        vector_lanes! {}
+        x86_lanes! { avx:
+            _mm256_max_ps _mm256_max_pd _mm256_min_ps _mm256_min_pd
+            _mm256_unpacklo_ps _mm256_unpackhi_ps _mm256_unpacklo_pd _mm256_unpackhi_pd _mm256_castps_pd
         }
         #[inline(always)]
         fn keep_f32s(self, mask: Self::m32s, a: Self::f32s) -> Self::f32s {
@@ -314,23 +387,6 @@ mod x86 {
         #[inline(always)]
         fn drop_f64s(self, mask: Self::m64s, a: Self::f64s) -> Self::f64s {
             cast(self.avx._mm256_andnot_pd(cast(mask), cast(a)))
-        }
-        // the second operand where they are not ordered, as the instruction has it
-        #[inline(always)]
-        fn at_least_f32s(self, a: Self::f32s, floor: Self::f32s) -> Self::f32s {
-            cast(self.avx._mm256_max_ps(cast(floor), cast(a)))
-        }
-        #[inline(always)]
-        fn at_most_f32s(self, a: Self::f32s, ceiling: Self::f32s) -> Self::f32s {
-            cast(self.avx._mm256_min_ps(cast(ceiling), cast(a)))
-        }
-        #[inline(always)]
-        fn at_least_f64s(self, a: Self::f64s, floor: Self::f64s) -> Self::f64s {
-            cast(self.avx._mm256_max_pd(cast(floor), cast(a)))
-        }
-        #[inline(always)]
-        fn at_most_f64s(self, a: Self::f64s, ceiling: Self::f64s) -> Self::f64s {
-            cast(self.avx._mm256_min_pd(cast(ceiling), cast(a)))
         }
         #[inline(always)]
         unsafe fn stream_f32s(self, to: *mut f32, a: Self::f32s) {
@@ -349,16 +405,6 @@ mod x86 {
             }
         }
         #[inline(always)]
-        unsafe fn stream_f64s(self, to: *mut f64, a: Self::f64s) {
-            // SAFETY: the caller's
-            unsafe { self.stream_f32s(to.cast(), cast(a)) }
-        }
-        #[inline(always)]
-        fn stream_fence(self) {
-            // SAFETY: every x86-64 CPU has the instruction
-            unsafe { _mm_sfence() }
-        }
-        #[inline(always)]
         unsafe fn load_pieces_f32s(self, from: *const u8, step: usize) -> Self::f32s {
             // SAFETY: the caller's
             let [a, b] =
@@ -372,39 +418,6 @@ mod x86 {
                 to.cast::<__m128>().write_unaligned(self.avx._mm256_castps256_ps128(cast(a)));
                 to.add(step).cast::<__m128>().write_unaligned(self.avx._mm256_extractf128_ps::<1>(cast(a)));
             }
-        }
-        #[inline(always)]
-        unsafe fn load_pieces_f64s(self, from: *const u8, step: usize) -> Self::f64s {
-            // SAFETY: the caller's
-            cast(unsafe { self.load_pieces_f32s(from, step) })
-        }
-        #[inline(always)]
-        unsafe fn store_pieces_f64s(self, to: *mut u8, step: usize, a: Self::f64s) {
-            // SAFETY: the caller's
-            unsafe { self.store_pieces_f32s(to, step, cast(a)) }
-        }
-        #[inline(always)]
-        fn transpose_f32s(self, [a, b, c, d]: [Self::f32s; 4]) -> [Self::f32s; 4] {
-            let (a, b, c, d) = (cast(a), cast(b), cast(c), cast(d));
-            let ab = [
-                self.avx._mm256_castps_pd(self.avx._mm256_unpacklo_ps(a, b)),
-                self.avx._mm256_castps_pd(self.avx._mm256_unpackhi_ps(a, b)),
-            ];
-            let cd = [
-                self.avx._mm256_castps_pd(self.avx._mm256_unpacklo_ps(c, d)),
-                self.avx._mm256_castps_pd(self.avx._mm256_unpackhi_ps(c, d)),
-            ];
-            [
-                cast(self.avx._mm256_unpacklo_pd(ab[0], cd[0])),
-                cast(self.avx._mm256_unpackhi_pd(ab[0], cd[0])),
-                cast(self.avx._mm256_unpacklo_pd(ab[1], cd[1])),
-                cast(self.avx._mm256_unpackhi_pd(ab[1], cd[1])),
-            ]
-        }
-        #[inline(always)]
-        fn transpose_f64s(self, [a, b]: [Self::f64s; 2]) -> [Self::f64s; 2] {
-            let (a, b) = (cast(a), cast(b));
-            [cast(self.avx._mm256_unpacklo_pd(a, b)), cast(self.avx._mm256_unpackhi_pd(a, b))]
         }
         #[inline(always)]
         fn shl_exponent_f32s(self, a: Self::f32s) -> Self::f32s {
@@ -443,30 +456,10 @@ mod x86 {
             let lower = self.avx512f._mm512_castps256_ps512(lower);
             cast(self.avx512dq._mm512_insertf32x8::<1>(lower, upper))
         }
-        #[inline(always)]
-        fn fma_f32s(self, a: Self::f32s, b: Self::f32s, c: Self::f32s) -> Self::f32s {
-            self.mul_add_f32s(a, b, c)
-        }
-        #[inline(always)]
-        fn fma_f64s(self, a: Self::f64s, b: Self::f64s, c: Self::f64s) -> Self::f64s {
-            self.mul_add_f64s(a, b, c)
-        }
-        // the second operand where they are not ordered, as the instruction has it
-        #[inline(always)]
-        fn at_least_f32s(self, a: Self::f32s, floor: Self::f32s) -> Self::f32s {
-            cast(self.avx512f._mm512_max_ps(cast(floor), cast(a)))
-        }
-        #[inline(always)]
-        fn at_most_f32s(self, a: Self::f32s, ceiling: Self::f32s) -> Self::f32s {
-            cast(self.avx512f._mm512_min_ps(cast(ceiling), cast(a)))
-        }
-        #[inline(always)]
-        fn at_least_f64s(self, a: Self::f64s, floor: Self::f64s) -> Self::f64s {
-            cast(self.avx512f._mm512_max_pd(cast(floor), cast(a)))
-        }
-        #[inline(always)]
-        fn at_most_f64s(self, a: Self::f64s, ceiling: Self::f64s) -> Self::f64s {
-            cast(self.avx512f._mm512_min_pd(cast(ceiling), cast(a)))
+        vector_lanes! {}
+        x86_lanes! { avx512f:
+            _mm512_max_ps _mm512_max_pd _mm512_min_ps _mm512_min_pd
+            _mm512_unpacklo_ps _mm512_unpackhi_ps _mm512_unpacklo_pd _mm512_unpackhi_pd _mm512_castps_pd
         }
         #[inline(always)]
         unsafe fn stream_f32s(self, to: *mut f32, a: Self::f32s) {
@@ -489,16 +482,6 @@ mod x86 {
             }
         }
         #[inline(always)]
-        unsafe fn stream_f64s(self, to: *mut f64, a: Self::f64s) {
-            // SAFETY: the caller's
-            unsafe { self.stream_f32s(to.cast(), cast(a)) }
-        }
-        #[inline(always)]
-        fn stream_fence(self) {
-            // SAFETY: every x86-64 CPU has the instruction
-            unsafe { _mm_sfence() }
-        }
-        #[inline(always)]
         unsafe fn load_pieces_f32s(self, from: *const u8, step: usize) -> Self::f32s {
             // SAFETY: the caller's
             unsafe {
@@ -518,39 +501,6 @@ mod x86 {
                 to.add(2 * step).cast::<__m128>().write_unaligned(avx._mm512_extractf32x4_ps::<2>(a));
                 to.add(3 * step).cast::<__m128>().write_unaligned(avx._mm512_extractf32x4_ps::<3>(a));
             }
-        }
-        #[inline(always)]
-        unsafe fn load_pieces_f64s(self, from: *const u8, step: usize) -> Self::f64s {
-            // SAFETY: the caller's
-            cast(unsafe { self.load_pieces_f32s(from, step) })
-        }
-        #[inline(always)]
-        unsafe fn store_pieces_f64s(self, to: *mut u8, step: usize, a: Self::f64s) {
-            // SAFETY: the caller's
-            unsafe { self.store_pieces_f32s(to, step, cast(a)) }
-        }
-        #[inline(always)]
-        fn transpose_f32s(self, [a, b, c, d]: [Self::f32s; 4]) -> [Self::f32s; 4] {
-            let (a, b, c, d) = (cast(a), cast(b), cast(c), cast(d));
-            let ab = [
-                self.avx512f._mm512_castps_pd(self.avx512f._mm512_unpacklo_ps(a, b)),
-                self.avx512f._mm512_castps_pd(self.avx512f._mm512_unpackhi_ps(a, b)),
-            ];
-            let cd = [
-                self.avx512f._mm512_castps_pd(self.avx512f._mm512_unpacklo_ps(c, d)),
-                self.avx512f._mm512_castps_pd(self.avx512f._mm512_unpackhi_ps(c, d)),
-            ];
-            [
-                cast(self.avx512f._mm512_unpacklo_pd(ab[0], cd[0])),
-                cast(self.avx512f._mm512_unpackhi_pd(ab[0], cd[0])),
-                cast(self.avx512f._mm512_unpacklo_pd(ab[1], cd[1])),
-                cast(self.avx512f._mm512_unpackhi_pd(ab[1], cd[1])),
-            ]
-        }
-        #[inline(always)]
-        fn transpose_f64s(self, [a, b]: [Self::f64s; 2]) -> [Self::f64s; 2] {
-            let (a, b) = (cast(a), cast(b));
-            [cast(self.avx512f._mm512_unpacklo_pd(a, b)), cast(self.avx512f._mm512_unpackhi_pd(a, b))]
         }
         #[inline(always)]
         fn shl_exponent_f32s(self, a: Self::f32s) -> Self::f32s {
@@ -592,14 +542,7 @@ mod aarch64 {
             let lower = self.neon.vcvt_f32_f64(cast(lower));
             cast(self.neon.vcvt_high_f32_f64(lower, cast(upper)))
         }
-        #[inline(always)]
-        fn fma_f32s(self, a: Self::f32s, b: Self::f32s, c: Self::f32s) -> Self::f32s {
-            self.mul_add_f32s(a, b, c)
-        }
-        #[inline(always)]
-        fn fma_f64s(self, a: Self::f64s, b: Self::f64s, c: Self::f64s) -> Self::f64s {
-            self.mul_add_f64s(a, b, c)
-        }
+        vector_lanes! {}
         // NaN where either is
         #[inline(always)]
         fn at_least_f32s(self, a: Self::f32s, floor: Self::f32s) -> Self::f32s {
@@ -626,16 +569,6 @@ mod aarch64 {
         unsafe fn store_pieces_f32s(self, to: *mut u8, _: usize, a: Self::f32s) {
             // SAFETY: the caller's
             unsafe { to.cast::<Self::f32s>().write_unaligned(a) }
-        }
-        #[inline(always)]
-        unsafe fn load_pieces_f64s(self, from: *const u8, step: usize) -> Self::f64s {
-            // SAFETY: the caller's
-            cast(unsafe { self.load_pieces_f32s(from, step) })
-        }
-        #[inline(always)]
-        unsafe fn store_pieces_f64s(self, to: *mut u8, step: usize, a: Self::f64s) {
-            // SAFETY: the caller's
-            unsafe { self.store_pieces_f32s(to, step, cast(a)) }
         }
         #[inline(always)]
         fn transpose_f32s(self, [a, b, c, d]: [Self::f32s; 4]) -> [Self::f32s; 4] {

@@ -1,6 +1,10 @@
 //! Inputs: fixed random numbers, in memory that vectors and streaming stores are aligned to.
 
+#[path = "../../tests/common/random.rs"]
+mod random;
+
 use losskit::Element;
+pub use random::Random;
 use std::ops::{Deref, DerefMut};
 
 /// An element type of the benchmarks.
@@ -53,19 +57,7 @@ impl<T> DerefMut for Buffer<T> {
     }
 }
 
-/// splitmix64 (Steele, Lea and Flood, 2014).
-pub struct Random(pub u64);
-
 impl Random {
-    pub fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-    pub fn below(&mut self, n: usize) -> usize {
-        (self.bits() % n as u64) as usize
-    }
     /// In (0, 1).
     pub fn unit(&mut self) -> f64 {
         ((self.bits() >> 41) as f64 + 0.5) / (1u64 << 23) as f64

@@ -289,7 +289,7 @@ impl Case {
             let place = self.frame.at::<u8>(array.name);
             for span in self.spans(array) {
                 // SAFETY: within the memory
-                (span.start..span.end).for_each(|at| unsafe { place.with_addr(at).write(random.next() as u8) });
+                (span.start..span.end).for_each(|at| unsafe { place.with_addr(at).write(random.bits() as u8) });
             }
         }
     }
@@ -320,7 +320,7 @@ fn fill_numbers(source: &mut Source<'_>, place: *mut u8, size: usize, len: usize
     let mode = source.below(modes);
     let mut random = Random(source.bits());
     for i in 0..len {
-        let bits = random.next();
+        let bits = random.bits();
         let unit = (bits >> 40) as f64 / 16_777_216.0;
         let mixed = if bits.is_multiple_of(16) && modes > TAME { 4 } else { mode };
         // SAFETY: within the array
@@ -407,14 +407,14 @@ fn fill_arrays(source: &mut Source<'_>, case: &Case) {
                 _ => {
                     let mut random = Random(source.bits());
                     // SAFETY: the same
-                    (0..array.size / 8).for_each(|i| unsafe { place.cast::<u64>().add(i).write(random.next()) });
+                    (0..array.size / 8).for_each(|i| unsafe { place.cast::<u64>().add(i).write(random.bits()) });
                 }
             },
             name if Some(name) == function.indices => {
                 let mut random = Random(source.bits());
                 let wild = source.one_in(8);
                 for i in 0..array.len {
-                    let bits = random.next();
+                    let bits = random.bits();
                     let class = (bits >> 8) as i64 % 1024 % dims.classes.clamp(1, 1024) as i64;
                     frame.set_index(
                         name,
@@ -628,7 +628,7 @@ fn costs(source: &mut Source<'_>) {
         if source.one_in(2) {
             let mut random = Random(source.bits());
             let shift = source.below(64);
-            cost.sum.iter_mut().chain(&mut cost.weight).for_each(|digit| *digit = random.next() as i64 >> shift);
+            cost.sum.iter_mut().chain(&mut cost.weight).for_each(|digit| *digit = random.bits() as i64 >> shift);
         }
         cost
     };

@@ -1,6 +1,9 @@
 //! Every loss function of the C ABI as data: which arrays and structs it takes, how C and how Rust calls it. So one
 //! test can do the same wrong to each argument of each function.
 
+#[path = "../common/random.rs"]
+mod random;
+
 use std::ffi::c_void;
 use std::ptr;
 
@@ -10,6 +13,7 @@ use losskit::{
 };
 
 use crate::abi::*;
+pub use random::Random;
 
 /// `[outer][classes][inner]` and its strides, 0 for dense. Losses of independent elements have a place for each
 /// (outer, class, inner), td has `outer` rows of `classes` actions.
@@ -207,7 +211,7 @@ impl Frame {
                     }
                     ("targets" | "action", _) if self.index_type > LK_F64 => {
                         for i in 0..array.len {
-                            let class = (random.next() % dims.classes.max(1) as u64) as usize;
+                            let class = (random.bits() % dims.classes.max(1) as u64) as usize;
                             self.set_index(array.name, i, class as i64);
                         }
                     }
@@ -411,19 +415,10 @@ impl Frame {
     }
 }
 
-/// splitmix64 (Steele, Lea and Flood, 2014)
-pub struct Random(pub u64);
-
 impl Random {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
     /// In [0, 1).
     pub fn unit(&mut self) -> f64 {
-        (self.next() >> 40) as f64 / 16_777_216.0
+        (self.bits() >> 40) as f64 / 16_777_216.0
     }
 }
 

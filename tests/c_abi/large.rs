@@ -52,6 +52,18 @@ fn class_shape(outer: usize, classes: usize, inner: usize, outer_stride: usize, 
     lk_class_shape { struct_size: size_of::<lk_class_shape>(), outer, classes, inner, outer_stride, class_stride }
 }
 
+/// LK_OPTIONS_INIT, but for the reduction.
+fn options(reduction: i32) -> lk_options {
+    lk_options {
+        struct_size: size_of::<lk_options>(),
+        reduction,
+        flags: 0,
+        grad_scale: 1.0,
+        weight_sum: ptr::null_mut(),
+        cost: ptr::null_mut(),
+    }
+}
+
 /// The same logits near each other and far apart give the same bits, losses, gradients and all.
 fn far_is_as_near<T: Real>(near: lk_class_shape, far: lk_class_shape) {
     let samples = near.outer * near.inner;
@@ -59,14 +71,7 @@ fn far_is_as_near<T: Real>(near: lk_class_shape, far: lk_class_shape) {
         |shape: &lk_class_shape, o: usize, c: usize, i: usize| o * shape.outer_stride + c * shape.class_stride + i;
     let len = |shape: &lk_class_shape| offset(shape, shape.outer - 1, shape.classes - 1, shape.inner - 1) + 1;
     let targets: Vec<i64> = (0..samples).map(|sample| (sample * 5 % near.classes) as i64).collect();
-    let options = lk_options {
-        struct_size: size_of::<lk_options>(),
-        reduction: LK_NONE,
-        flags: 0,
-        grad_scale: 1.0,
-        weight_sum: ptr::null_mut(),
-        cost: ptr::null_mut(),
-    };
+    let options = options(LK_NONE);
     let run = |shape: &lk_class_shape| {
         let (mut logits, grad) = (Sparse::<T>::new(len(shape)), Sparse::<T>::new(len(shape)));
         let places = || {
@@ -170,14 +175,7 @@ fn td_rows_may_lie_more_than_2_to_the_31_elements_apart() {
         let (action, reward) = ([4u8, 0, 2], [1.0, -1.0, 0.5].map(T::of));
         let mut losses = [T::of(0.0); 3];
         let shape = lk_td_shape { struct_size: size_of::<lk_td_shape>(), batch, actions, row_stride };
-        let options = lk_options {
-            struct_size: size_of::<lk_options>(),
-            reduction: LK_NONE,
-            flags: 0,
-            grad_scale: 1.0,
-            weight_sum: ptr::null_mut(),
-            cost: ptr::null_mut(),
-        };
+        let options = options(LK_NONE);
         // SAFETY: memory of this shape
         let status = unsafe {
             let (no, null) = (ptr::null_mut(), ptr::null());
@@ -217,14 +215,7 @@ fn pointwise_losses_take_more_than_2_to_the_31_elements() {
     numbers.set(1 << 31, 3.0);
     numbers.set(n, 5.0);
     let (mut loss, mut weight_sum, mut cost) = (0.0f32, 0.0, lk_cost { sum: [0; 72], weight: [0; 72] });
-    let options = lk_options {
-        struct_size: size_of::<lk_options>(),
-        reduction: LK_SUM,
-        flags: 0,
-        grad_scale: 1.0,
-        weight_sum: &mut weight_sum,
-        cost: &mut cost,
-    };
+    let options = lk_options { weight_sum: &mut weight_sum, cost: &mut cost, ..options(LK_SUM) };
     // SAFETY: n elements from either pointer on
     let status = unsafe {
         let (input, target, no) = (numbers.elements.add(1), numbers.elements, ptr::null_mut());

@@ -8,10 +8,12 @@ pub mod breakpoints;
 pub mod call;
 pub mod exact;
 pub mod families;
+mod random;
 pub mod reference;
 pub mod sums;
 
 use losskit::Element;
+pub use random::Random;
 
 /// An element type and what the tests need to know of it.
 pub trait Float: Element + std::fmt::LowerExp {
@@ -115,20 +117,7 @@ pub fn ulps_off_even_if_tiny(got: f64, want: impl Fn(i32) -> exact::Exact) -> f6
     if off.is_nan() { f64::INFINITY } else { off }
 }
 
-/// splitmix64 (Steele, Lea and Flood, 2014).
-#[derive(Clone)]
-pub struct Random(pub u64);
-
 impl Random {
-    pub fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-    pub fn below(&mut self, n: usize) -> usize {
-        (self.bits() % n as u64) as usize
-    }
     /// In [0, 1), with 53 bits.
     pub fn unit(&mut self) -> f64 {
         (self.bits() >> 11) as f64 / 9_007_199_254_740_992.0

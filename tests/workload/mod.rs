@@ -3,10 +3,14 @@
 //! Fixed inputs, so a digest is a promise about bits: it may depend on nothing but the inputs. NaNs count as
 //! NaNs, whatever their payload.
 
+#[path = "../common/random.rs"]
+mod random;
+
 use losskit::{
     Bce, BceWithLogits, ClassShape, Context, Cost, CrossEntropy, Element, Error, Huber, Indices, L1, Likelihood,
     LogSoftmax, Mse, Nll, Options, Outputs, Reduction, SmoothL1, Softmax, Summary, Targets, Td, TdInputs, Weights,
 };
+use random::Random;
 
 /// What the workload needs to know of an element type.
 pub trait Number: Element {
@@ -46,22 +50,10 @@ impl Digest {
     }
 }
 
-/// splitmix64 (Steele, Lea and Flood, 2014).
-struct Random(u64);
-
 impl Random {
-    fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
     /// In [0, 1), 24 bits: exact in either type.
     fn unit(&mut self) -> f64 {
         (self.bits() >> 40) as f64 / 16_777_216.0
-    }
-    fn below(&mut self, n: usize) -> usize {
-        (self.bits() % n as u64) as usize
     }
     /// Within `scale` of 0.
     fn numbers<T: Number>(&mut self, n: usize, scale: f64) -> Vec<T> {

@@ -116,8 +116,9 @@ struct Targets<T> {
     count: usize,
     /// 0 where there is none.
     class: [usize; MAX_GROUP],
-    /// 1 in lanes that count, 0 in those that are ignored.
+    /// 1 in lanes that count, 0 in those that are ignored and beyond the samples.
     counts: Buffer<T>,
+    all_count: bool,
     any_ignored: bool,
     /// 0 for samples that do not count.
     weight: Buffer<T>,
@@ -135,12 +136,14 @@ impl<T: Real> Targets<T> {
             count,
             class: [0; MAX_GROUP],
             counts: zeros,
+            all_count: count == T::GROUP,
             any_ignored: false,
             weight: zeros,
             hot: zeros,
             mass: [zeros; 2],
         };
         targets.weight.0[..count].fill(one);
+        targets.counts.0[..count].fill(one);
         if let Some(row_weight) = call.row_weight {
             targets.weigh(|lane| row_weight.get(sample + lane));
         }
@@ -173,6 +176,7 @@ impl<T: Real> Targets<T> {
         }
         targets.any_ignored = raw[..count].contains(ignore_index);
         if targets.any_ignored {
+            targets.all_count = false;
             for (lane, target) in raw[..count].iter().enumerate() {
                 let is_ignored = target == ignore_index;
                 targets.counts.0[lane] = if is_ignored { T::ZERO } else { one };
@@ -201,10 +205,10 @@ impl<T: Real> Targets<T> {
         }
     }
 
-    /// `x` in lanes that count, `other` in those that are ignored.
+    /// `x` in lanes that count, `other` in the rest.
     #[inline(always)]
     fn hide<S: Lanes>(&self, x: Pack<S, T>, other: Pack<S, T>, i: usize) -> Pack<S, T> {
-        if !self.any_ignored {
+        if self.all_count {
             return x;
         }
         x.c(0.0).lt(self.counts.group().load(x.s, i)).select(x, other)

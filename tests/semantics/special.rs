@@ -2,9 +2,9 @@
 
 use crate::common::call::{Call, Formula, Goal, Loss, Results, Shape, pointwise};
 use crate::common::reference::reference;
-use crate::common::{Float, all_of, assert_same_bits, ulps_off};
+use crate::common::{Float, Random, all_of, assert_same_bits, ulps_off};
 use losskit::{
-    Bce, ClassShape, Context, Cost, CrossEntropy, Huber, L1, LogSoftmax, Mse, Nll, Options, Outputs, Reduction,
+    Bce, ClassShape, Context, Cost, CrossEntropy, Huber, Isa, L1, LogSoftmax, Mse, Nll, Options, Outputs, Reduction,
     SmoothL1, Softmax, Targets,
 };
 
@@ -341,6 +341,50 @@ fn element<T: Float>(formula: Formula<T>, x: f64, y: f64) -> [f64; 3] {
     let loss = Loss::Pointwise { formula, target: vec![T::of(y)], weight: None };
     let got = Call { name: format!("{x} {y}"), input: vec![T::of(x)], loss }.run(&context(), Reduction::None);
     [got.loss[0].wide(), got.grad[0].wide(), got.hess[0].wide()]
+}
+
+/// Every layout and kind of target, with an infinite weight at a class or a row: the sum is that of the samples, on
+/// every instruction set.
+fn infinite_weights<T: Float>() {
+    let mut random = Random(41);
+    let shapes = [Shape::rows(1, 7), Shape::rows(33, 7), Shape::rows(2, 100), Shape::rows(1, 5000)];
+    for shape in shapes.into_iter().chain([Shape::new(3, 5, 7), Shape::new(2, 70, 3), Shape::new(1, 1, 40)]) {
+        let targets = random.indices(shape.samples(), shape.classes);
+        let probabilities = random.units(shape.elements());
+        for goal in [Goal::I64(targets), Goal::Probabilities(probabilities)] {
+            for (smoothing, class_weight, row_weight) in
+                [0.0, 0.875].into_iter().flat_map(|smoothing| [(smoothing, INF, -5.69), (smoothing, 2.0, INF)])
+            {
+                let mut class: Vec<T> = random.weights(shape.classes);
+                let mut row: Vec<T> = random.weights(shape.samples());
+                class[4 % shape.classes] = T::of(class_weight);
+                row[2 % shape.samples()] = T::of(row_weight);
+                let name = format!("{} {shape:?} smoothing {smoothing}, {class_weight}, {row_weight}", T::NAME);
+                let input = random.numbers(shape.elements(), 4.0);
+                let (class, row) = (Some(class), Some(row));
+                let loss = Loss::CrossEntropy { smoothing, ignore: -100, shape, goal: goal.clone(), class, row };
+                let call = Call { name: name.clone(), input, loss };
+                let scalar = Context::with_threads(1).cap_isa(Isa::Scalar);
+                let want = [Reduction::None, Reduction::Sum, Reduction::Mean].map(|r| call.run(&scalar, r));
+                let sum: f64 = want[0].loss.iter().map(|x| x.wide()).sum();
+                let got = want[1].loss[0].wide();
+                let is_near = (got - sum).abs() <= 64.0 * T::EPSILON * sum.abs();
+                assert!(is_near || got == sum || got.is_nan() && sum.is_nan(), "{name}: {got} is not {sum}");
+                for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+                    let context = Context::with_threads(1).cap_isa(isa);
+                    for (reduction, want) in [Reduction::None, Reduction::Sum, Reduction::Mean].iter().zip(&want) {
+                        call.run(&context, *reduction).assert_same_bits(want, &format!("{name} {isa:?}"));
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn infinite_weights_stay_in_their_samples() {
+    infinite_weights::<f32>();
+    infinite_weights::<f64>();
 }
 
 fn joints<T: Float>() {

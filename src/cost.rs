@@ -68,7 +68,7 @@ impl Cost {
     /// The sum of all losses divided by the sum of all weights, off by less than one unit in the last
     /// place; NaN if there is nothing.
     pub fn mean(&self) -> f64 {
-        in_environment(|| {
+        in_environment(|_| {
             let ((sum, sum_exponent), (weight, weight_exponent)) = (value(&self.sum), value(&self.weight));
             libm::scalbn(sum.divided_by(weight), sum_exponent - weight_exponent)
         })

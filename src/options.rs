@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::parallel::Partial;
 use crate::shape::{Layout, Reduction};
 use crate::simd::view::{In, Out};
-use crate::simd::{Real, Total, in_environment};
+use crate::simd::{Environment, Real, Total};
 
 /// Options that every loss shares.
 ///
@@ -47,7 +47,7 @@ impl Options {
 
     /// The factor of a gradient: `own * grad_scale`, divided by `divisor` for a mean. Nothing to count
     /// gives 0, not NaN.
-    pub(crate) fn factor(&self, own: f64, divisor: Total) -> f64 {
+    pub(crate) fn factor(&self, _here: Environment, own: f64, divisor: Total) -> f64 {
         let scale = own * self.grad_scale;
         match self.reduction {
             Reduction::Mean if divisor.value() == 0.0 => 0.0,
@@ -181,20 +181,18 @@ impl<'a, T: Real> Sinks<'a, T> {
     }
 
     /// Writes the reduced loss and adds the batch to the cost. `weight`: what a mean divides by.
-    pub fn finish(self, reduction: Reduction, partial: Partial, weight: Total) -> Summary {
-        in_environment(|| {
-            if let Some(loss) = self.loss {
-                match reduction {
-                    Reduction::Mean => loss.set(0, T::from_f64(partial.total.divided_by(weight))),
-                    Reduction::Sum => loss.set(0, T::from_f64(partial.total.value())),
-                    Reduction::None => {}
-                }
+    pub fn finish(&mut self, _here: Environment, reduction: Reduction, partial: Partial, weight: Total) -> Summary {
+        if let Some(loss) = self.loss {
+            match reduction {
+                Reduction::Mean => loss.set(0, T::from_f64(partial.total.divided_by(weight))),
+                Reduction::Sum => loss.set(0, T::from_f64(partial.total.value())),
+                Reduction::None => {}
             }
-            if let Some(cost) = self.cost {
-                cost.add_totals(partial.total, weight);
-            }
-            Summary { weight_sum: weight.value(), out_of_domain: partial.out_of_domain }
-        })
+        }
+        if let Some(cost) = &mut self.cost {
+            cost.add_totals(partial.total, weight);
+        }
+        Summary { weight_sum: weight.value(), out_of_domain: partial.out_of_domain }
     }
 
     /// Whether the samples' losses have to be added up.

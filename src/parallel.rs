@@ -7,7 +7,9 @@
 //! The shape of the tree depends on the number of blocks alone; threads decide only who walks which branch.
 
 use crate::context::Context;
-use crate::simd::{Isa, Total, in_environment};
+#[cfg(feature = "rayon")]
+use crate::simd::in_environment;
+use crate::simd::{Environment, Isa, Total};
 
 /// Work that comes in blocks, each of which gives a partial result.
 pub trait Blocks: Sync {
@@ -39,7 +41,7 @@ const MIN_PARALLEL_CYCLES: usize = 200_000;
 const MIN_TASK_CYCLES: usize = 50_000;
 
 /// All blocks' partial results, merged.
-pub fn reduce<B: Blocks>(context: &Context, blocks: &B) -> Partial {
+pub fn reduce<B: Blocks>(_here: Environment, context: &Context, blocks: &B) -> Partial {
     let (count, isa) = (blocks.count(), context.isa());
     if count == 0 {
         return Partial::default();
@@ -49,7 +51,7 @@ pub fn reduce<B: Blocks>(context: &Context, blocks: &B) -> Partial {
         let leaf = (MIN_TASK_CYCLES / blocks.cycles().max(1)).max(1);
         return context.install(|| join(blocks, isa, 0, count, leaf));
     }
-    in_environment(|| serial(blocks, isa, 0, count))
+    serial(blocks, isa, 0, count)
 }
 
 fn split(count: usize) -> usize {
@@ -67,10 +69,10 @@ fn serial<B: Blocks>(blocks: &B, isa: Isa, first: usize, count: usize) -> Partia
 #[cfg(feature = "rayon")]
 fn join<B: Blocks>(blocks: &B, isa: Isa, first: usize, count: usize, leaf: usize) -> Partial {
     if count <= leaf {
-        return in_environment(|| serial(blocks, isa, first, count));
+        return in_environment(|_| serial(blocks, isa, first, count));
     }
     let half = split(count);
     let (a, b) =
         rayon::join(|| join(blocks, isa, first, half, leaf), || join(blocks, isa, first + half, count - half, leaf));
-    in_environment(|| a.merge(b))
+    in_environment(|_| a.merge(b))
 }

@@ -173,11 +173,13 @@ impl Memory {
         let (inputs, outputs) = (&self.inputs[..self.counts[0]], &self.outputs[..self.counts[1]]);
         for (i, output) in outputs.iter().enumerate() {
             for other in inputs.iter().chain(&outputs[..i]) {
-                let apart = output.end <= other.start || other.end <= output.start;
+                if output.end <= other.start || other.end <= output.start {
+                    continue;
+                }
                 let replaced = (other.name, output.name) == in_place
                     && (other.start, other.end) == (output.start, output.end)
                     && !self.accumulate;
-                if !apart && !replaced {
+                if !replaced {
                     return Err(Error::PartialOverlap { first: other.name, second: output.name });
                 }
             }

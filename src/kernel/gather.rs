@@ -282,7 +282,8 @@ impl<T: Real, F: Formula<T>> Source<T> for Td<'_, T, F> {
             }
         }
         for i in 0..count.div_ceil(Pack::<S, T>::LANES) {
-            let [next, gamma, reward] = [&next, &gamma, &reward].map(|buffer| buffer.group().load(s, i));
+            let (next, reward) = (next.group().load(s, i), reward.group().load(s, i));
+            let gamma = gamma.group().load(s, i);
             gathered.target.group_mut().store(i, gamma.fma(next, reward));
         }
         gathered

@@ -20,7 +20,9 @@ use crate::parallel::{self, Partial};
 use crate::shape::{IndexView, Layout};
 use crate::simd::tile::TILE_CLASSES;
 use crate::simd::view::{In, Out};
-use crate::simd::{Lanes, Pack, Pair, Real, RelativeExp, Total, log1p_with_error, splat, two_diff, unshift};
+use crate::simd::{
+    Environment, Lanes, Pack, Pair, Real, RelativeExp, Total, log1p_with_error, splat, two_diff, unshift,
+};
 
 /// What a sample's classes are held against.
 pub enum Goal<'a, T> {
@@ -363,10 +365,13 @@ impl<S: Lanes, T: Real> Origin<S, T> {
 }
 
 /// All outputs of a call, with whichever kernel its layout asks for.
-pub fn run<T: Real>(context: &Context, call: &Softmax<'_, T>) -> Partial {
-    if call.layout.classes > TILE_CLASSES && call.layout.is_rows() {
-        parallel::reduce(context, &ClassRows(call))
+pub fn run<T: Real>(here: Environment, context: &Context, call: &Softmax<'_, T>) -> Partial {
+    let Layout { classes, samples, .. } = call.layout;
+    // a tile of a few rows takes as long as a full one
+    let is_wide = classes > TILE_CLASSES || samples <= 2 + classes / 16;
+    if is_wide && call.layout.is_rows() {
+        parallel::reduce(here, context, &ClassRows(call))
     } else {
-        parallel::reduce(context, &ClassColumns(call))
+        parallel::reduce(here, context, &ClassColumns(call))
     }
 }

@@ -5,13 +5,14 @@ use crate::error::Error;
 use crate::parallel::{self, Blocks, Partial};
 use crate::shape::{IndexView, WeightView};
 use crate::simd::view::In;
-use crate::simd::{Isa, Kernel, Lanes, Real, Total};
+use crate::simd::{Environment, Isa, Kernel, Lanes, Real, Total};
 
 /// Samples of a block.
 const BLOCK: usize = 16384;
 
 /// The sum of the weights of the samples that count; an error if a target is no class.
 pub fn check<T: Real>(
+    here: Environment,
     context: &Context,
     targets: IndexView<'_>,
     classes: usize,
@@ -19,7 +20,7 @@ pub fn check<T: Real>(
     weights: WeightView<'_, T>,
 ) -> Result<Total, Error> {
     let call = Check { targets, classes, ignore_index, weights };
-    let partial = parallel::reduce(context, &call);
+    let partial = parallel::reduce(here, context, &call);
     if partial.out_of_domain {
         let row = (0..targets.len()).find(|&row| call.is_wrong(targets.get(row))).unwrap_or(0);
         return Err(Error::TargetOutOfRange { target: targets.get(row), row, classes });
@@ -104,7 +105,7 @@ impl<T: Real> Check<'_, T> {
 }
 
 /// The sum of weights, one for each sample.
-pub fn sum<T: Real>(context: &Context, weights: In<'_, T>) -> Total {
+pub fn sum<T: Real>(here: Environment, context: &Context, weights: In<'_, T>) -> Total {
     struct Sum<'a, T>(In<'a, T>);
     impl<T: Real> Blocks for Sum<'_, T> {
         fn count(&self) -> usize {
@@ -119,5 +120,5 @@ pub fn sum<T: Real>(context: &Context, weights: In<'_, T>) -> Total {
             Partial { total: (0..weights.len()).fold(Total::ZERO, add), out_of_domain: false }
         }
     }
-    parallel::reduce(context, &Sum(weights)).total
+    parallel::reduce(here, context, &Sum(weights)).total
 }

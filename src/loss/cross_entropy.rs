@@ -162,7 +162,7 @@ impl CrossEntropy {
         context: &Context,
         inputs: CrossEntropyInputs<'_, T>,
         options: &Options,
-        sinks: Sinks<'_, T>,
+        mut sinks: Sinks<'_, T>,
     ) -> Result<Summary, Error> {
         let CrossEntropyInputs { layout, logits, targets, weights } = inputs;
         options.check()?;
@@ -174,53 +174,49 @@ impl CrossEntropy {
         }
         check_optional("class_weight", weights.class, layout.classes)?;
         check_optional("row_weight", weights.row, layout.samples)?;
-        let (hot, base) = in_environment(|| {
-            let classes = Total::new(layout.classes.max(1) as f64);
-            let share = self.label_smoothing / classes.value();
-            // what the division leaves, so that classes times base is the whole
-            let rest = Total::new(self.label_smoothing).merge(Total::product(-share, classes.value()));
-            let base = Total::new(share).merge(Total::new(rest.divided_by(classes)));
-            (Total::new(1.0).merge(Total::new(-self.label_smoothing)), base)
-        });
-        let (goal, divisor) = match targets {
-            TargetView::Indices(targets) => {
-                check_length("targets", targets.len(), layout.samples)?;
-                let ignore_index = self.ignore_index;
-                let divisor = targets::check(context, targets, layout.classes, Some(ignore_index), weights)?;
-                let smoothing = if self.label_smoothing == 0.0 {
-                    None
-                } else {
-                    let classes = Total::new(layout.classes as f64);
-                    let all = weights.class.map_or(classes, |weights| targets::sum(context, weights));
-                    Some(in_environment(|| Smoothing { hot, base: base.split(), mass: base.mul(all) }))
-                };
-                (Goal::Indices { targets, ignore_index, class_weight: weights.class, smoothing }, divisor)
-            }
-            TargetView::Probabilities(targets) => {
-                check_elements(&layout, "targets", targets.len())?;
-                let divisor = match weights.row {
-                    Some(weights) => targets::sum(context, weights),
-                    None => Total::new(layout.samples as f64),
-                };
-                let class_weight = weights.class;
-                let (keep, base) = in_environment(|| (hot.split()[0], base.split()[0]));
-                (Goal::Probabilities { targets, class_weight, keep, base }, divisor)
-            }
-        };
-        let scale = in_environment(|| Total::new(options.factor(1.0, divisor)).split());
-        let call = Softmax {
-            layout,
-            logits,
-            goal,
-            row_weight: weights.row,
-            loss: if options.reduction == Reduction::None { sinks.loss } else { None },
-            grad: sinks.grad,
-            hess: sinks.hess,
-            accumulate: options.accumulate_grad,
-            scale,
-            needs_total: sinks.needs_total(options.reduction),
-        };
-        let partial = T::reduce(context, Work::Softmax(call));
-        Ok(sinks.finish(options.reduction, partial, divisor))
+        in_environment(|here| {
+            let hot = Total::new(1.0).merge(Total::new(-self.label_smoothing));
+            let base = Total::new(self.label_smoothing).over(Total::new(layout.classes.max(1) as f64));
+            let (goal, divisor) = match targets {
+                TargetView::Indices(targets) => {
+                    check_length("targets", targets.len(), layout.samples)?;
+                    let ignore_index = self.ignore_index;
+                    let divisor = targets::check(here, context, targets, layout.classes, Some(ignore_index), weights)?;
+                    let smoothing = if self.label_smoothing == 0.0 {
+                        None
+                    } else {
+                        let classes = Total::new(layout.classes as f64);
+                        let all = weights.class.map_or(classes, |weights| targets::sum(here, context, weights));
+                        Some(Smoothing { hot, base: base.split(), mass: base.mul(all) })
+                    };
+                    (Goal::Indices { targets, ignore_index, class_weight: weights.class, smoothing }, divisor)
+                }
+                TargetView::Probabilities(targets) => {
+                    check_elements(&layout, "targets", targets.len())?;
+                    let divisor = match weights.row {
+                        Some(weights) => targets::sum(here, context, weights),
+                        None => Total::new(layout.samples as f64),
+                    };
+                    let class_weight = weights.class;
+                    let (keep, base) = (hot.split()[0], base.split()[0]);
+                    (Goal::Probabilities { targets, class_weight, keep, base }, divisor)
+                }
+            };
+            let scale = Total::new(options.factor(here, 1.0, divisor)).split();
+            let call = Softmax {
+                layout,
+                logits,
+                goal,
+                row_weight: weights.row,
+                loss: if options.reduction == Reduction::None { sinks.loss } else { None },
+                grad: sinks.grad,
+                hess: sinks.hess,
+                accumulate: options.accumulate_grad,
+                scale,
+                needs_total: sinks.needs_total(options.reduction),
+            };
+            let partial = T::reduce(here, context, Work::Softmax(call));
+            Ok(sinks.finish(here, options.reduction, partial, divisor))
+        })
     }
 }

@@ -13,13 +13,13 @@ use crate::kernel::gather::{Gather, Nll, Td};
 use crate::kernel::pointwise::Pointwise;
 use crate::kernel::softmax::{self, Softmax};
 use crate::parallel::{self, Partial};
-use crate::simd::Real;
+use crate::simd::{Environment, Real};
 
 /// An element type: `f32` or `f64`. Sealed.
 #[allow(private_interfaces)]
 pub trait Element: Real {
     #[doc(hidden)]
-    fn reduce(context: &Context, work: Work<'_, Self>) -> Partial;
+    fn reduce(here: Environment, context: &Context, work: Work<'_, Self>) -> Partial;
 }
 
 /// A call of any kernel.
@@ -42,34 +42,34 @@ pub(crate) enum Work<'a, T> {
 }
 
 impl<T: Real> Work<'_, T> {
-    fn reduce(self, context: &Context) -> Partial {
+    fn reduce(self, here: Environment, context: &Context) -> Partial {
         match self {
-            Work::Bce(call) => parallel::reduce(context, &call),
-            Work::BceWithLogits(call) => parallel::reduce(context, &call),
-            Work::Huber(call) => parallel::reduce(context, &call),
-            Work::L1(call) => parallel::reduce(context, &call),
-            Work::Likelihood(call) => parallel::reduce(context, &call),
-            Work::Mse(call) => parallel::reduce(context, &call),
-            Work::SmoothL1(call) => parallel::reduce(context, &call),
-            Work::Nll(call) => parallel::reduce(context, &call),
-            Work::Softmax(call) => softmax::run(context, &call),
-            Work::SoftmaxBackward(call) => parallel::reduce(context, &call),
-            Work::TdMse(call) => parallel::reduce(context, &call),
-            Work::TdHuber(call) => parallel::reduce(context, &call),
+            Work::Bce(call) => parallel::reduce(here, context, &call),
+            Work::BceWithLogits(call) => parallel::reduce(here, context, &call),
+            Work::Huber(call) => parallel::reduce(here, context, &call),
+            Work::L1(call) => parallel::reduce(here, context, &call),
+            Work::Likelihood(call) => parallel::reduce(here, context, &call),
+            Work::Mse(call) => parallel::reduce(here, context, &call),
+            Work::SmoothL1(call) => parallel::reduce(here, context, &call),
+            Work::Nll(call) => parallel::reduce(here, context, &call),
+            Work::Softmax(call) => softmax::run(here, context, &call),
+            Work::SoftmaxBackward(call) => parallel::reduce(here, context, &call),
+            Work::TdMse(call) => parallel::reduce(here, context, &call),
+            Work::TdHuber(call) => parallel::reduce(here, context, &call),
         }
     }
 }
 
 #[allow(private_interfaces)]
 impl Element for f32 {
-    fn reduce(context: &Context, work: Work<'_, f32>) -> Partial {
-        work.reduce(context)
+    fn reduce(here: Environment, context: &Context, work: Work<'_, f32>) -> Partial {
+        work.reduce(here, context)
     }
 }
 
 #[allow(private_interfaces)]
 impl Element for f64 {
-    fn reduce(context: &Context, work: Work<'_, f64>) -> Partial {
-        work.reduce(context)
+    fn reduce(here: Environment, context: &Context, work: Work<'_, f64>) -> Partial {
+        work.reduce(here, context)
     }
 }

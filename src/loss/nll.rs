@@ -142,26 +142,28 @@ impl Nll {
         context: &Context,
         inputs: NllInputs<'_, T>,
         options: &Options,
-        sinks: Sinks<'_, T>,
+        mut sinks: Sinks<'_, T>,
     ) -> Result<Summary, Error> {
         let NllInputs { layout, log_probs, targets, weights } = inputs;
         options.check()?;
         check_length("targets", targets.len(), layout.samples)?;
         check_optional("class_weight", weights.class, layout.classes)?;
         check_optional("row_weight", weights.row, layout.samples)?;
-        let divisor = targets::check(context, targets, layout.classes, Some(self.ignore_index), weights)?;
-        let factor = in_environment(|| T::from_f64(options.factor(1.0, divisor)));
-        let call = Gather {
-            source: gather::Nll { log_probs, targets, ignore_index: self.ignore_index, weights },
-            layout,
-            loss: if options.reduction == Reduction::None { sinks.loss } else { None },
-            grad: sinks.grad,
-            hess: sinks.hess,
-            accumulate: options.accumulate_grad,
-            factor,
-            needs_total: sinks.needs_total(options.reduction),
-        };
-        let partial = T::reduce(context, Work::Nll(call));
-        Ok(sinks.finish(options.reduction, partial, divisor))
+        in_environment(|here| {
+            let divisor = targets::check(here, context, targets, layout.classes, Some(self.ignore_index), weights)?;
+            let factor = T::from_f64(options.factor(here, 1.0, divisor));
+            let call = Gather {
+                source: gather::Nll { log_probs, targets, ignore_index: self.ignore_index, weights },
+                layout,
+                loss: if options.reduction == Reduction::None { sinks.loss } else { None },
+                grad: sinks.grad,
+                hess: sinks.hess,
+                accumulate: options.accumulate_grad,
+                factor,
+                needs_total: sinks.needs_total(options.reduction),
+            };
+            let partial = T::reduce(here, context, Work::Nll(call));
+            Ok(sinks.finish(here, options.reduction, partial, divisor))
+        })
     }
 }

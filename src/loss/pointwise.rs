@@ -38,29 +38,31 @@ pub(crate) fn evaluate<T: Element, L: PointwiseLoss<T>>(
     context: &Context,
     operands: Operands<'_, T>,
     options: &Options,
-    sinks: Sinks<'_, T>,
+    mut sinks: Sinks<'_, T>,
 ) -> Result<Summary, Error> {
     options.check()?;
-    let formula = in_environment(|| loss.formula())?;
-    let parameter = In::from(loss.parameter());
-    let n = operands.input.len();
-    let divisor = Total::new(n as f64);
-    let factor = in_environment(|| T::from_f64(options.factor(L::Formula::FACTOR, divisor)));
-    let call = Pointwise {
-        formula,
-        input: operands.input,
-        target: operands.target,
-        weight: operands.weight,
-        parameter,
-        loss: if options.reduction == Reduction::None { sinks.loss } else { None },
-        grad: sinks.grad,
-        hess: sinks.hess,
-        accumulate: options.accumulate_grad,
-        factor,
-        needs_total: sinks.needs_total(options.reduction),
-    };
-    let partial = T::reduce(context, L::work(call));
-    Ok(sinks.finish(options.reduction, partial, divisor))
+    in_environment(|here| {
+        let formula = loss.formula()?;
+        let parameter = In::from(loss.parameter());
+        let n = operands.input.len();
+        let divisor = Total::new(n as f64);
+        let factor = T::from_f64(options.factor(here, L::Formula::FACTOR, divisor));
+        let call = Pointwise {
+            formula,
+            input: operands.input,
+            target: operands.target,
+            weight: operands.weight,
+            parameter,
+            loss: if options.reduction == Reduction::None { sinks.loss } else { None },
+            grad: sinks.grad,
+            hess: sinks.hess,
+            accumulate: options.accumulate_grad,
+            factor,
+            needs_total: sinks.needs_total(options.reduction),
+        };
+        let partial = T::reduce(here, context, L::work(call));
+        Ok(sinks.finish(here, options.reduction, partial, divisor))
+    })
 }
 
 /// The full form, on slices.

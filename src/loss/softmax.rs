@@ -8,6 +8,7 @@ use crate::kernel::class_backward::Backward;
 use crate::kernel::softmax::{self, Goal};
 use crate::options::check_elements;
 use crate::shape::{ClassShape, Layout};
+use crate::simd::in_environment;
 use crate::simd::view::{In, Out, in_place};
 
 /// Softmax over classes (PyTorch's `softmax`).
@@ -128,7 +129,7 @@ macro_rules! distribution_methods {
                     scale: [one, zero],
                     needs_total: false,
                 };
-                T::reduce(context, Work::Softmax(call));
+                in_environment(|here| T::reduce(here, context, Work::Softmax(call)));
                 Ok(())
             }
 
@@ -141,7 +142,7 @@ macro_rules! distribution_methods {
                 grad_input: Out<'_, T>,
             ) -> Result<(), Error> {
                 let call = Backward { layout, output, grad_output, grad_input, log: $log };
-                T::reduce(context, Work::SoftmaxBackward(call));
+                in_environment(|here| T::reduce(here, context, Work::SoftmaxBackward(call)));
                 Ok(())
             }
         }

@@ -11,7 +11,7 @@ use crate::kernel::targets;
 use crate::options::{Options, Outputs, Sinks, Summary, check_elements, check_length, check_optional};
 use crate::shape::{ClassShape, IndexView, Indices, Layout, Reduction, WeightView};
 use crate::simd::view::{In, Out, in_place};
-use crate::simd::{Total, in_environment};
+use crate::simd::{Environment, Total, in_environment};
 
 /// Temporal difference, the loss of (deep, double) Q-learning (Mnih et al., 2015; van Hasselt et al., 2016).
 ///
@@ -185,29 +185,24 @@ impl Td {
         sinks: Sinks<'_, T>,
         td_error: Option<Out<'_, T>>,
     ) -> Result<Summary, Error> {
-        match self.delta {
-            None => self.run_formula(Square, Work::TdMse, context, views, options, sinks, td_error),
-            Some(delta) => self.run_formula(
-                in_environment(|| Hub::new(delta))?,
-                Work::TdHuber,
-                context,
-                views,
-                options,
-                sinks,
-                td_error,
-            ),
-        }
+        in_environment(|here| match self.delta {
+            None => self.run_formula(here, Square, Work::TdMse, context, views, options, sinks, td_error),
+            Some(delta) => {
+                self.run_formula(here, Hub::new(delta)?, Work::TdHuber, context, views, options, sinks, td_error)
+            }
+        })
     }
 
     #[allow(clippy::too_many_arguments)]
     fn run_formula<'a, T: Element, F: Formula<T>>(
         &self,
+        here: Environment,
         formula: F,
         work: impl FnOnce(Gather<'a, T, gather::Td<'a, T, F>>) -> Work<'a, T>,
         context: &Context,
         views: TdViews<'a, T>,
         options: &Options,
-        sinks: Sinks<'a, T>,
+        mut sinks: Sinks<'a, T>,
         td_error: Option<Out<'a, T>>,
     ) -> Result<Summary, Error> {
         options.check()?;
@@ -216,10 +211,10 @@ impl Td {
         }
         let TdViews { layout, q, action, reward, done, next_q, next_q_online, weight } = views;
         let no_weights = WeightView::<T> { class: None, row: None };
-        targets::check(context, action, layout.classes, None, no_weights)?;
+        targets::check(here, context, action, layout.classes, None, no_weights)?;
         let divisor = Total::new(layout.samples as f64);
-        let (factor, gamma) =
-            in_environment(|| (T::from_f64(options.factor(F::FACTOR, divisor)), T::from_f64(self.gamma)));
+        let factor = T::from_f64(options.factor(here, F::FACTOR, divisor));
+        let gamma = T::from_f64(self.gamma);
         let call = Gather {
             source: gather::Td {
                 formula,
@@ -241,8 +236,8 @@ impl Td {
             factor,
             needs_total: sinks.needs_total(options.reduction),
         };
-        let partial = T::reduce(context, work(call));
-        Ok(sinks.finish(options.reduction, partial, divisor))
+        let partial = T::reduce(here, context, work(call));
+        Ok(sinks.finish(here, options.reduction, partial, divisor))
     }
 }
 

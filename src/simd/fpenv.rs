@@ -1,6 +1,8 @@
 //! The floating-point environment: kernels run in round-to-nearest with subnormals and without traps,
 //! whatever a caller (PyTorch's flush-denormal switch, a library linked with -Ofast) has set.
 
+use core::marker::PhantomData;
+
 #[cfg(target_arch = "x86_64")]
 mod arch {
     /// Rounding mode, flush to zero, denormals are zero, and the six exception masks.
@@ -49,14 +51,18 @@ mod arch {
     pub fn write(_: u64) {}
 }
 
+/// Proof that this thread is in the environment that kernels need: no other thread has it.
+#[derive(Clone, Copy)]
+pub struct Environment(PhantomData<*const ()>);
+
 /// Runs `work` in the environment that kernels need, and puts back what was found.
 #[inline]
-pub fn in_environment<R>(work: impl FnOnce() -> R) -> R {
+pub fn in_environment<R>(work: impl FnOnce(Environment) -> R) -> R {
     /// A frame of its own: compilers know nothing of the environment, and would move arithmetic across its
     /// changes if both were in one function.
     #[inline(never)]
-    fn apart<R>(work: impl FnOnce() -> R) -> R {
-        work()
+    fn apart<R>(work: impl FnOnce(Environment) -> R) -> R {
+        work(Environment(PhantomData))
     }
     /// Puts the caller's back, also when the work panics.
     struct PutBack(u64);

@@ -15,7 +15,7 @@ pub mod tile;
 pub mod view;
 
 pub use exp::{RelativeExp, exp, exp_non_positive, exp_non_positive_pair, exp_non_positive_pair_shifted, unshift};
-pub use fpenv::in_environment;
+pub use fpenv::{Environment, in_environment};
 pub use isa::Isa;
 pub use lanes::{Kernel, Lanes};
 pub use log::{log, log_complement, log_fraction, log1p, log1p_fraction, log1p_with_error};

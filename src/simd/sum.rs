@@ -54,6 +54,19 @@ impl<S: Lanes> LaneSum<S> {
         }
     }
 
+    /// The two halves' sums.
+    #[inline(always)]
+    fn plus(self, s: S, b: Self) -> Self {
+        LaneSum { first: s.add_f64s(self.first, b.first), second: s.add_f64s(self.second, b.second) }
+    }
+
+    /// The sums and errors of `f64` lanes, as [`Total::merge`].
+    #[inline(always)]
+    fn merge(self, s: S, b: Self) -> Self {
+        let sum = two_sum::<S, f64>(pack(s, self.first), pack(s, b.first));
+        LaneSum { first: sum.hi.v, second: s.add_f64s(sum.lo.v, s.add_f64s(self.second, b.second)) }
+    }
+
     /// Each lane's sum times a power of two. An infinite one has no error term.
     #[inline(always)]
     pub fn lanes<T: Real>(self, s: S, scale: f64) -> Pair<S, T> {
@@ -76,29 +89,32 @@ impl<S: Lanes> LaneSum<S> {
     }
 }
 
-/// The sum of a group's lanes, in an order that the group's 128 bytes fix.
+/// The sum of a group's lanes, in an order that the group's 128 bytes fix: each half is added to the other, down to one.
 #[inline(always)]
-pub fn total<S: Lanes, T: Real>(s: S, group: S::PerGroup<LaneSum<S>>) -> Total {
-    let lanes = Pack::<S, T>::LANES;
-    let mut hi = [0.0; MAX_GROUP];
-    let mut lo = [0.0; MAX_GROUP];
-    for (i, sum) in group.as_ref()[..Pack::<S, T>::PER_GROUP].iter().enumerate() {
-        let at = i * lanes;
-        if size_of::<T>() == size_of::<f32>() {
-            s.partial_store_f64s(&mut hi[at..][..S::F64_LANES], sum.first);
-            if lanes > S::F64_LANES {
-                s.partial_store_f64s(&mut hi[at + S::F64_LANES..][..S::F64_LANES], sum.second);
-            }
-        } else {
-            s.partial_store_f64s(&mut hi[at..][..lanes], sum.first);
-            s.partial_store_f64s(&mut lo[at..][..lanes], sum.second);
+pub fn total<S: Lanes, T: Real>(s: S, mut group: S::PerGroup<LaneSum<S>>) -> Total {
+    let is_wide = size_of::<T>() == size_of::<f32>();
+    let mut vectors = Pack::<S, T>::PER_GROUP;
+    while vectors > 1 {
+        vectors /= 2;
+        for i in 0..vectors {
+            let (a, b) = (group.as_ref()[i], group.as_ref()[i + vectors]);
+            group.as_mut()[i] = if is_wide { a.plus(s, b) } else { a.merge(s, b) };
         }
     }
-    let mut width = T::GROUP;
+    let LaneSum { mut first, second } = group.as_ref()[0];
+    let mut width = S::F64_LANES;
+    if is_wide && Pack::<S, T>::LANES > width {
+        first = s.add_f64s(first, second);
+    }
+    let (mut hi, mut lo) = ([0.0; MAX_GROUP], [0.0; MAX_GROUP]);
+    s.partial_store_f64s(&mut hi[..width], first);
+    if !is_wide {
+        s.partial_store_f64s(&mut lo[..width], second);
+    }
     while width > 1 {
         width /= 2;
         for i in 0..width {
-            if size_of::<T>() == size_of::<f32>() {
+            if is_wide {
                 hi[i] += hi[i + width];
             } else {
                 let sum = Total { hi: hi[i], lo: lo[i] }.merge(Total { hi: hi[i + width], lo: lo[i + width] });
@@ -181,6 +197,7 @@ impl Total {
 
     /// self / divisor, rounded to within half a unit in the last place and a trifle.
     pub fn divided_by(self, divisor: Total) -> f64 {
-        self.over(divisor).value()
+        // what the usual call's one division rounds to is what its rest would not change
+        if self.lo == 0.0 && divisor.lo == 0.0 { self.hi / divisor.hi } else { self.over(divisor).value() }
     }
 }

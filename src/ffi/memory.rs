@@ -69,6 +69,12 @@ struct Range {
     end: usize,
 }
 
+impl Range {
+    fn meets(&self, other: &Range) -> bool {
+        self.start < other.end && other.start < self.end
+    }
+}
+
 /// The arrays of a call, checked one by one, then against each other.
 pub struct Memory {
     inputs: [Range; 8],
@@ -95,6 +101,7 @@ impl Default for Memory {
 }
 
 impl Memory {
+    #[inline]
     pub fn new(options: &Read) -> Self {
         Memory {
             accumulate: options.options.accumulate_grad,
@@ -113,6 +120,7 @@ impl Memory {
         }
     }
 
+    #[inline]
     pub fn input<T>(&mut self, name: &'static str, pointer: *const T, len: usize) -> Result<(), Error> {
         check_pointer(name, pointer, len)?;
         if len > 0 {
@@ -123,6 +131,7 @@ impl Memory {
         Ok(())
     }
 
+    #[inline]
     pub fn input_optional<T>(&mut self, name: &'static str, pointer: *const T, len: usize) -> Result<(), Error> {
         if pointer.is_null() { Ok(()) } else { self.input(name, pointer, len) }
     }
@@ -142,12 +151,14 @@ impl Memory {
         }
     }
 
+    #[inline]
     pub fn output<T>(&mut self, name: &'static str, pointer: *mut T, len: usize) -> Result<(), Error> {
         check_pointer(name, pointer, len)?;
         self.push_output(name, pointer, len);
         Ok(())
     }
 
+    #[inline]
     pub fn output_optional<T>(&mut self, name: &'static str, pointer: *mut T, len: usize) -> Result<(), Error> {
         if pointer.is_null() { Ok(()) } else { self.output(name, pointer, len) }
     }
@@ -172,16 +183,18 @@ impl Memory {
     pub fn check(&self, in_place: (&'static str, &'static str)) -> Result<(), Error> {
         let (inputs, outputs) = (&self.inputs[..self.counts[0]], &self.outputs[..self.counts[1]]);
         for (i, output) in outputs.iter().enumerate() {
-            for other in inputs.iter().chain(&outputs[..i]) {
-                if output.end <= other.start || other.end <= output.start {
-                    continue;
+            for other in inputs {
+                if output.meets(other) {
+                    let replaced = (other.name, output.name) == in_place
+                        && (other.start, other.end) == (output.start, output.end)
+                        && !self.accumulate;
+                    if !replaced {
+                        return Err(Error::PartialOverlap { first: other.name, second: output.name });
+                    }
                 }
-                let replaced = (other.name, output.name) == in_place
-                    && (other.start, other.end) == (output.start, output.end)
-                    && !self.accumulate;
-                if !replaced {
-                    return Err(Error::PartialOverlap { first: other.name, second: output.name });
-                }
+            }
+            if let Some(other) = outputs[..i].iter().find(|other| output.meets(other)) {
+                return Err(Error::PartialOverlap { first: other.name, second: output.name });
             }
         }
         Ok(())

@@ -74,7 +74,7 @@ impl<T: Real> Formula<T> for Logs {
 
 impl<T: Element> PointwiseLoss<T> for Bce {
     type Formula = Logs;
-    fn work(call: Pointwise<'_, T, Logs>) -> Work<'_, T> {
+    fn work<'a>(call: &'a Pointwise<'a, T, Logs>) -> Work<'a, T> {
         Work::Bce(call)
     }
     fn formula(&self) -> Result<Logs, Error> {

@@ -92,7 +92,7 @@ impl<T: Real> Formula<T> for Logistic {
 
 impl<T: Element> PointwiseLoss<T> for BceWithLogits<'_, T> {
     type Formula = Logistic;
-    fn work(call: Pointwise<'_, T, Logistic>) -> Work<'_, T> {
+    fn work<'a>(call: &'a Pointwise<'a, T, Logistic>) -> Work<'a, T> {
         Work::BceWithLogits(call)
     }
     fn formula(&self) -> Result<Logistic, Error> {

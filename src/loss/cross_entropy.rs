@@ -215,7 +215,7 @@ impl CrossEntropy {
                 scale,
                 needs_total: sinks.needs_total(options.reduction),
             };
-            let partial = T::reduce(here, context, Work::Softmax(call));
+            let partial = T::reduce(here, context, Work::Softmax(&call));
             Ok(sinks.finish(here, options.reduction, partial, divisor))
         })
     }

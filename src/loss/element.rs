@@ -27,35 +27,35 @@ pub trait Element: Real {
 /// Public functions are generic over the element type, so whoever calls them compiles them. This is
 /// where that ends: kernels are compiled in this crate, once for each type.
 pub(crate) enum Work<'a, T> {
-    Bce(Pointwise<'a, T, Logs>),
-    BceWithLogits(Pointwise<'a, T, Logistic>),
-    Huber(Pointwise<'a, T, Hub<T>>),
-    L1(Pointwise<'a, T, Absolute>),
-    Likelihood(Pointwise<'a, T, Linear>),
-    Mse(Pointwise<'a, T, Square>),
-    SmoothL1(Pointwise<'a, T, Smooth<T>>),
-    Nll(Gather<'a, T, Nll<'a, T>>),
-    Softmax(Softmax<'a, T>),
-    SoftmaxBackward(Backward<'a, T>),
-    TdMse(Gather<'a, T, Td<'a, T, Square>>),
-    TdHuber(Gather<'a, T, Td<'a, T, Hub<T>>>),
+    Bce(&'a Pointwise<'a, T, Logs>),
+    BceWithLogits(&'a Pointwise<'a, T, Logistic>),
+    Huber(&'a Pointwise<'a, T, Hub<T>>),
+    L1(&'a Pointwise<'a, T, Absolute>),
+    Likelihood(&'a Pointwise<'a, T, Linear>),
+    Mse(&'a Pointwise<'a, T, Square>),
+    SmoothL1(&'a Pointwise<'a, T, Smooth<T>>),
+    Nll(&'a Gather<'a, T, Nll<'a, T>>),
+    Softmax(&'a Softmax<'a, T>),
+    SoftmaxBackward(&'a Backward<'a, T>),
+    TdMse(&'a Gather<'a, T, Td<'a, T, Square>>),
+    TdHuber(&'a Gather<'a, T, Td<'a, T, Hub<T>>>),
 }
 
 impl<T: Real> Work<'_, T> {
     fn reduce(self, here: Environment, context: &Context) -> Partial {
         match self {
-            Work::Bce(call) => parallel::reduce(here, context, &call),
-            Work::BceWithLogits(call) => parallel::reduce(here, context, &call),
-            Work::Huber(call) => parallel::reduce(here, context, &call),
-            Work::L1(call) => parallel::reduce(here, context, &call),
-            Work::Likelihood(call) => parallel::reduce(here, context, &call),
-            Work::Mse(call) => parallel::reduce(here, context, &call),
-            Work::SmoothL1(call) => parallel::reduce(here, context, &call),
-            Work::Nll(call) => parallel::reduce(here, context, &call),
-            Work::Softmax(call) => softmax::run(here, context, &call),
-            Work::SoftmaxBackward(call) => parallel::reduce(here, context, &call),
-            Work::TdMse(call) => parallel::reduce(here, context, &call),
-            Work::TdHuber(call) => parallel::reduce(here, context, &call),
+            Work::Bce(call) => parallel::reduce(here, context, call),
+            Work::BceWithLogits(call) => parallel::reduce(here, context, call),
+            Work::Huber(call) => parallel::reduce(here, context, call),
+            Work::L1(call) => parallel::reduce(here, context, call),
+            Work::Likelihood(call) => parallel::reduce(here, context, call),
+            Work::Mse(call) => parallel::reduce(here, context, call),
+            Work::SmoothL1(call) => parallel::reduce(here, context, call),
+            Work::Nll(call) => parallel::reduce(here, context, call),
+            Work::Softmax(call) => softmax::run(here, context, call),
+            Work::SoftmaxBackward(call) => parallel::reduce(here, context, call),
+            Work::TdMse(call) => parallel::reduce(here, context, call),
+            Work::TdHuber(call) => parallel::reduce(here, context, call),
         }
     }
 }

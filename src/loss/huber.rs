@@ -84,7 +84,7 @@ impl<T: Real> Formula<T> for Hub<T> {
 
 impl<T: Element> PointwiseLoss<T> for Huber {
     type Formula = Hub<T>;
-    fn work(call: Pointwise<'_, T, Hub<T>>) -> Work<'_, T> {
+    fn work<'a>(call: &'a Pointwise<'a, T, Hub<T>>) -> Work<'a, T> {
         Work::Huber(call)
     }
     fn formula(&self) -> Result<Hub<T>, Error> {

@@ -49,7 +49,7 @@ impl<T: Real> Formula<T> for Absolute {
 
 impl<T: Element> PointwiseLoss<T> for L1 {
     type Formula = Absolute;
-    fn work(call: Pointwise<'_, T, Absolute>) -> Work<'_, T> {
+    fn work<'a>(call: &'a Pointwise<'a, T, Absolute>) -> Work<'a, T> {
         Work::L1(call)
     }
     fn formula(&self) -> Result<Absolute, Error> {

@@ -49,7 +49,7 @@ impl<T: Real> Formula<T> for Linear {
 
 impl<T: Element> PointwiseLoss<T> for Likelihood {
     type Formula = Linear;
-    fn work(call: Pointwise<'_, T, Linear>) -> Work<'_, T> {
+    fn work<'a>(call: &'a Pointwise<'a, T, Linear>) -> Work<'a, T> {
         Work::Likelihood(call)
     }
     fn formula(&self) -> Result<Linear, Error> {

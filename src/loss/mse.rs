@@ -50,7 +50,7 @@ impl<T: Real> Formula<T> for Square {
 
 impl<T: Element> PointwiseLoss<T> for Mse {
     type Formula = Square;
-    fn work(call: Pointwise<'_, T, Square>) -> Work<'_, T> {
+    fn work<'a>(call: &'a Pointwise<'a, T, Square>) -> Work<'a, T> {
         Work::Mse(call)
     }
     fn formula(&self) -> Result<Square, Error> {

@@ -162,7 +162,7 @@ impl Nll {
                 factor,
                 needs_total: sinks.needs_total(options.reduction),
             };
-            let partial = T::reduce(here, context, Work::Nll(call));
+            let partial = T::reduce(here, context, Work::Nll(&call));
             Ok(sinks.finish(here, options.reduction, partial, divisor))
         })
     }

@@ -14,7 +14,7 @@ pub(crate) trait PointwiseLoss<T: Element> {
     type Formula: Formula<T>;
 
     /// The call as the kernels' door takes it.
-    fn work(call: Pointwise<'_, T, Self::Formula>) -> Work<'_, T>;
+    fn work<'a>(call: &'a Pointwise<'a, T, Self::Formula>) -> Work<'a, T>;
 
     /// The formula in this type; an error if an option does not make sense in it.
     fn formula(&self) -> Result<Self::Formula, Error>;
@@ -60,7 +60,7 @@ pub(crate) fn evaluate<T: Element, L: PointwiseLoss<T>>(
             factor,
             needs_total: sinks.needs_total(options.reduction),
         };
-        let partial = T::reduce(here, context, L::work(call));
+        let partial = T::reduce(here, context, L::work(&call));
         Ok(sinks.finish(here, options.reduction, partial, divisor))
     })
 }

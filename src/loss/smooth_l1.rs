@@ -72,7 +72,7 @@ impl<T: Real> Formula<T> for Smooth<T> {
 
 impl<T: Element> PointwiseLoss<T> for SmoothL1 {
     type Formula = Smooth<T>;
-    fn work(call: Pointwise<'_, T, Smooth<T>>) -> Work<'_, T> {
+    fn work<'a>(call: &'a Pointwise<'a, T, Smooth<T>>) -> Work<'a, T> {
         Work::SmoothL1(call)
     }
     fn formula(&self) -> Result<Smooth<T>, Error> {

@@ -129,7 +129,7 @@ macro_rules! distribution_methods {
                     scale: [one, zero],
                     needs_total: false,
                 };
-                in_environment(|here| T::reduce(here, context, Work::Softmax(call)));
+                in_environment(|here| T::reduce(here, context, Work::Softmax(&call)));
                 Ok(())
             }
 
@@ -142,7 +142,7 @@ macro_rules! distribution_methods {
                 grad_input: Out<'_, T>,
             ) -> Result<(), Error> {
                 let call = Backward { layout, output, grad_output, grad_input, log: $log };
-                in_environment(|here| T::reduce(here, context, Work::SoftmaxBackward(call)));
+                in_environment(|here| T::reduce(here, context, Work::SoftmaxBackward(&call)));
                 Ok(())
             }
         }

@@ -186,10 +186,17 @@ impl Td {
         td_error: Option<Out<'_, T>>,
     ) -> Result<Summary, Error> {
         in_environment(|here| match self.delta {
-            None => self.run_formula(here, Square, Work::TdMse, context, views, options, sinks, td_error),
-            Some(delta) => {
-                self.run_formula(here, Hub::new(delta)?, Work::TdHuber, context, views, options, sinks, td_error)
-            }
+            None => self.run_formula(here, Square, |call| Work::TdMse(call), context, views, options, sinks, td_error),
+            Some(delta) => self.run_formula(
+                here,
+                Hub::new(delta)?,
+                |call| Work::TdHuber(call),
+                context,
+                views,
+                options,
+                sinks,
+                td_error,
+            ),
         })
     }
 
@@ -198,7 +205,7 @@ impl Td {
         &self,
         here: Environment,
         formula: F,
-        work: impl FnOnce(Gather<'a, T, gather::Td<'a, T, F>>) -> Work<'a, T>,
+        work: impl for<'c> FnOnce(&'c Gather<'c, T, gather::Td<'c, T, F>>) -> Work<'c, T>,
         context: &Context,
         views: TdViews<'a, T>,
         options: &Options,
@@ -236,7 +243,7 @@ impl Td {
             factor,
             needs_total: sinks.needs_total(options.reduction),
         };
-        let partial = T::reduce(here, context, work(call));
+        let partial = T::reduce(here, context, work(&call));
         Ok(sinks.finish(here, options.reduction, partial, divisor))
     }
 }

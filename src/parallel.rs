@@ -18,7 +18,14 @@ pub trait Blocks: Sync {
     #[cfg_attr(not(feature = "rayon"), allow(dead_code))]
     fn cycles(&self) -> usize;
     fn block(&self, isa: Isa, index: usize) -> Partial;
+    /// The blocks from `first` on in turns, if that is faster and there are so many.
+    fn together(&self, _isa: Isa, _first: usize) -> Option<[Partial; TOGETHER]> {
+        None
+    }
 }
+
+/// Blocks that may be walked at once.
+pub const TOGETHER: usize = 4;
 
 /// What a block of samples adds up to.
 #[derive(Clone, Copy, Default)]
@@ -61,6 +68,11 @@ fn split(count: usize) -> usize {
 fn serial<B: Blocks>(blocks: &B, isa: Isa, first: usize, count: usize) -> Partial {
     if count == 1 {
         return blocks.block(isa, first);
+    }
+    if count == TOGETHER
+        && let Some([a, b, c, d]) = blocks.together(isa, first)
+    {
+        return a.merge(b).merge(c.merge(d));
     }
     let half = split(count);
     serial(blocks, isa, first, half).merge(serial(blocks, isa, first + half, count - half))

@@ -13,7 +13,7 @@
 //! - The two usual calls (value; value and gradient) have loops of their own, the rest share one that
 //!   branches once a group.
 
-use crate::parallel::{Blocks, Partial};
+use crate::parallel::{Blocks, Partial, TOGETHER};
 use crate::simd::view::{Groups, GroupsMut, In, Out};
 use crate::simd::{Isa, Kernel, LaneSum, Lanes, Mask, Pack, Real, exact_product, splat, total};
 
@@ -73,13 +73,21 @@ impl<T: Real, F: Formula<T>> Blocks for Pointwise<'_, T, F> {
     }
     fn block(&self, isa: Isa, index: usize) -> Partial {
         let start = index * BLOCK;
-        isa.dispatch(Block { call: self, start, len: BLOCK.min(self.input.len() - start) })
+        let [partial] = isa.dispatch(Block { call: self, start, len: BLOCK.min(self.input.len() - start) });
+        partial
+    }
+    fn together(&self, isa: Isa, first: usize) -> Option<[Partial; TOGETHER]> {
+        let start = first * BLOCK;
+        let is_whole = start + TOGETHER * BLOCK <= self.input.len();
+        (is_whole && self.is_plain() && self.is_large()).then(|| isa.dispatch(Block { call: self, start, len: BLOCK }))
     }
 }
 
-struct Block<'a, 'b, T, F> {
+/// One block, or several that follow each other.
+struct Block<'a, 'b, T, F, const BLOCKS: usize> {
     call: &'a Pointwise<'b, T, F>,
     start: usize,
+    /// Elements of each.
     len: usize,
 }
 
@@ -89,33 +97,44 @@ const VALUE_AND_GRAD: u8 = 1;
 const STREAMED: u8 = 2;
 const ANY: u8 = 3;
 
-/// Bytes of a gradient that is larger than the caches: it is written past them.
-const STREAM_BYTES: usize = 32 << 20;
+/// Bytes of arrays that are larger than the caches: gradients are written past them, and four places walked at once.
+const LARGE: usize = 32 << 20;
+/// Groups that are done at one of several places before the next.
+const TURN: usize = 4;
+/// Groups that are asked for so much ahead, where several places are walked.
+const AHEAD: usize = 8;
 
+#[derive(Clone, Copy)]
 struct Sums<S: Lanes> {
     lanes: S::PerGroup<LaneSum<S>>,
     outside: bool,
 }
 
-impl<T: Real, F: Formula<T>> Kernel for Block<'_, '_, T, F> {
-    type Output = Partial;
+impl<T: Real, F: Formula<T>, const BLOCKS: usize> Kernel for Block<'_, '_, T, F, BLOCKS> {
+    type Output = [Partial; BLOCKS];
 
     #[inline(always)]
-    fn run<S: Lanes>(self, s: S) -> Partial {
+    fn run<S: Lanes>(self, s: S) -> [Partial; BLOCKS] {
         let Block { call, start, len } = self;
-        let mut sums = Sums { lanes: S::per_group(LaneSum::zero(s)), outside: false };
-        let plain = call.weight.is_none() && call.loss.is_none() && call.hess.is_none() && !call.accumulate;
-        match (plain && call.needs_total, call.grad.is_some()) {
-            (true, false) => call.elements::<S, VALUE>(s, start, len, &mut sums),
+        let mut sums = [Sums { lanes: S::per_group(LaneSum::zero(s)), outside: false }; BLOCKS];
+        match (call.is_plain(), call.grad.is_some()) {
+            (true, false) => call.elements::<S, VALUE, BLOCKS>(s, start, len, &mut sums),
             (true, true) if call.is_streamed() => {
-                call.elements::<S, STREAMED>(s, start, len, &mut sums);
+                call.elements::<S, STREAMED, BLOCKS>(s, start, len, &mut sums);
                 s.stream_fence();
             }
-            (true, true) => call.elements::<S, VALUE_AND_GRAD>(s, start, len, &mut sums),
-            _ => call.elements::<S, ANY>(s, start, len, &mut sums),
+            (true, true) => call.elements::<S, VALUE_AND_GRAD, BLOCKS>(s, start, len, &mut sums),
+            _ if BLOCKS == 1 => call.elements::<S, ANY, BLOCKS>(s, start, len, &mut sums),
+            _ => unreachable!("for plain calls only"),
         }
-        let total = if call.needs_total { total::<S, T>(s, sums.lanes) } else { Default::default() };
-        Partial { total, out_of_domain: sums.outside }
+        let mut partials = [Partial::default(); BLOCKS];
+        for (partial, sums) in partials.iter_mut().zip(&sums) {
+            partial.out_of_domain = sums.outside;
+            if call.needs_total {
+                partial.total = total::<S, T>(s, sums.lanes);
+            }
+        }
+        partials
     }
 }
 
@@ -154,17 +173,25 @@ impl<T: Real, F: Formula<T>> Pointwise<'_, T, F> {
         }
     }
 
-    /// Whether the gradient goes past the caches: it is too large for them, and no input is there already.
-    fn is_streamed(&self) -> bool {
-        let is_large = size_of::<T>() * self.input.len() >= STREAM_BYTES;
-        is_large && self.grad.is_some_and(|grad| !self.input.begins_with(grad))
+    /// Whether the value is asked for, and at most the gradient: there are loops of their own for these.
+    fn is_plain(&self) -> bool {
+        let is_bare = self.weight.is_none() && self.loss.is_none() && self.hess.is_none() && !self.accumulate;
+        is_bare && self.needs_total
     }
 
-    /// A block: whole groups, and the last one.
+    fn is_large(&self) -> bool {
+        size_of::<T>() * self.input.len() >= LARGE
+    }
+
+    /// Whether the gradient goes past the caches: it is too large for them, and no input is there already.
+    fn is_streamed(&self) -> bool {
+        self.is_large() && self.grad.is_some_and(|grad| !self.input.begins_with(grad))
+    }
+
     #[inline(always)]
-    fn elements<S: Lanes, const LOOP: u8>(&self, s: S, start: usize, len: usize, sums: &mut Sums<S>) {
+    fn work<S: Lanes, const LOOP: u8>(&self, s: S, start: usize, len: usize) -> Elements<'_, '_, S, T, F> {
         let any = LOOP == ANY;
-        let work = Elements {
+        Elements {
             call: self,
             start,
             factor: splat(s, self.factor),
@@ -175,17 +202,48 @@ impl<T: Real, F: Formula<T>> Pointwise<'_, T, F> {
             loss: if any { self.loss.map(|view| view.slice(start, len).groups()) } else { None },
             grad: if LOOP == VALUE { None } else { self.grad.map(|view| view.slice(start, len).groups()) },
             hess: if any { self.hess.map(|view| view.slice(start, len).groups()) } else { None },
-        };
-        // not through the references: stores to the outputs could be stores to them
-        let (mut lanes, mut outside) = (sums.lanes, None);
-        for i in 0..len / T::GROUP {
-            work.group::<LOOP, true>(i, &mut lanes, &mut outside);
         }
-        sums.lanes = lanes;
+    }
+
+    /// Blocks: whole groups, and the last one.
+    #[inline(always)]
+    fn elements<S: Lanes, const LOOP: u8, const BLOCKS: usize>(
+        &self,
+        s: S,
+        start: usize,
+        len: usize,
+        sums: &mut [Sums<S>; BLOCKS],
+    ) {
+        let mut works = [self.work::<S, LOOP>(s, start, len); BLOCKS];
+        for (i, work) in works.iter_mut().enumerate().skip(1) {
+            *work = self.work::<S, LOOP>(s, start + i * len, len);
+        }
+        let (whole, mut done) = (len / T::GROUP, 0);
+        while done < whole {
+            let end = if BLOCKS == 1 { whole } else { whole.min(done + TURN) };
+            for (work, sums) in works.iter().zip(sums.iter_mut()) {
+                // not through the references: stores to the outputs could be stores to them
+                let (mut lanes, mut outside) = (sums.lanes, None);
+                for i in done..end {
+                    if BLOCKS > 1 {
+                        let ahead = work.start + (i + AHEAD) * T::GROUP;
+                        self.input.prefetch(s, ahead);
+                        self.target.prefetch(s, ahead);
+                    }
+                    work.group::<LOOP, true>(i, &mut lanes, &mut outside);
+                }
+                sums.lanes = lanes;
+                sums.outside |= outside.is_some_and(Mask::any);
+            }
+            done = end;
+        }
         if !len.is_multiple_of(T::GROUP) {
-            work.group::<LOOP, false>(len / T::GROUP, &mut sums.lanes, &mut outside);
+            for (work, sums) in works.iter().zip(sums) {
+                let mut outside = None;
+                work.group::<LOOP, false>(whole, &mut sums.lanes, &mut outside);
+                sums.outside |= outside.is_some_and(Mask::any);
+            }
         }
-        sums.outside |= outside.is_some_and(Mask::any);
     }
 
     /// The parameters that belong to the vector at element `at`.

@@ -84,6 +84,10 @@ pub trait Lanes: Simd {
     #[inline(always)]
     fn stream_fence(self) {}
 
+    /// Asks for the cache line at `_from`, wherever that is: nothing is read.
+    #[inline(always)]
+    fn prefetch(self, _from: *const u8) {}
+
     /// A vector's 128-bit pieces from places that are `step` bytes apart.
     ///
     /// # Safety
@@ -293,7 +297,7 @@ macro_rules! vector_lanes {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use core::arch::x86_64::{__m128, _mm_sfence, _mm_stream_ps, _mm256_stream_ps};
+    use core::arch::x86_64::{__m128, _MM_HINT_T0, _mm_prefetch, _mm_sfence, _mm_stream_ps, _mm256_stream_ps};
 
     use super::{Lanes, Simd, cast};
     use pulp::x86::{V3, V4};
@@ -328,6 +332,11 @@ mod x86 {
             fn stream_fence(self) {
                 // SAFETY: every x86-64 CPU has the instruction
                 unsafe { _mm_sfence() }
+            }
+            #[inline(always)]
+            fn prefetch(self, from: *const u8) {
+                // SAFETY: every x86-64 CPU has the instruction, which faults nowhere
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
             }
             #[inline(always)]
             fn transpose_f32s(self, [a, b, c, d]: [Self::f32s; 4]) -> [Self::f32s; 4] {
@@ -466,12 +475,13 @@ mod x86 {
             // SAFETY: the caller's; the addresses are multiples of what each store needs
             unsafe {
                 let (avx, a) = (self.avx512f, cast(a));
-                match to.addr() % 32 {
-                    0 => {
+                match to.addr() % 64 {
+                    0 => avx._mm512_stream_ps(to, a),
+                    32 => {
                         _mm256_stream_ps(to, avx._mm512_castps512_ps256(a));
                         _mm256_stream_ps(to.add(8), self.avx512dq._mm512_extractf32x8_ps::<1>(a));
                     }
-                    16 => {
+                    16 | 48 => {
                         _mm_stream_ps(to, avx._mm512_castps512_ps128(a));
                         _mm_stream_ps(to.add(4), avx._mm512_extractf32x4_ps::<1>(a));
                         _mm_stream_ps(to.add(8), avx._mm512_extractf32x4_ps::<2>(a));
@@ -531,6 +541,13 @@ mod aarch64 {
         #[inline(always)]
         fn per_group<X: Copy>(x: X) -> [X; 8] {
             [x; 8]
+        }
+        #[inline(always)]
+        fn prefetch(self, from: *const u8) {
+            // SAFETY: a hint, which faults nowhere
+            unsafe {
+                core::arch::asm!("prfm pldl1keep, [{}]", in(reg) from, options(nostack, preserves_flags, readonly))
+            }
         }
         #[inline(always)]
         fn widen(self, a: Self::f32s) -> (Self::f64s, Self::f64s) {

@@ -197,6 +197,9 @@ impl<'a, T: Real> Out<'a, T> {
     }
 }
 
+/// Bytes of a cache line; a group has two.
+const CACHE_LINE: usize = 64;
+
 /// An array in groups, the last of which may be incomplete.
 #[derive(Clone, Copy)]
 pub struct Groups<'a, T> {
@@ -214,6 +217,14 @@ pub struct GroupsMut<'a, T> {
 }
 
 impl<'a, T: Real> In<'a, T> {
+    /// Asks for the cache lines of a group of elements, also beyond the last.
+    #[inline(always)]
+    pub fn prefetch<S: Lanes>(self, s: S, at: usize) {
+        let group = self.start.wrapping_add(at).cast::<u8>();
+        s.prefetch(group);
+        s.prefetch(group.wrapping_add(CACHE_LINE));
+    }
+
     #[inline(always)]
     pub fn groups(self) -> Groups<'a, T> {
         Groups { start: self.start, len: self.len, life: PhantomData }

@@ -38,6 +38,9 @@
 /** Dense rows of classes. */
 #define LK_CLASS_ROWS(rows, classes) { sizeof(lk_class_shape), (rows), (classes), 1, 0, 0 }
 
+/** Dense rows of some of the classes, ignore_index -100. */
+#define LK_CLASS_CHUNK(rows, classes, first_class) { sizeof(lk_class_chunk), (rows), (classes), (first_class), 0, -100 }
+
 /** ignore_index -100, no label smoothing. */
 #define LK_CROSS_ENTROPY_PARAMS_INIT { sizeof(lk_cross_entropy_params), -100, 0.0 }
 
@@ -187,6 +190,56 @@ typedef struct lk_nll_params {
 } lk_nll_params;
 
 /**
+ * What was seen of a row of logits whose classes come in pieces. Made by lk_softmax_state_init; to be copied, sent
+ * and merged as one likes. Its fields are five doubles: for MPI, MPI_Type_contiguous(5, MPI_DOUBLE, ...), and an
+ * operator that calls lk_softmax_state_merge and commutes.
+ */
+typedef struct lk_softmax_state {
+    /**
+     * The largest logit; -inf if there is none, NaN if there is no number.
+     */
+    double max;
+    /**
+     * The sum of the other classes' exponentials, relative to about the largest, times 2^256: value and error.
+     */
+    double rest;
+    double rest_error;
+    /**
+     * The target's logit; 0 until it is seen.
+     */
+    double target;
+    /**
+     * How often the target was seen; infinity for a row that is ignored.
+     */
+    double seen;
+} lk_softmax_state;
+
+/**
+ * Which classes a piece of logits has: logits[rows][classes], the first of which is class `first_class` of all.
+ * Begin with LK_CLASS_CHUNK.
+ */
+typedef struct lk_class_chunk {
+    /**
+     * sizeof(lk_class_chunk)
+     */
+    size_t struct_size;
+    size_t rows;
+    /**
+     * May be 0.
+     */
+    size_t classes;
+    size_t first_class;
+    /**
+     * Elements from one row to the next; 0 if dense. What lies between is never touched.
+     */
+    size_t row_stride;
+    /**
+     * Rows with this target do not count, and their logits are not read.
+     */
+    int64_t ignore_index;
+} lk_class_chunk;
+
+/**
  * Shape of td: q[batch][actions]. Begin with LK_TD_SHAPE.
  */
 typedef struct lk_td_shape {
@@ -313,6 +366,11 @@ typedef struct lk_td_params {
  * A fault of this library: outputs may have been written in part.
  */
 #define LK_PANIC -15
+
+/**
+ * A row whose target was in none of the classes that its state has seen, or in several.
+ */
+#define LK_INCOMPLETE_STATE -16
 
 /**
  * Their sum, divided by their number or by the sum of their weights: each loss says which.
@@ -876,6 +934,101 @@ lk_status lk_log_softmax_backward_f64(const struct lk_context *ctx,
                                       const double *output,
                                       const double *grad_output,
                                       double *grad_input);
+
+/**
+ * States that have seen nothing.
+ */
+lk_status lk_softmax_state_init(size_t rows, struct lk_softmax_state *states);
+
+/**
+ * Adds a chunk of classes to its rows' states.
+ *
+ * Chunks come in any order and may have any width; each class is to be added once, to one of the states that will be
+ * merged. What comes of them is within 2 units in the last place of lk_cross_entropy_f32 of the whole rows.
+ *
+ * `targets`: an LK_I32, LK_I64 or LK_U8 index a row among all classes; one that is not in this chunk will be, or was,
+ * in another. A negative one that is not `ignore_index` is LK_TARGET_OUT_OF_RANGE. NULL: there is no loss, only
+ * the logarithm of the sum of exponentials. Logits of -inf are masked classes.
+ */
+lk_status lk_softmax_state_update_f32(const struct lk_context *ctx,
+                                      const struct lk_class_chunk *chunk,
+                                      const float *logits,
+                                      lk_dtype target_type,
+                                      const void *targets,
+                                      struct lk_softmax_state *states);
+
+/**
+ * As lk_softmax_state_update_f32, in double precision.
+ */
+lk_status lk_softmax_state_update_f64(const struct lk_context *ctx,
+                                      const struct lk_class_chunk *chunk,
+                                      const double *logits,
+                                      lk_dtype target_type,
+                                      const void *targets,
+                                      struct lk_softmax_state *states);
+
+/**
+ * Merges into each row's state what another has seen of the row's other classes.
+ *
+ * Which of two takes in the other changes no bit, in which order many are merged no more than the last place.
+ */
+lk_status lk_softmax_state_merge(const struct lk_context *ctx,
+                                 size_t rows,
+                                 struct lk_softmax_state *into,
+                                 const struct lk_softmax_state *from);
+
+/**
+ * Each row's loss (0 where it is ignored), and the logarithm of its sum of exponentials (-inf there).
+ *
+ * Both have `rows` elements and may be NULL. If there is a loss, a row that is not ignored and whose target was not
+ * seen exactly once is LK_INCOMPLETE_STATE.
+ */
+lk_status lk_softmax_state_finish_f32(const struct lk_context *ctx,
+                                      size_t rows,
+                                      const struct lk_softmax_state *states,
+                                      float *loss,
+                                      float *lse);
+
+/**
+ * As lk_softmax_state_finish_f32, in double precision.
+ */
+lk_status lk_softmax_state_finish_f64(const struct lk_context *ctx,
+                                      size_t rows,
+                                      const struct lk_softmax_state *states,
+                                      double *loss,
+                                      double *lse);
+
+/**
+ * The gradient of a chunk's logits, once its rows' states have seen all classes:
+ * row_weight grad_scale (p_j - q_j), q_j being 1 for the target and 0 elsewhere; 0 for ignored rows.
+ *
+ * `chunk` and `targets` as they were for the update; without targets, the gradient of the logarithm of the sum of
+ * exponentials. `row_weight` has `rows` elements and may be NULL (all 1). For a batch's mean, `grad_scale` is 1 / the
+ * number of rows that count, or the sum of their weights. `grad` has the shape and stride of the logits and may be the
+ * logits themselves.
+ */
+lk_status lk_softmax_state_grad_f32(const struct lk_context *ctx,
+                                    const struct lk_class_chunk *chunk,
+                                    const float *logits,
+                                    lk_dtype target_type,
+                                    const void *targets,
+                                    const struct lk_softmax_state *states,
+                                    const float *row_weight,
+                                    double grad_scale,
+                                    float *grad);
+
+/**
+ * As lk_softmax_state_grad_f32, in double precision.
+ */
+lk_status lk_softmax_state_grad_f64(const struct lk_context *ctx,
+                                    const struct lk_class_chunk *chunk,
+                                    const double *logits,
+                                    lk_dtype target_type,
+                                    const void *targets,
+                                    const struct lk_softmax_state *states,
+                                    const double *row_weight,
+                                    double grad_scale,
+                                    double *grad);
 
 /**
  * Temporal difference, the loss of (deep, double) Q-learning (Mnih et al., 2015; van Hasselt et al., 2016).

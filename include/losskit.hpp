@@ -39,6 +39,7 @@
 #include <string_view>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #if __has_include(<version>)
 #include <version>
@@ -75,7 +76,8 @@ enum class status : lk_status {
     nan_option = LK_NAN_OPTION,
     invalid_struct_size = LK_INVALID_STRUCT_SIZE,
     unsupported_option = LK_UNSUPPORTED_OPTION,
-    panic = LK_PANIC
+    panic = LK_PANIC,
+    incomplete_state = LK_INCOMPLETE_STATE
 };
 
 /// How the samples' losses become one.
@@ -279,6 +281,15 @@ struct td_shape {
     std::size_t row_stride = 0; ///< elements from one row to the next; 0 if dense
 };
 
+/// Which classes a piece of logits has: logits[rows][classes], the first of which is class `first_class` of all.
+struct class_chunk {
+    std::size_t rows = 0;
+    std::size_t classes = 0;
+    std::size_t first_class = 0;
+    std::size_t row_stride = 0;       ///< elements from one row to the next; 0 if dense
+    std::int64_t ignore_index = -100; ///< rows with this target do not count
+};
+
 namespace detail {
 
 constexpr extent extent_of(const class_shape &shape) noexcept
@@ -290,6 +301,21 @@ constexpr extent extent_of(const class_shape &shape) noexcept
 constexpr extent extent_of(const td_shape &shape) noexcept
 {
     return extent_of(class_shape{shape.batch, shape.actions, 1, shape.row_stride, 0});
+}
+
+constexpr extent extent_of(const class_chunk &chunk) noexcept
+{
+    extent of = extent_of(class_shape{chunk.rows, chunk.classes, 1, chunk.row_stride, 0});
+    of.samples = chunk.rows;
+    return of;
+}
+
+inline lk_class_chunk to_c(const class_chunk &chunk) noexcept
+{
+    lk_class_chunk c = LK_CLASS_CHUNK(chunk.rows, chunk.classes, chunk.first_class);
+    c.row_stride = chunk.row_stride;
+    c.ignore_index = chunk.ignore_index;
+    return c;
 }
 
 inline lk_class_shape to_c(const class_shape &shape) noexcept
@@ -957,6 +983,140 @@ struct class_function_backward {
         return result(detail::function<T, F32, F64>()(detail::handle(with), &c_shape, std::data(output),
                                                       grad_output.data(), grad_input.data()));
     }
+};
+
+/// The softmax of rows whose classes come in pieces, in any order: what was seen of each row. Functions of losskit.h
+/// that begin with lk_softmax_state, where it is said what they compute.
+class softmax_states {
+public:
+    /// Of as many rows, of which nothing was seen.
+    explicit softmax_states(std::size_t rows) : states_(rows) { lk_softmax_state_init(rows, states_.data()); }
+
+    std::size_t size() const noexcept { return states_.size(); }
+    /// For losskit.h, or to be sent elsewhere.
+    lk_softmax_state *data() noexcept { return states_.data(); }
+    const lk_softmax_state *data() const noexcept { return states_.data(); }
+
+    /// Adds a chunk of classes; without targets there will be no loss.
+    template <class Logits, class T = detail::real<Logits>>
+    void update(const class_chunk &chunk, const Logits &logits, const std::optional<indices> &targets,
+                const context *with = nullptr)
+    {
+        update(std::nothrow, chunk, logits, targets, with).or_throw();
+    }
+
+    /// The same, without exceptions.
+    template <class Logits, class T = detail::real<Logits>>
+    result update(std::nothrow_t, const class_chunk &chunk, const Logits &logits,
+                  const std::optional<indices> &targets, const context *with = nullptr) noexcept
+    {
+        const detail::lengths lengths = lengths_of(chunk, detail::size_of(logits), targets);
+        if (!lengths.fit())
+            return lengths.misfit();
+        const lk_class_chunk c_chunk = detail::to_c(chunk);
+        return result(detail::function<T, lk_softmax_state_update_f32, lk_softmax_state_update_f64>()(
+            detail::handle(with), &c_chunk, std::data(logits), type_of(targets), pointer_of(targets), data()));
+    }
+
+    /// Takes in what others have seen of the same rows.
+    void merge(const softmax_states &from, const context *with = nullptr)
+    {
+        merge(std::nothrow, from, with).or_throw();
+    }
+
+    /// The same, without exceptions.
+    result merge(std::nothrow_t, const softmax_states &from, const context *with = nullptr) noexcept
+    {
+        if (from.size() != size())
+            return result("from", from.size(), size());
+        return result(lk_softmax_state_merge(detail::handle(with), size(), data(), from.data()));
+    }
+
+    /// Writes each row's loss.
+    template <class Loss, class T = detail::real<Loss>>
+    void loss(Loss &&loss, const context *with = nullptr) const
+    {
+        this->loss(std::nothrow, loss, with).or_throw();
+    }
+
+    /// The same, without exceptions.
+    template <class Loss, class T = detail::real<Loss>>
+    result loss(std::nothrow_t, Loss &&loss, const context *with = nullptr) const noexcept
+    {
+        return finish<T>("loss", detail::size_of(loss), std::data(loss), nullptr, with);
+    }
+
+    /// Writes the logarithm of each row's sum of exponentials.
+    template <class Lse, class T = detail::real<Lse>>
+    void lse(Lse &&lse, const context *with = nullptr) const
+    {
+        this->lse(std::nothrow, lse, with).or_throw();
+    }
+
+    /// The same, without exceptions.
+    template <class Lse, class T = detail::real<Lse>>
+    result lse(std::nothrow_t, Lse &&lse, const context *with = nullptr) const noexcept
+    {
+        return finish<T>("lse", detail::size_of(lse), nullptr, std::data(lse), with);
+    }
+
+    /// Writes the gradient of a chunk's logits, which may take their place, once all classes were seen.
+    template <class Logits, class T = detail::real<Logits>>
+    void grad(const class_chunk &chunk, const Logits &logits, const std::optional<indices> &targets,
+              detail::given<span<T>> grad, double grad_scale = 1,
+              const detail::given<optional_input<T>> &row_weight = {}, const context *with = nullptr) const
+    {
+        this->grad(std::nothrow, chunk, logits, targets, grad, grad_scale, row_weight, with).or_throw();
+    }
+
+    /// The same, without exceptions.
+    template <class Logits, class T = detail::real<Logits>>
+    result grad(std::nothrow_t, const class_chunk &chunk, const Logits &logits, const std::optional<indices> &targets,
+                detail::given<span<T>> grad, double grad_scale = 1,
+                const detail::given<optional_input<T>> &row_weight = {}, const context *with = nullptr) const noexcept
+    {
+        const detail::extent extent = detail::extent_of(chunk);
+        detail::lengths lengths = lengths_of(chunk, detail::size_of(logits), targets);
+        lengths.check("row_weight", row_weight, extent.samples);
+        lengths.check("grad", grad.size(), extent.elements, extent.has_gaps);
+        if (!lengths.fit())
+            return lengths.misfit();
+        const lk_class_chunk c_chunk = detail::to_c(chunk);
+        return result(detail::function<T, lk_softmax_state_grad_f32, lk_softmax_state_grad_f64>()(
+            detail::handle(with), &c_chunk, std::data(logits), type_of(targets), pointer_of(targets), data(),
+            detail::pointer(row_weight), grad_scale, grad.data()));
+    }
+
+private:
+    static lk_dtype type_of(const std::optional<indices> &targets) noexcept { return targets ? targets->type() : LK_I64; }
+
+    static const void *pointer_of(const std::optional<indices> &targets) noexcept
+    {
+        return targets ? targets->data() : nullptr;
+    }
+
+    detail::lengths lengths_of(const class_chunk &chunk, std::size_t logits,
+                               const std::optional<indices> &targets) const noexcept
+    {
+        const detail::extent extent = detail::extent_of(chunk);
+        detail::lengths lengths;
+        lengths.check("logits", logits, extent.elements, extent.has_gaps);
+        if (targets)
+            lengths.check("targets", targets->size(), extent.samples);
+        lengths.check("states", size(), extent.samples);
+        return lengths;
+    }
+
+    template <class T>
+    result finish(const char *array, std::size_t length, T *loss, T *lse, const context *with) const noexcept
+    {
+        if (length != size())
+            return result(array, length, size());
+        return result(detail::function<T, lk_softmax_state_finish_f32, lk_softmax_state_finish_f64>()(
+            detail::handle(with), size(), data(), loss, lse));
+    }
+
+    std::vector<lk_softmax_state> states_;
 };
 
 /// Mean squared error: lk_mse_f32, lk_mse_f64.

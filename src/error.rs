@@ -58,6 +58,9 @@ pub enum Error {
     /// A newer caller's option that this version does not know, or a combination that it cannot do.
     #[error("{name} is not supported")]
     UnsupportedOption { name: &'static str },
+    /// A row whose target was in none of the classes that its state has seen, or in several.
+    #[error("the target of row {row} was seen {times} times, not once")]
+    IncompleteState { row: usize, times: f64 },
     /// A fault of this library: outputs may have been written in part.
     #[error("internal error: {message}")]
     Panic { message: &'static str },
@@ -82,6 +85,7 @@ impl Error {
             Error::InvalidStructSize { .. } => -13,
             Error::UnsupportedOption { .. } => -14,
             Error::Panic { .. } => -15,
+            Error::IncompleteState { .. } => -16,
         }
     }
 }

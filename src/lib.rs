@@ -18,6 +18,7 @@ mod parallel;
 mod shape;
 #[allow(unsafe_code, missing_docs)]
 mod simd;
+mod softmax_state;
 
 pub use context::Context;
 pub use cost::Cost;
@@ -25,12 +26,13 @@ pub use error::Error;
 #[doc(hidden)]
 pub use kernel::elementary::Function as ElementaryFunction;
 pub use loss::{
-    Bce, BceWithLogits, CrossEntropy, Element, Huber, L1, Likelihood, LogSoftmax, Mse, Nll, SmoothL1, Softmax, Td,
-    TdInputs,
+    Bce, BceWithLogits, ClassChunk, CrossEntropy, Element, Huber, L1, Likelihood, LogSoftmax, Mse, Nll, SmoothL1,
+    Softmax, Td, TdInputs,
 };
 pub use options::{Options, Outputs, Summary};
 pub use shape::{ClassShape, Indices, Reduction, Targets, Weights};
 pub use simd::Isa;
+pub use softmax_state::SoftmaxState;
 
 #[cfg(all(test, not(debug_assertions)))]
 extern crate self as losskit;

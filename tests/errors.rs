@@ -546,6 +546,7 @@ fn every_error_has_its_own_number_for_ever() {
         (Error::InvalidStructSize { name, size: 4, needed: 8 }, -13, "x.struct_size is 4, at least 8 is needed"),
         (Error::UnsupportedOption { name }, -14, "x is not supported"),
         (Error::Panic { message: "x" }, -15, "internal error: x"),
+        (Error::IncompleteState { row: 3, times: 2.0 }, -16, "the target of row 3 was seen 2 times, not once"),
     ];
     for (error, status, message) in errors {
         assert_eq!((error.status(), error.to_string().as_str()), (status, message));

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 /// In the order that the header has them.
-const SOURCES: [&str; 7] = ["types", "status", "context", "cost", "pointwise", "classes", "td"];
+const SOURCES: [&str; 8] = ["types", "status", "context", "cost", "pointwise", "classes", "softmax_state", "td"];
 
 /// The text of `include/losskit.h`.
 pub fn generate(root: &Path) -> Vec<u8> {

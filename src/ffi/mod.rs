@@ -9,6 +9,7 @@ mod context;
 mod cost;
 mod memory;
 mod pointwise;
+mod softmax_state;
 mod status;
 mod td;
 mod types;

@@ -81,6 +81,7 @@ pub extern "C" fn lk_status_name(status: lk_status) -> *const c_char {
         LK_INVALID_STRUCT_SIZE => c"LK_INVALID_STRUCT_SIZE",
         LK_UNSUPPORTED_OPTION => c"LK_UNSUPPORTED_OPTION",
         LK_PANIC => c"LK_PANIC",
+        LK_INCOMPLETE_STATE => c"LK_INCOMPLETE_STATE",
         _ => c"LK_?",
     };
     name.as_ptr()

@@ -3,7 +3,7 @@
 use super::memory::{read_sized, sinks};
 use crate::cost::Cost;
 use crate::error::Error;
-use crate::loss::{CrossEntropy, Element, Nll, Td};
+use crate::loss::{CheckedChunk, ClassChunk, CrossEntropy, Element, Nll, Td};
 use crate::options::{Options, Sinks, Summary};
 use crate::shape::{ClassShape, Layout, Reduction};
 
@@ -45,6 +45,8 @@ pub const LK_INVALID_STRUCT_SIZE: lk_status = -13;
 pub const LK_UNSUPPORTED_OPTION: lk_status = -14;
 /// A fault of this library: outputs may have been written in part.
 pub const LK_PANIC: lk_status = -15;
+/// A row whose target was in none of the classes that its state has seen, or in several.
+pub const LK_INCOMPLETE_STATE: lk_status = -16;
 
 /// How the samples' losses become one.
 pub type lk_reduction = i32;
@@ -145,6 +147,40 @@ pub struct lk_class_shape {
     pub outer_stride: usize,
     /// Elements from one class to the next; 0 if dense.
     pub class_stride: usize,
+}
+
+/// Which classes a piece of logits has: logits[rows][classes], the first of which is class `first_class` of all.
+/// Begin with LK_CLASS_CHUNK.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct lk_class_chunk {
+    /// sizeof(lk_class_chunk)
+    pub struct_size: usize,
+    pub rows: usize,
+    /// May be 0.
+    pub classes: usize,
+    pub first_class: usize,
+    /// Elements from one row to the next; 0 if dense. What lies between is never touched.
+    pub row_stride: usize,
+    /// Rows with this target do not count, and their logits are not read.
+    pub ignore_index: i64,
+}
+
+/// What was seen of a row of logits whose classes come in pieces. Made by lk_softmax_state_init; to be copied, sent
+/// and merged as one likes. Its fields are five doubles: for MPI, MPI_Type_contiguous(5, MPI_DOUBLE, ...), and an
+/// operator that calls lk_softmax_state_merge and commutes.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct lk_softmax_state {
+    /// The largest logit; -inf if there is none, NaN if there is no number.
+    pub max: f64,
+    /// The sum of the other classes' exponentials, relative to about the largest, times 2^256: value and error.
+    pub rest: f64,
+    pub rest_error: f64,
+    /// The target's logit; 0 until it is seen.
+    pub target: f64,
+    /// How often the target was seen; infinity for a row that is ignored.
+    pub seen: f64,
 }
 
 /// Options of cross_entropy. Begin with LK_CROSS_ENTROPY_PARAMS_INIT.
@@ -278,6 +314,22 @@ impl lk_class_shape {
             .outer_stride(given.outer_stride)
             .class_stride(given.class_stride)
             .layout()
+    }
+}
+
+impl lk_class_chunk {
+    /// # Safety
+    /// NULL, or valid for reading `struct_size` bytes.
+    pub(super) unsafe fn read(pointer: *const lk_class_chunk) -> Result<CheckedChunk, Error> {
+        if pointer.is_null() {
+            return Err(Error::NullPointer { name: "chunk" });
+        }
+        // SAFETY: the caller's promise
+        let given = unsafe { read_sized("chunk", pointer, size_of::<lk_class_chunk>(), || *pointer) }?;
+        ClassChunk::new(given.rows, given.classes, given.first_class)
+            .row_stride(given.row_stride)
+            .ignore_index(given.ignore_index)
+            .check()
     }
 }
 

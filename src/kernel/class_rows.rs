@@ -38,9 +38,13 @@ impl<T: Real> ClassRows<'_, T> {
     }
     fn rows_per_block(&self) -> usize {
         let batch = self.rows_per_batch();
-        let batches = BLOCK_BYTES / size_of::<T>() / self.0.layout.classes / batch;
-        batch * batches.max(1)
+        batch * (rows_in_block::<T>(self.0.layout.classes) / batch).max(1)
     }
+}
+
+/// Rows of so many classes that a block has room for, if it has any.
+pub fn rows_in_block<T>(classes: usize) -> usize {
+    BLOCK_BYTES / size_of::<T>() / classes
 }
 
 impl<T: Real> Blocks for ClassRows<'_, T> {
@@ -194,6 +198,13 @@ fn batch_of_rows<S: Lanes, T: Real, const SOFT: bool>(
         // the maxima are those of the batch's only row, if it has several chunks
         row.emit::<SOFT>(finish, &maxima);
     }
+}
+
+/// The maximum of a row that begins at `at`, and its rest.
+#[inline(always)]
+pub fn sum_row<S: Lanes, T: Real>(call: &Softmax<'_, T>, s: S, at: usize) -> (T, Total) {
+    let sum = Row { call, s, at }.sum::<false>(&mut [T::ZERO; MAX_CHUNKS]);
+    (sum.max, sum.rest)
 }
 
 /// One row's work.
@@ -385,7 +396,7 @@ struct Stretch<'a, T> {
 }
 
 /// What is done with each group of a stretch.
-trait Groups: Copy {
+pub trait Groups: Copy {
     /// The group at element `at`, of which `len` elements count.
     fn group(&mut self, at: usize, len: usize);
 }
@@ -393,7 +404,7 @@ trait Groups: Copy {
 /// A pass over a stretch. (By value: the last group indexes the pass's sums by a variable, so they are in memory
 /// then; those of the loop are to stay in registers.)
 #[inline(always)]
-fn each_group<T: Real, P: Groups>(len: usize, pass: P) -> P {
+pub fn each_group<T: Real, P: Groups>(len: usize, pass: P) -> P {
     let whole = len - len % T::GROUP;
     let mut in_loop = pass;
     let mut at = 0;

@@ -8,4 +8,5 @@ pub mod elementary;
 pub mod gather;
 pub mod pointwise;
 pub mod softmax;
+pub mod softmax_state;
 pub mod targets;

@@ -12,6 +12,7 @@ use crate::kernel::class_backward::Backward;
 use crate::kernel::gather::{Gather, Nll, Td};
 use crate::kernel::pointwise::Pointwise;
 use crate::kernel::softmax::{self, Softmax};
+use crate::kernel::softmax_state::{Finish, Gradient, Update};
 use crate::parallel::{self, Partial};
 use crate::simd::{Environment, Real};
 
@@ -37,6 +38,9 @@ pub(crate) enum Work<'a, T> {
     Nll(&'a Gather<'a, T, Nll<'a, T>>),
     Softmax(&'a Softmax<'a, T>),
     SoftmaxBackward(&'a Backward<'a, T>),
+    StateUpdate(&'a Update<'a, T>),
+    StateFinish(&'a Finish<'a, T>),
+    StateGradient(&'a Gradient<'a, T>),
     TdMse(&'a Gather<'a, T, Td<'a, T, Square>>),
     TdHuber(&'a Gather<'a, T, Td<'a, T, Hub<T>>>),
 }
@@ -54,6 +58,9 @@ impl<T: Real> Work<'_, T> {
             Work::Nll(call) => parallel::reduce(here, context, call),
             Work::Softmax(call) => softmax::run(here, context, call),
             Work::SoftmaxBackward(call) => parallel::reduce(here, context, call),
+            Work::StateUpdate(call) => parallel::reduce(here, context, call),
+            Work::StateFinish(call) => parallel::reduce(here, context, call),
+            Work::StateGradient(call) => parallel::reduce(here, context, call),
             Work::TdMse(call) => parallel::reduce(here, context, call),
             Work::TdHuber(call) => parallel::reduce(here, context, call),
         }

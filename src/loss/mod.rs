@@ -13,6 +13,7 @@ mod nll;
 mod pointwise;
 mod smooth_l1;
 mod softmax;
+mod softmax_state;
 mod td;
 
 pub use bce::Bce;
@@ -32,6 +33,9 @@ pub(crate) use nll::NllInputs;
 pub(crate) use pointwise::{Operands, PointwiseLoss, check_parameter, evaluate as evaluate_pointwise};
 pub use smooth_l1::SmoothL1;
 pub use softmax::{LogSoftmax, Softmax};
+pub use softmax_state::ClassChunk;
+#[cfg(all(feature = "capi", not(test)))]
+pub(crate) use softmax_state::{CheckedChunk, finish as finish_states, merge as merge_states};
 #[cfg(all(feature = "capi", not(test)))]
 pub(crate) use td::TdViews;
 pub use td::{Td, TdInputs};

@@ -36,6 +36,10 @@ impl Constants {
     pub const fn unshift(&self) -> f64 {
         self.unshift
     }
+    /// See [`exp_parts`].
+    pub const fn far(&self) -> f64 {
+        self.far
+    }
 }
 
 pub mod f32 {
@@ -102,16 +106,35 @@ fn scaled<S: Lanes, T: Real>((t, upper, lower): (Pack<S, T>, Pack<S, T>, Pack<S,
     sum * t.shl_exponent()
 }
 
-/// The same with the part that rounding loses: good to a tenth of a unit in the last place and better.
+/// e^(upper + lower) for small numbers, value and error: good to a tenth of a unit in the last place and better.
+#[inline(always)]
+fn small_pair<S: Lanes, T: Real>(upper: Pack<S, T>, lower: Pack<S, T>) -> Pair<S, T> {
+    let r = fast_two_sum(upper, lower);
+    let q = pack(r.hi.s, T::exp_polynomial(r.hi.s, r.hi.v));
+    let sum = fast_two_sum(upper.c(1.0), r.hi);
+    let tail = (r.hi * q).fma(r.hi, sum.lo + r.lo);
+    fast_two_sum(sum.hi, tail)
+}
+
+/// What `scaled` gives, value and error.
 #[inline(always)]
 fn scaled_pair<S: Lanes, T: Real>((t, upper, lower): (Pack<S, T>, Pack<S, T>, Pack<S, T>)) -> Pair<S, T> {
-    let r = fast_two_sum(upper, lower);
-    let q = pack(t.s, T::exp_polynomial(t.s, r.hi.v));
-    let sum = fast_two_sum(t.c(1.0), r.hi);
-    let tail = (r.hi * q).fma(r.hi, sum.lo + r.lo);
-    let sum = fast_two_sum(sum.hi, tail);
-    let scale = t.shl_exponent();
-    Pair { hi: sum.hi * scale, lo: sum.lo * scale }
+    let (e, scale) = (small_pair(upper, lower), t.shl_exponent());
+    Pair { hi: e.hi * scale, lo: e.lo * scale }
+}
+
+/// e^x = 2^n e^r with a whole n and |r| <= 0.347: e^r, value and error, and n. For |x| below `far`.
+#[inline(always)]
+pub fn exp_parts<S: Lanes, T: Real>(x: Pack<S, T>) -> (Pair<S, T>, Pack<S, T>) {
+    let round = x.c(T::EXP.round);
+    let (t, upper, lower) = reduce(x, x.c(0.0), round);
+    (small_pair(upper, lower), t - round)
+}
+
+/// 2^n for whole n of a normal number's exponent; 0 for the one below these.
+#[inline(always)]
+pub fn power_of_two<S: Lanes, T: Real>(n: Pack<S, T>) -> Pack<S, T> {
+    (n + n.c(T::EXP.round + T::EXP.bias)).shl_exponent()
 }
 
 /// 2^-SHIFT

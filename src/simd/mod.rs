@@ -14,7 +14,10 @@ mod sum;
 pub mod tile;
 pub mod view;
 
-pub use exp::{RelativeExp, exp, exp_non_positive, exp_non_positive_pair, exp_non_positive_pair_shifted, unshift};
+pub use exp::{
+    RelativeExp, exp, exp_non_positive, exp_non_positive_pair, exp_non_positive_pair_shifted, exp_parts, power_of_two,
+    unshift,
+};
 pub use fpenv::{Environment, in_environment};
 pub use isa::Isa;
 pub use lanes::{Kernel, Lanes};

@@ -664,12 +664,48 @@ void names()
 }
 
 template <class T>
+void softmax_in_pieces()
+{
+    const losskit::class_chunk low{2, 1, 0}, high{2, 1, 1};
+    const vec<std::uint8_t> targets{0, 1};
+    const vec<T> left{0, -infinity<T>}, right{0, 5};
+    const losskit::context scalar(1, losskit::isa::scalar);
+    losskit::softmax_states states(2), others(2);
+    vec<T> loss(2), lse(2), grad(2);
+
+    states.update(low, left, targets);
+    CHECK(states.loss(std::nothrow, loss).status() == losskit::status::incomplete_state);
+    CHECK(others.update(std::nothrow, high, right, targets, &scalar));
+    states.merge(others);
+    states.loss(loss);
+    states.lse(lse, &scalar);
+    CHECK((loss == vec<T>{log_2<T>, 0}) && (lse == vec<T>{log_2<T>, 5}));
+    states.grad(high, right, targets, grad, 2);
+    CHECK((grad == vec<T>{1, 0}));
+    const vec<T> weights{3, 1};
+    vec<T> in_place = left;
+    CHECK(states.grad(std::nothrow, low, in_place, targets, in_place, 1, weights));
+    CHECK((in_place == vec<T>{r<T>(-1.5), 0}));
+    states.grad(low, left, std::nullopt, grad);
+    CHECK((grad == vec<T>{r<T>(0.5), 0}));
+
+    const losskit::softmax_states three(3);
+    CHECK(states.merge(std::nothrow, three).message() == "from has 3 elements, 2 are needed");
+    CHECK(states.lse(std::nothrow, vec<T>(1)).message() == "lse has 1 elements, 2 are needed");
+    CHECK(states.update(std::nothrow, {3, 1, 0}, vec<T>(3), std::nullopt).message() ==
+          "states has 2 elements, 3 are needed");
+    CHECK(states.update(std::nothrow, low, vec<T>(3), targets).message() == "logits has 3 elements, 2 are needed");
+    CHECK(states.update(std::nothrow, low, left, vec<int>(1)).message() == "targets has 1 elements, 2 are needed");
+}
+
+template <class T>
 void all()
 {
     pointwise_losses<T>();
     class_losses<T>();
     layouts<T>();
     softmax_and_its_gradient<T>();
+    softmax_in_pieces<T>();
     temporal_difference<T>();
     arrays_of_any_kind<T>();
     designated_initialisers<T>();

@@ -1,4 +1,5 @@
 /* Calls every function of the header, in C99 or C++, with values that can be followed in one's head. */
+#include <math.h>
 #include <string.h>
 
 #include "check.h"
@@ -61,6 +62,8 @@ int main(void)
     pointwise_losses_f64();
     class_losses_f32();
     class_losses_f64();
+    softmax_in_pieces_f32();
+    softmax_in_pieces_f64();
     temporal_difference_f32();
     temporal_difference_f64();
     puts("every function does what it says");

@@ -128,6 +128,29 @@ static void TEST(class_losses)(void)
     TEST(expect)(2, grad, (T)0.5, (T)-0.5);
 }
 
+static void TEST(softmax_in_pieces)(void)
+{
+    const lk_class_chunk low = LK_CLASS_CHUNK(2, 1, 0), high = LK_CLASS_CHUNK(2, 1, 1);
+    const T left[2] = {0, 3}, right[2] = {0, (T)-HUGE_VAL}, row_weight[2] = {2, 1};
+    const T log_2 = (T)0.69314718055994530942;
+    const uint8_t targets[2] = {1, 0};
+    lk_softmax_state states[2], others[2];
+    T loss[2], lse[2], grad[2];
+
+    CHECK(lk_softmax_state_init(2, states) == LK_OK && lk_softmax_state_init(2, others) == LK_OK);
+    CHECK(LK(softmax_state_update)(NULL, &high, right, LK_U8, targets, others) == LK_OK);
+    CHECK(LK(softmax_state_finish)(NULL, 2, others, loss, NULL) == LK_INCOMPLETE_STATE);
+    CHECK(LK(softmax_state_update)(NULL, &low, left, LK_U8, targets, states) == LK_OK);
+    CHECK(lk_softmax_state_merge(NULL, 2, states, others) == LK_OK);
+    CHECK(LK(softmax_state_finish)(NULL, 2, states, loss, lse) == LK_OK);
+    TEST(expect)(2, loss, log_2, 0);
+    TEST(expect)(2, lse, log_2, 3);
+    CHECK(LK(softmax_state_grad)(NULL, &low, left, LK_U8, targets, states, row_weight, 0.5, grad) == LK_OK);
+    TEST(expect)(2, grad, (T)0.5, 0);
+    CHECK(LK(softmax_state_grad)(NULL, &high, right, LK_U8, targets, states, NULL, 1, grad) == LK_OK);
+    TEST(expect)(2, grad, (T)-0.5, 0);
+}
+
 static void TEST(temporal_difference)(void)
 {
     const lk_td_shape shape = LK_TD_SHAPE(2, 2);

@@ -73,8 +73,29 @@ pub struct lk_td_params {
     pub delta: f64,
 }
 
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct lk_class_chunk {
+    pub struct_size: usize,
+    pub rows: usize,
+    pub classes: usize,
+    pub first_class: usize,
+    pub row_stride: usize,
+    pub ignore_index: i64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct lk_softmax_state {
+    pub max: f64,
+    pub rest: f64,
+    pub rest_error: f64,
+    pub target: f64,
+    pub seen: f64,
+}
+
 /// Every status, its name and its number, fixed for ever.
-pub const STATUSES: [(&str, i32); 17] = [
+pub const STATUSES: [(&str, i32); 18] = [
     ("LK_OK", LK_OK),
     ("LK_INPUT_OUT_OF_DOMAIN", LK_INPUT_OUT_OF_DOMAIN),
     ("LK_NULL_POINTER", LK_NULL_POINTER),
@@ -92,6 +113,7 @@ pub const STATUSES: [(&str, i32); 17] = [
     ("LK_INVALID_STRUCT_SIZE", LK_INVALID_STRUCT_SIZE),
     ("LK_UNSUPPORTED_OPTION", LK_UNSUPPORTED_OPTION),
     ("LK_PANIC", LK_PANIC),
+    ("LK_INCOMPLETE_STATE", LK_INCOMPLETE_STATE),
 ];
 
 pub const LK_OK: i32 = 0;
@@ -111,6 +133,7 @@ pub const LK_NAN_OPTION: i32 = -12;
 pub const LK_INVALID_STRUCT_SIZE: i32 = -13;
 pub const LK_UNSUPPORTED_OPTION: i32 = -14;
 pub const LK_PANIC: i32 = -15;
+pub const LK_INCOMPLETE_STATE: i32 = -16;
 
 pub const LK_MEAN: i32 = 0;
 pub const LK_SUM: i32 = 1;
@@ -145,6 +168,13 @@ unsafe extern "C" {
     pub fn lk_cost_add(into: *mut lk_cost, sum: f64, weight: f64) -> i32;
     pub fn lk_cost_merge(into: *mut lk_cost, from: *const lk_cost) -> i32;
     pub fn lk_cost_mean(of: *const lk_cost) -> f64;
+    pub fn lk_softmax_state_init(rows: usize, states: *mut lk_softmax_state) -> i32;
+    pub fn lk_softmax_state_merge(
+        ctx: *const lk_context,
+        rows: usize,
+        into: *mut lk_softmax_state,
+        from: *const lk_softmax_state,
+    ) -> i32;
 }
 
 /// mse, l1, bce, likelihood

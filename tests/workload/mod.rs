@@ -7,8 +7,9 @@
 mod random;
 
 use losskit::{
-    Bce, BceWithLogits, ClassShape, Context, Cost, CrossEntropy, Element, Error, Huber, Indices, L1, Likelihood,
-    LogSoftmax, Mse, Nll, Options, Outputs, Reduction, SmoothL1, Softmax, Summary, Targets, Td, TdInputs, Weights,
+    Bce, BceWithLogits, ClassChunk, ClassShape, Context, Cost, CrossEntropy, Element, Error, Huber, Indices, L1,
+    Likelihood, LogSoftmax, Mse, Nll, Options, Outputs, Reduction, SmoothL1, Softmax, SoftmaxState, Summary, Targets,
+    Td, TdInputs, Weights,
 };
 use random::Random;
 
@@ -157,6 +158,9 @@ fn typed<T: Number>(setting: &Setting<'_>, type_name: &str) -> Vec<(String, u64)
     let mut digest = Digest::new();
     distributions::<T>(&mut digest, setting);
     digests.push((format!("softmax {type_name}"), digest.0));
+    let mut digest = Digest::new();
+    states::<T>(&mut digest, setting);
+    digests.push((format!("softmax_state {type_name}"), digest.0));
     let mut digest = Digest::new();
     nll::<T>(&mut digest, setting);
     digests.push((format!("nll {type_name}"), digest.0));
@@ -346,6 +350,47 @@ fn cross_entropy<T: Number>(digest: &mut Digest, setting: &Setting<'_>) {
                 .call(|context| loss.eval_in_place(context, shape, &mut logits, targets, weights, &options, outputs));
             room.digest(digest, summary);
             digest.numbers(&logits);
+        }
+    }
+}
+
+/// Rows in chunks of every size around all edges, merged, and their gradients.
+fn states<T: Number>(digest: &mut Digest, setting: &Setting<'_>) {
+    let random = &mut Random(17);
+    for classes in SIZES {
+        for rows in [1, 5, 33] {
+            let mut logits: Vec<T> = random.numbers(rows * 2 * classes, 30.0);
+            if rows > 1 && classes > 0 {
+                random.spoil(&mut logits[2 * classes..], &SPECIALS);
+            }
+            let mut targets = random.indices(rows, 2 * classes.max(1));
+            targets[rows / 2] = if rows > 1 { -100 } else { 0 };
+            let (targets, stride) = (Some(Indices::I64(&targets)), 2 * classes);
+            let mut states = vec![SoftmaxState::new(); rows];
+            let mut others = states.clone();
+            let len = (rows - 1) * stride + classes;
+            let halves = [0, classes].map(|first| ClassChunk::new(rows, classes, first).row_stride(stride));
+            let update = |states: &mut [SoftmaxState], chunk: ClassChunk, logits: &[T]| {
+                setting.call(|context| SoftmaxState::update(states, context, chunk, logits, targets)).unwrap();
+            };
+            update(&mut states, halves[0], &logits[..len]);
+            update(&mut others, halves[1], &logits[classes..][..len]);
+            setting.call(|context| SoftmaxState::merge_all(&mut states, context, &others)).unwrap();
+            let mut out = [vec![T::of(0.0); rows], vec![T::of(0.0); rows]];
+            let [loss, lse] = &mut out;
+            let loss = if classes > 0 { Some(&mut loss[..]) } else { None };
+            setting.call(|context| SoftmaxState::finish(&states, context, loss, Some(lse))).unwrap();
+            out.iter().for_each(|out| digest.numbers(out));
+            let weights: Vec<T> = random.units(rows);
+            let mut grad = logits.clone();
+            for (chunk, first) in halves.into_iter().zip([0, classes]) {
+                let (grad, weights) = (&mut grad[first..][..len], Some(&weights[..]));
+                let place = &mut grad[..];
+                setting
+                    .call(|context| SoftmaxState::grad_in_place(&states, context, chunk, place, targets, weights, 0.7))
+                    .unwrap();
+            }
+            digest.numbers(&grad);
         }
     }
 }

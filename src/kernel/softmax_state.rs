@@ -1,0 +1,511 @@
+//! Softmax rows whose classes come in pieces: what was seen of a row is a state, and states merge.
+//!
+//! ```text
+//! max  = N ln 2 + r,  N whole        rest = sum of e^x_j 2^-N over all classes but one that attains max
+//! merged with a state of a smaller maximum:
+//!     rest + 2^(N' - N) (rest' + e^r')
+//! ```
+//! - Powers of two scale without rounding, and e^r' depends on one logit alone. So it makes no difference in how many
+//!   steps states were merged, nor in which order, but for additions that are good to 2^-104.
+//! - States are of f64, whatever the logits, and a row a lane. Of equal maxima the larger rest goes first: merging
+//!   commutes to the bit.
+//! - rest is kept 2^256 times as large, so that it is rounded to a subnormal number once, at the end.
+
+use super::class_rows::{Groups, each_group, rows_in_block, sum_row};
+use super::softmax::{Factors, Finished, Goal, Origin, Sample, Softmax};
+use crate::context::Context;
+use crate::parallel::{self, Blocks, Partial};
+use crate::shape::{IndexView, Layout};
+use crate::simd::view::{Buffer, In, Out};
+use crate::simd::{
+    Environment, Isa, Kernel, Lanes, Mask, Pack, Pair, Real, Total, exp_non_positive_pair, exp_parts, power_of_two,
+    splat, two_diff,
+};
+use crate::softmax_state::SoftmaxState;
+
+/// Rows of a block where only states are read.
+const BLOCK: usize = 512;
+/// Rows that are worked on together: a group's lanes.
+const GROUP: usize = <f64 as Real>::GROUP;
+
+/// Some classes of each row.
+#[derive(Clone, Copy)]
+pub struct Chunk<'a> {
+    pub layout: Layout,
+    /// The index of the chunk's first class.
+    pub first_class: usize,
+    pub targets: Option<IndexView<'a>>,
+    pub ignore_index: i64,
+}
+
+/// What a chunk has of a row's target.
+#[derive(Clone, Copy, PartialEq)]
+enum Target {
+    Ignored,
+    /// At this class of the chunk.
+    Here(usize),
+    Elsewhere,
+}
+
+impl Chunk<'_> {
+    #[inline(always)]
+    fn target(&self, row: usize) -> Target {
+        let Some(targets) = self.targets else { return Target::Elsewhere };
+        let target = targets.get(row);
+        if target == self.ignore_index {
+            return Target::Ignored;
+        }
+        match (target as usize).checked_sub(self.first_class) {
+            Some(class) if target >= 0 && class < self.layout.classes => Target::Here(class),
+            _ => Target::Elsewhere,
+        }
+    }
+
+    fn rows_per_block<T: Real>(&self) -> usize {
+        rows_in_block::<T>(self.layout.classes).clamp(1, BLOCK)
+    }
+
+    fn blocks<T: Real>(&self) -> usize {
+        if self.layout.classes == 0 { 0 } else { self.layout.outer.div_ceil(self.rows_per_block::<T>()) }
+    }
+
+    fn cycles<T: Real>(&self) -> usize {
+        2 * self.rows_per_block::<T>().min(self.layout.outer) * self.layout.classes
+    }
+}
+
+/// States of up to a group of rows, a row a lane.
+struct Columns([Buffer<f64>; 5]);
+
+impl Columns {
+    #[inline(always)]
+    fn empty() -> Self {
+        Columns(SoftmaxState::EMPTY.numbers().map(Buffer::new))
+    }
+
+    #[inline(always)]
+    fn set(&mut self, row: usize, state: SoftmaxState) {
+        for (column, number) in self.0.iter_mut().zip(state.numbers()) {
+            column.0[row] = number;
+        }
+    }
+
+    #[inline(always)]
+    fn get(&self, row: usize) -> SoftmaxState {
+        let [max, rest, rest_error, target, seen] = &self.0;
+        SoftmaxState::from_numbers([max.0[row], rest.0[row], rest_error.0[row], target.0[row], seen.0[row]])
+    }
+
+    #[inline(always)]
+    fn read(states: In<'_, SoftmaxState>, first: usize, count: usize) -> Self {
+        let mut columns = Self::empty();
+        for row in 0..count {
+            columns.set(row, states.get(first + row));
+        }
+        columns
+    }
+
+    /// The states of the `i`-th vector of rows.
+    #[inline(always)]
+    fn load<S: Lanes>(&self, s: S, i: usize) -> States<S> {
+        let [max, rest, rest_error, target, seen] = &self.0;
+        States {
+            max: max.group().load(s, i),
+            rest: Pair { hi: rest.group().load(s, i), lo: rest_error.group().load(s, i) },
+            target: target.group().load(s, i),
+            seen: seen.group().load(s, i),
+        }
+    }
+
+    #[inline(always)]
+    fn store<S: Lanes>(&mut self, i: usize, states: States<S>) {
+        let numbers = [states.max, states.rest.hi, states.rest.lo, states.target, states.seen];
+        for (column, number) in self.0.iter_mut().zip(numbers) {
+            column.group_mut().store(i, number);
+        }
+    }
+
+    /// Merges the first `count` of them into those that are there.
+    #[inline(always)]
+    fn merge_into<S: Lanes>(&self, s: S, into: Out<'_, SoftmaxState>, first: usize, count: usize) {
+        let mut merged = Columns::read(into.as_in(), first, count);
+        for i in 0..count.div_ceil(Pack::<S, f64>::LANES) {
+            merged.store(i, merged.load(s, i).merge(self.load(s, i)));
+        }
+        for row in 0..count {
+            into.set(first + row, merged.get(row));
+        }
+    }
+}
+
+/// A state a lane.
+#[derive(Clone, Copy)]
+struct States<S: Lanes> {
+    max: Pack<S, f64>,
+    rest: Pair<S, f64>,
+    target: Pack<S, f64>,
+    seen: Pack<S, f64>,
+}
+
+/// A maximum as N ln 2 + r. Those too large for it, and the infinite ones, have N = 0 and r = 0, and their states'
+/// sums are relative to themselves.
+#[derive(Clone, Copy)]
+struct Anchor<S: Lanes> {
+    max: Pack<S, f64>,
+    is_near: Mask<S, f64>,
+    /// N
+    power: Pack<S, f64>,
+    /// e^r, shifted.
+    own: Pair<S, f64>,
+}
+
+impl<S: Lanes> Anchor<S> {
+    #[inline(always)]
+    fn new(max: Pack<S, f64>) -> Self {
+        let is_near = max.abs().lt(max.c(f64::EXP.far()));
+        let (own, power) = exp_parts(is_near.select(max, max.c(0.0)));
+        Anchor { max, is_near, power, own: times(own, 1.0 / f64::EXP.unshift()) }
+    }
+
+    /// The sum of the exponentials of a state with this maximum, its own among them, relative to a larger maximum.
+    #[inline(always)]
+    fn all_relative_to(&self, larger: &Self, rest: Pair<S, f64>) -> Pair<S, f64> {
+        let all = rest.add(self.own);
+        // 2^d in two factors, for d goes below the exponents of normal numbers
+        let d = self.power - larger.power;
+        let upper = d.at_least(d.c(-1000.0));
+        let lower = (d - upper).at_least(d.c(-1000.0));
+        let [upper, lower] = [power_of_two(upper), power_of_two(lower)];
+        let near = Pair { hi: all.hi * upper * lower, lo: all.lo * upper * lower };
+        let both = self.is_near & larger.is_near;
+        if both.all() {
+            return near;
+        }
+        let d = two_diff(self.max, larger.max);
+        let e = exp_non_positive_pair(d.hi, d.lo);
+        let far = all.mul(self.own.recip()).mul(e).mul(larger.own);
+        Pair { hi: both.select(near.hi, far.hi), lo: both.select(near.lo, far.lo) }
+    }
+}
+
+/// Both parts times a power of two.
+#[inline(always)]
+fn times<S: Lanes>(x: Pair<S, f64>, scale: f64) -> Pair<S, f64> {
+    Pair { hi: x.hi * x.hi.c(scale), lo: x.lo * x.lo.c(scale) }
+}
+
+impl<S: Lanes> States<S> {
+    #[inline(always)]
+    fn merge(self, other: Self) -> Self {
+        let (a, b) = (self.rest, other.rest);
+        let smaller = a.hi.lt(b.hi) | (a.hi.same(b.hi) & a.lo.lt(b.lo));
+        let swap = self.max.lt(other.max) | (self.max.same(other.max) & smaller);
+        let max = [swap.select(other.max, self.max), swap.select(self.max, other.max)];
+        let rest = [
+            Pair { hi: swap.select(b.hi, a.hi), lo: swap.select(b.lo, a.lo) },
+            Pair { hi: swap.select(a.hi, b.hi), lo: swap.select(a.lo, b.lo) },
+        ];
+        let all = Anchor::new(max[1]).all_relative_to(&Anchor::new(max[0]), rest[1]);
+        // masked classes have no maximum whose exponential would be 1
+        let none = max[1].same(max[1].c(f64::NEG_INFINITY));
+        let zero = max[1].c(0.0);
+        let sum = rest[0].add(Pair { hi: none.select(zero, all.hi), lo: none.select(zero, all.lo) });
+        // where there is no number, none of the state is one
+        let rest = Pair { hi: sum.hi, lo: sum.hi.or_nan(sum.lo) };
+        States { max: sum.hi.or_nan(max[0]), rest, target: self.target + other.target, seen: self.seen + other.seen }
+    }
+
+    #[inline(always)]
+    fn finish(self) -> Finished<S, f64> {
+        let (zero, one) = (self.max.c(0.0), self.max.c(1.0));
+        Sample {
+            max: self.max,
+            rest: self.rest.mul(Anchor::new(self.max).own.recip()),
+            target: self.target,
+            hot: one,
+            gap: Pair::new(zero),
+            mass: one,
+            weight: one,
+        }
+        .finish()
+    }
+}
+
+/// Adds a chunk of classes to the states.
+pub struct Update<'a, T> {
+    pub chunk: Chunk<'a>,
+    pub logits: In<'a, T>,
+    pub states: Out<'a, SoftmaxState>,
+}
+
+impl<T: Real> Blocks for Update<'_, T> {
+    fn count(&self) -> usize {
+        self.chunk.blocks::<T>()
+    }
+    fn cycles(&self) -> usize {
+        self.chunk.cycles::<T>()
+    }
+    fn block(&self, isa: Isa, index: usize) -> Partial {
+        isa.dispatch(UpdateBlock(self, index));
+        Partial::default()
+    }
+}
+
+struct UpdateBlock<'a, 'b, T>(&'a Update<'b, T>, usize);
+
+impl<T: Real> Kernel for UpdateBlock<'_, '_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Lanes>(self, s: S) {
+        let UpdateBlock(Update { chunk, logits, states }, index) = self;
+        let layout = chunk.layout;
+        let call = Softmax {
+            layout,
+            logits: *logits,
+            goal: Goal::Softmax,
+            row_weight: None,
+            loss: None,
+            grad: None,
+            hess: None,
+            accumulate: false,
+            scale: [T::ZERO; 2],
+            needs_total: false,
+        };
+        for (first, count) in GroupsOfRows::new(layout.outer, chunk.rows_per_block::<T>(), index) {
+            let mut news = Columns::empty();
+            for row in 0..count {
+                let target = chunk.target(first + row);
+                let mut state = SoftmaxState::EMPTY;
+                if target == Target::Ignored {
+                    state.seen = f64::INFINITY;
+                } else {
+                    let at = layout.offset(first + row);
+                    if let Target::Here(class) = target {
+                        (state.target, state.seen) = (logits.get(at + class).to_f64(), 1.0);
+                    }
+                    let (max, rest) = sum_row(&call, s, at);
+                    (state.max, state.rest, state.rest_error) = (max.to_f64(), rest.hi, rest.lo);
+                }
+                news.set(row, state);
+            }
+            for i in 0..count.div_ceil(Pack::<S, f64>::LANES) {
+                let new = news.load(s, i);
+                // where there is a NaN, the maximum may be anything
+                let max = new.rest.hi.or_nan(new.max);
+                news.store(i, States { max, rest: new.rest.mul(Anchor::new(max).own), ..new });
+            }
+            news.merge_into(s, *states, first, count);
+        }
+    }
+}
+
+/// Rows of a block, in groups: each one's first row, and how many.
+struct GroupsOfRows {
+    first: usize,
+    end: usize,
+}
+
+impl GroupsOfRows {
+    #[inline(always)]
+    fn new(rows: usize, per_block: usize, block: usize) -> Self {
+        let first = block * per_block;
+        GroupsOfRows { first, end: rows.min(first + per_block) }
+    }
+}
+
+impl Iterator for GroupsOfRows {
+    type Item = (usize, usize);
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<(usize, usize)> {
+        let (first, count) = (self.first, GROUP.min(self.end - self.first));
+        self.first += count;
+        if count > 0 { Some((first, count)) } else { None }
+    }
+}
+
+struct Merge<'a> {
+    into: Out<'a, SoftmaxState>,
+    from: In<'a, SoftmaxState>,
+}
+
+impl Blocks for Merge<'_> {
+    fn count(&self) -> usize {
+        self.from.len().div_ceil(BLOCK)
+    }
+    fn cycles(&self) -> usize {
+        40 * BLOCK.min(self.from.len())
+    }
+    fn block(&self, isa: Isa, index: usize) -> Partial {
+        isa.dispatch(MergeBlock(self, index));
+        Partial::default()
+    }
+}
+
+struct MergeBlock<'a, 'b>(&'a Merge<'b>, usize);
+
+impl Kernel for MergeBlock<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Lanes>(self, s: S) {
+        let MergeBlock(Merge { into, from }, index) = self;
+        for (first, count) in GroupsOfRows::new(from.len(), BLOCK, index) {
+            Columns::read(*from, first, count).merge_into(s, *into, first, count);
+        }
+    }
+}
+
+/// Merges states, row by row, into as many others.
+pub fn merge(here: Environment, context: &Context, into: Out<'_, SoftmaxState>, from: In<'_, SoftmaxState>) {
+    parallel::reduce(here, context, &Merge { into, from });
+}
+
+/// What rows come to.
+pub struct Finish<'a, T> {
+    pub states: In<'a, SoftmaxState>,
+    pub loss: Option<Out<'a, T>>,
+    pub lse: Option<Out<'a, T>>,
+}
+
+impl<T: Real> Blocks for Finish<'_, T> {
+    fn count(&self) -> usize {
+        self.states.len().div_ceil(BLOCK)
+    }
+    fn cycles(&self) -> usize {
+        40 * BLOCK.min(self.states.len())
+    }
+    fn block(&self, isa: Isa, index: usize) -> Partial {
+        isa.dispatch(FinishBlock(self, index));
+        Partial::default()
+    }
+}
+
+struct FinishBlock<'a, 'b, T>(&'a Finish<'b, T>, usize);
+
+impl<T: Real> Kernel for FinishBlock<'_, '_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Lanes>(self, s: S) {
+        let FinishBlock(Finish { states, loss, lse }, index) = self;
+        for (first, count) in GroupsOfRows::new(states.len(), BLOCK, index) {
+            let columns = Columns::read(*states, first, count);
+            let mut results = [Buffer::new(0.0); 2];
+            for i in 0..count.div_ceil(Pack::<S, f64>::LANES) {
+                let states = columns.load(s, i);
+                let finished = states.finish();
+                let (zero, lowest) = (states.max.c(0.0), states.max.c(f64::NEG_INFINITY));
+                let is_ignored = states.seen.same(zero.c(f64::INFINITY));
+                results[0].group_mut().store(i, is_ignored.select(zero, finished.loss));
+                let lse = states.max.same(lowest).select(lowest, states.max + finished.log);
+                results[1].group_mut().store(i, lse);
+            }
+            for (out, results) in [loss, lse].into_iter().zip(&results) {
+                if let Some(out) = out {
+                    for row in 0..count {
+                        out.set(first + row, T::from_f64(results.0[row]));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The gradient of a chunk's logits, from the states of whole rows.
+pub struct Gradient<'a, T> {
+    pub chunk: Chunk<'a>,
+    pub logits: In<'a, T>,
+    pub states: In<'a, SoftmaxState>,
+    pub row_weight: Option<In<'a, T>>,
+    /// A factor: value and error.
+    pub scale: [T; 2],
+    pub grad: Out<'a, T>,
+}
+
+impl<T: Real> Blocks for Gradient<'_, T> {
+    fn count(&self) -> usize {
+        self.chunk.blocks::<T>()
+    }
+    fn cycles(&self) -> usize {
+        self.chunk.cycles::<T>()
+    }
+    fn block(&self, isa: Isa, index: usize) -> Partial {
+        isa.dispatch(GradientBlock(self, index));
+        Partial::default()
+    }
+}
+
+struct GradientBlock<'a, 'b, T>(&'a Gradient<'b, T>, usize);
+
+impl<T: Real> Kernel for GradientBlock<'_, '_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Lanes>(self, s: S) {
+        let GradientBlock(call, index) = self;
+        let (chunk, layout) = (&call.chunk, call.chunk.layout);
+        for (first, count) in GroupsOfRows::new(layout.outer, chunk.rows_per_block::<T>(), index) {
+            let columns = Columns::read(call.states, first, count);
+            let empty = Buffer::new(0.0);
+            let (mut recip, mut top) = ([empty; 2], empty);
+            for i in 0..count.div_ceil(Pack::<S, f64>::LANES) {
+                let finished = columns.load(s, i).finish();
+                recip[0].group_mut().store(i, finished.recip.hi);
+                recip[1].group_mut().store(i, finished.recip.lo);
+                top.group_mut().store(i, finished.top);
+            }
+            for row in 0..count {
+                let target = chunk.target(first + row);
+                let at = layout.offset(first + row);
+                let grad = call.grad.slice(at, layout.classes);
+                if target == Target::Ignored {
+                    grad.fill(T::ZERO);
+                    continue;
+                }
+                let one = splat(s, T::from_f64(1.0));
+                let weight = match call.row_weight {
+                    Some(view) => splat(s, view.get(first + row)),
+                    None => one,
+                };
+                let [hi, lo] = Total { hi: recip[0].0[row], lo: recip[1].0[row] }.split::<T>();
+                let recip = Pair { hi: splat(s, hi), lo: splat(s, lo) };
+                let top = splat(s, T::from_f64(top.0[row]));
+                let factors = Factors::new::<false>(recip, top, Pair::new(one), weight, call.scale);
+                let origin = Origin::new(splat(s, T::from_f64(columns.0[0].0[row])));
+                let logits = call.logits.slice(at, layout.classes);
+                // before the gradient may take the logit's place
+                let at_target = match target {
+                    Target::Here(class) => {
+                        Some((class, factors.target_grad(origin.exponential(splat(s, logits.get(class)))).first()))
+                    }
+                    _ => None,
+                };
+                each_group::<T, _>(layout.classes, Emission { logits, grad, origin, factors });
+                if let Some((class, gradient)) = at_target {
+                    grad.set(class, gradient);
+                }
+            }
+        }
+    }
+}
+
+/// A row of a chunk.
+#[derive(Clone, Copy)]
+struct Emission<'a, S: Lanes, T: Real> {
+    logits: In<'a, T>,
+    grad: Out<'a, T>,
+    origin: Origin<S, T>,
+    factors: Factors<S, T>,
+}
+
+impl<S: Lanes, T: Real> Groups for Emission<'_, S, T> {
+    #[inline(always)]
+    fn group(&mut self, at: usize, len: usize) {
+        let (x, grad) = (self.logits.part(at, len), self.grad.part(at, len));
+        for i in 0..x.vectors::<S>() {
+            grad.store(i, self.factors.plain_grad(self.origin.exponential(x.load(self.factors.s(), i))));
+        }
+    }
+}

@@ -4,7 +4,8 @@ use crate::data::{Buffer, Float, Random};
 use crate::measure::{Bench, Size};
 use crate::roof::{self, Traffic};
 use losskit::{
-    ClassShape, Context, CrossEntropy, Indices, Isa, LogSoftmax, Nll, Options, Outputs, Softmax, Targets, Weights,
+    ClassChunk, ClassShape, Context, CrossEntropy, Indices, Isa, LogSoftmax, Nll, Options, Outputs, Softmax,
+    SoftmaxState, Targets, Weights,
 };
 
 #[derive(Clone, Copy)]
@@ -77,6 +78,9 @@ pub fn run<T: Float>(bench: &mut Bench) {
             nll(bench, &case, &mut output);
             distributions(bench, &case, &mut output);
         }
+        if shape.inner == 1 && shape.classes >= 1000 {
+            states(bench, &case, &mut output);
+        }
     }
 }
 
@@ -141,5 +145,24 @@ fn distributions<T: Float>(bench: &mut Bench, case: &Case<'_, T>, output: &mut [
     });
     bench.threads(&format!("log_softmax_{}_value", T::NAME), "", case.size(2), || {
         LogSoftmax::new().eval(&context, shape, case.logits, output)
+    });
+}
+
+/// Rows in one piece: what a shard of as many classes takes, and what merging as many rows does.
+fn states<T: Float>(bench: &mut Bench, case: &Case<'_, T>, output: &mut [T]) {
+    let (context, rows, targets) = (Context::default(), case.shape.outer, Some(Indices::I64(case.indices)));
+    let chunk = ClassChunk::new(rows, case.shape.classes, 0);
+    let mut states = vec![SoftmaxState::new(); rows];
+    bench.threads(&format!("softmax_state_{}_update", T::NAME), "", case.size(1), || {
+        states.fill(SoftmaxState::new());
+        SoftmaxState::update(&mut states, &context, chunk, case.logits, targets)
+    });
+    bench.threads(&format!("softmax_state_{}_grad", T::NAME), "", case.size(2), || {
+        SoftmaxState::grad(&states, &context, chunk, case.logits, targets, None, 1.0, output)
+    });
+    let others = states.clone();
+    let size = Size { shape: case.shape.name, elements: rows, bytes: 3 * size_of_val(&others[..]) };
+    bench.threads(&format!("softmax_state_{}_merge", T::NAME), "", size, || {
+        SoftmaxState::merge_all(&mut states, &context, &others)
     });
 }

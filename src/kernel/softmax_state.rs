@@ -80,7 +80,8 @@ struct Columns([Buffer<f64>; 5]);
 impl Columns {
     #[inline(always)]
     fn empty() -> Self {
-        Columns(SoftmaxState::EMPTY.numbers().map(Buffer::new))
+        let ([max, ..], zero) = (SoftmaxState::EMPTY.numbers(), Buffer::new(0.0));
+        Columns([Buffer::new(max), zero, zero, zero, zero])
     }
 
     #[inline(always)]

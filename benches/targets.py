@@ -14,6 +14,7 @@ docs/machine-code.md. Python 3.9, no packages.
 import argparse
 import csv
 import json
+import math
 import os
 import pathlib
 import re
@@ -344,6 +345,39 @@ class Named(Some):
         return f"{self.name}: {met} of {len(self.figures)} kernels, the worst {self.figures[0]}"
 
 
+CORES = 64
+MEMORY = 300  # GB/s, eight channels of DDR5-4800
+JOIN = 5e3  # ns for a task to reach another core and its result to come back
+
+
+def many_cores(results):
+    """A reckoning for a machine with many cores, from what one core does here. The arrays are large."""
+    lines = [
+        f"| work, with gradient | one core here, Gelem/s | {CORES} times that | {MEMORY} GB/s allow | expected | speed-up | binds |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    works = [(f"{loss}_f32_grad", LARGE, 12) for loss in ["mse", *LOGARITHMS]]
+    works += [("cross_entropy_f32_grad", shape, 8) for shape in ["65536x10", "4096x1000", *WIDE]]
+    for group, shape, bytes_moved in works:
+        try:
+            # what the core computes, not what its memory lets it: from the caches where that was measured
+            small = (group, "t1", "65536")
+            one = results.rate(*small) if small in results.calls else results.rate(group, "t1", shape)
+            nanoseconds, elements = results.calls[group, "t1", shape]
+        except (Missing, KeyError):
+            continue
+        allowed = MEMORY / bytes_moved
+        together = 1 / (1 / min(CORES * one, allowed) + math.log2(CORES) * JOIN / elements)
+        binds = "memory" if allowed < CORES * one else "cores"
+        if together < 0.5 * min(CORES * one, allowed):
+            binds = "starting the tasks"
+        lines.append(
+            f"| {group[: -len('_f32_grad')]} {shape} | {elements / nanoseconds:.2f} | {CORES * one:.0f} | {allowed:.0f} "
+            f"| {together:.1f} | {together * nanoseconds / elements:.0f} | {binds} |"
+        )
+    return lines
+
+
 def counted(threads):
     return "1 thread" if threads == 1 else f"{threads} threads"
 
@@ -378,6 +412,7 @@ def main():
     lines[0] = lines[0].rstrip(";") + ("" if lines[0].endswith(".") else ".")
     lines += ["", "| work | at least (at most, where a time) | reached | |", "| --- | --- | --- | --- |"]
     lines += [target.line() for target in targets(results, Peers(arguments.peers), threads)]
+    lines += ["", f"### {CORES} cores, reckoned", ""] + many_cores(results)
     text = "\n".join(lines)
     if arguments.write:
         page = PAGE.read_text()

@@ -4,6 +4,7 @@
   benches/peers/run                     # everything, to target/peers/
   benches/peers/run --quick             # seven works, fewer rounds
   benches/peers/run --write             # also into docs/: peers.csv, peers.md and two pictures
+  benches/peers/run --rounds 7          # fewer rounds than 21
   benches/peers/run --work mse          # only works whose name contains this; accuracy is left out
   benches/peers/run --lib FILE          # a losskit that is there already, instead of building one
 
@@ -26,6 +27,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--write", action="store_true")
+    parser.add_argument("--rounds", type=int)
     parser.add_argument("--work", default="")
     parser.add_argument("--lib", type=pathlib.Path)
     parser.add_argument("--on", type=int, help=argparse.SUPPRESS)  # the process of one number of threads
@@ -44,6 +46,7 @@ def main():
     for threads in sorted({1, len(os.sched_getaffinity(0))}):
         command = [sys.executable, __file__, "--on", str(threads), "--lib", str(library.resolve())]
         command += ["--work", arguments.work] + (["--quick"] if arguments.quick else [])
+        command += ["--rounds", str(arguments.rounds or (5 if arguments.quick else 21))]
         output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
         runs.append(json.loads(output.splitlines()[-1]))
     folder = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "peers"
@@ -70,10 +73,10 @@ def in_process(arguments):
     own = losskit.Losskit(arguments.lib, threads)
     libraries = [own, pytorch.PyTorch(threads), jax_optax.Jax(), onnx_runtime.OnnxRuntime(threads)]
     works = [work for work in (QUICK if arguments.quick else WORKS) if arguments.work in f"{work.name}/{work.shape}"]
-    run = {"threads": threads, "machine": report.machine(own), "speed": []}
+    run = {"threads": threads, "machine": report.machine(own), "rounds": arguments.rounds, "speed": []}
     for i, work in enumerate(works):
         print(f"{report.counted(threads)}: {i + 1}/{len(works)} {work.name} {work.shape}", file=sys.stderr, flush=True)
-        run["speed"] += speed.compare(work, libraries, arguments.quick)
+        run["speed"] += speed.compare(work, libraries, arguments.rounds, 0.005 if arguments.quick else 0.02)
     if not arguments.work:
         print(f"{report.counted(threads)}: accuracy", file=sys.stderr, flush=True)
         run["errors"] = list(accuracy.errors(libraries))

@@ -9,7 +9,7 @@ from contestant import disagreement
 PAUSE = 0.01
 
 
-def compare(work, libraries, quick):
+def compare(work, libraries, rounds, least):
     """A row for each way to call a library. The first library is the one that others are compared with."""
     arrays = work.arrays()
     contestants = [contestant for library in libraries for contestant in library.contestants(work, arrays)]
@@ -19,7 +19,7 @@ def compare(work, libraries, quick):
         problem = disagreement(contestant, contestants[0])
         if problem:
             raise SystemExit(f"{work.name} {work.shape}: {problem}")
-    times = take_turns(contestants, rounds=5 if quick else 21, least=0.005 if quick else 0.02)
+    times = take_turns(contestants, rounds, least)
     for contestant, seconds in zip(contestants, times):
         median = statistics.median(seconds)
         yield {

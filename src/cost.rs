@@ -74,6 +74,15 @@ impl Cost {
         })
     }
 
+    /// The sum of all losses.
+    #[cfg(feature = "linear")]
+    pub(crate) fn sum(&self) -> f64 {
+        in_environment(|_| {
+            let (sum, exponent) = value(&self.sum);
+            libm::scalbn(sum.value(), exponent)
+        })
+    }
+
     pub(crate) fn add_totals(&mut self, sum: Total, weight: Total) {
         for (into, total) in [(&mut self.sum, sum), (&mut self.weight, weight)] {
             add(into, total.hi);

@@ -29,6 +29,8 @@ pub use loss::{
     Bce, BceWithLogits, ClassChunk, CrossEntropy, Element, Huber, L1, Likelihood, LogSoftmax, Mse, Nll, SmoothL1,
     Softmax, Td, TdInputs,
 };
+#[cfg(feature = "linear")]
+pub use loss::{LinearCrossEntropy, LinearInputs, LinearOutputs};
 pub use options::{Options, Outputs, Summary};
 pub use shape::{ClassShape, Indices, Reduction, Targets, Weights};
 pub use simd::Isa;

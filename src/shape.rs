@@ -257,6 +257,14 @@ pub(crate) enum IndexView<'a> {
 }
 
 impl IndexView<'_> {
+    #[cfg(feature = "linear")]
+    pub fn slice(self, at: usize, len: usize) -> Self {
+        match self {
+            IndexView::I32(view) => IndexView::I32(view.slice(at, len)),
+            IndexView::I64(view) => IndexView::I64(view.slice(at, len)),
+            IndexView::U8(view) => IndexView::U8(view.slice(at, len)),
+        }
+    }
     #[inline(always)]
     pub fn get(&self, at: usize) -> i64 {
         match self {

@@ -156,6 +156,21 @@ impl CrossEntropy {
         self.run(context, CrossEntropyInputs { layout, logits, targets, weights }, options, sinks)
     }
 
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if self.label_smoothing.is_nan() {
+            return Err(Error::NanOption { name: "label_smoothing" });
+        }
+        if !(0.0..=1.0).contains(&self.label_smoothing) {
+            return Err(Error::InvalidLabelSmoothing { value: self.label_smoothing });
+        }
+        Ok(())
+    }
+
+    #[cfg(feature = "linear")]
+    pub(crate) fn ignored(&self) -> i64 {
+        self.ignore_index
+    }
+
     /// Every road leads here: strides make sense, nothing overlaps but the gradient and its input.
     pub(crate) fn run<T: Element>(
         &self,
@@ -166,12 +181,7 @@ impl CrossEntropy {
     ) -> Result<Summary, Error> {
         let CrossEntropyInputs { layout, logits, targets, weights } = inputs;
         options.check()?;
-        if self.label_smoothing.is_nan() {
-            return Err(Error::NanOption { name: "label_smoothing" });
-        }
-        if !(0.0..=1.0).contains(&self.label_smoothing) {
-            return Err(Error::InvalidLabelSmoothing { value: self.label_smoothing });
-        }
+        self.check()?;
         check_optional("class_weight", weights.class, layout.classes)?;
         check_optional("row_weight", weights.row, layout.samples)?;
         in_environment(|here| {

@@ -8,6 +8,8 @@ mod element;
 mod huber;
 mod l1;
 mod likelihood;
+#[cfg(feature = "linear")]
+mod linear_cross_entropy;
 mod mse;
 mod nll;
 mod pointwise;
@@ -25,6 +27,8 @@ pub use element::Element;
 pub use huber::Huber;
 pub use l1::L1;
 pub use likelihood::Likelihood;
+#[cfg(feature = "linear")]
+pub use linear_cross_entropy::{LinearCrossEntropy, LinearInputs, LinearOutputs};
 pub use mse::Mse;
 pub use nll::Nll;
 #[cfg(all(feature = "capi", not(test)))]

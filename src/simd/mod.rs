@@ -7,6 +7,8 @@ mod fpenv;
 mod isa;
 mod lanes;
 mod log;
+#[cfg(feature = "linear")]
+pub mod matmul;
 mod pack;
 mod pair;
 mod real;

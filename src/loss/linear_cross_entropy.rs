@@ -1,0 +1,305 @@
+//! Cross-entropy of a linear layer's outputs, which never stand in memory all at once.
+
+use super::cross_entropy::{CrossEntropy, CrossEntropyInputs};
+use super::element::Element;
+use crate::context::Context;
+use crate::cost::Cost;
+use crate::error::Error;
+use crate::kernel::targets;
+use crate::options::{Options, Sinks, Summary, check_length};
+use crate::shape::{ClassShape, IndexView, Indices, Layout, Reduction, TargetView, WeightView, Weights};
+use crate::simd::in_environment;
+use crate::simd::matmul::Matrix;
+use crate::simd::view::{In, Out, in_place};
+
+/// Cross-entropy of `logits = hidden weight^T + bias`, with the gradients of all three (PyTorch's
+/// `linear_cross_entropy`).
+///
+/// Rows are worked on in blocks: a block's logits are made, turned into their gradients in place, and used up. They stay
+/// within a budget ([`memory`](Self::memory)), where all logits would take rows times classes. Each matrix product is made
+/// once.
+///
+/// Everything else is as in [`CrossEntropy`]: targets, weights, smoothing, what a mean divides by.
+///
+/// Matrix products are those of the gemm crate. Unlike other losses' results, these are not promised to have the same
+/// bits on all machines, and it chooses the instruction set itself. Logits of ignored rows are made and not used, so
+/// `hidden` must be finite there.
+///
+/// ```
+/// use losskit::{Context, Indices, LinearCrossEntropy, LinearInputs, LinearOutputs, Options};
+/// let (hidden, weight) = ([1.0f32, 2.0], [0.5f32, 0.0, 0.0, 0.5, 1.0, 1.0]);      // one row; three classes of two
+/// let inputs = LinearInputs::new(1, 2, 3, &hidden, &weight, Indices::I64(&[2]));
+/// let (mut loss, mut grad) = ([0.0], [0.0; 2]);
+/// let outputs = LinearOutputs::new().loss(&mut loss).grad_hidden(&mut grad);
+/// LinearCrossEntropy::new().eval(&Context::default(), &inputs, &Options::new(), outputs)?;
+/// assert!((loss[0] - ((-2.5f32).exp() + (-2f32).exp()).ln_1p()).abs() < 1e-6);
+/// # Ok::<(), losskit::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LinearCrossEntropy {
+    loss: CrossEntropy,
+    memory: usize,
+}
+
+impl Default for LinearCrossEntropy {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What a call reads.
+#[derive(Clone, Copy, Debug)]
+pub struct LinearInputs<'a, T> {
+    rows: usize,
+    width: usize,
+    classes: usize,
+    hidden: &'a [T],
+    weight: &'a [T],
+    bias: Option<&'a [T]>,
+    targets: Indices<'a>,
+    weights: Weights<'a, T>,
+}
+
+impl<'a, T> LinearInputs<'a, T> {
+    /// `hidden[rows][width]` and `weight[classes][width]`, dense, with an index target a row.
+    pub const fn new(
+        rows: usize,
+        width: usize,
+        classes: usize,
+        hidden: &'a [T],
+        weight: &'a [T],
+        targets: Indices<'a>,
+    ) -> Self {
+        LinearInputs { rows, width, classes, hidden, weight, bias: None, targets, weights: Weights::new() }
+    }
+    /// One for each class.
+    pub const fn bias(mut self, bias: &'a [T]) -> Self {
+        self.bias = Some(bias);
+        self
+    }
+    /// Weights of classes and rows.
+    pub const fn weights(mut self, weights: Weights<'a, T>) -> Self {
+        self.weights = weights;
+        self
+    }
+}
+
+/// Where results go: what is not asked for is not computed.
+#[derive(Debug)]
+pub struct LinearOutputs<'a, T> {
+    loss: Option<&'a mut [T]>,
+    grad_hidden: Option<&'a mut [T]>,
+    grad_weight: Option<&'a mut [T]>,
+    grad_bias: Option<&'a mut [T]>,
+    cost: Option<&'a mut Cost>,
+}
+
+impl<T> Default for LinearOutputs<'_, T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<'a, T> LinearOutputs<'a, T> {
+    /// No outputs.
+    pub const fn new() -> Self {
+        LinearOutputs { loss: None, grad_hidden: None, grad_weight: None, grad_bias: None, cost: None }
+    }
+    /// The reduced loss, or each row's.
+    pub fn loss(mut self, loss: &'a mut [T]) -> Self {
+        self.loss = Some(loss);
+        self
+    }
+    /// The gradient with respect to `hidden`, in its shape.
+    pub fn grad_hidden(mut self, grad: &'a mut [T]) -> Self {
+        self.grad_hidden = Some(grad);
+        self
+    }
+    /// The gradient with respect to `weight`, in its shape.
+    pub fn grad_weight(mut self, grad: &'a mut [T]) -> Self {
+        self.grad_weight = Some(grad);
+        self
+    }
+    /// The gradient with respect to the bias.
+    pub fn grad_bias(mut self, grad: &'a mut [T]) -> Self {
+        self.grad_bias = Some(grad);
+        self
+    }
+    /// Add this batch to a data set's cost.
+    pub fn cost(mut self, cost: &'a mut Cost) -> Self {
+        self.cost = Some(cost);
+        self
+    }
+}
+
+impl LinearCrossEntropy {
+    /// `ignore_index` -100, no label smoothing, 64 MiB.
+    pub const fn new() -> Self {
+        LinearCrossEntropy { loss: CrossEntropy::new(), memory: 64 << 20 }
+    }
+    /// Rows with this target do not count.
+    pub const fn ignore_index(mut self, target: i64) -> Self {
+        self.loss = self.loss.ignore_index(target);
+        self
+    }
+    /// As [`CrossEntropy::label_smoothing`].
+    pub const fn label_smoothing(mut self, share: f64) -> Self {
+        self.loss = self.loss.label_smoothing(share);
+        self
+    }
+    /// How many bytes of logits a block may have; never less than one row. Blocks of some hundred rows are as fast as
+    /// can be. What the gemm crate takes for copies of its own comes on top: some 100 MiB, more where caches are large.
+    pub const fn memory(mut self, bytes: usize) -> Self {
+        self.memory = bytes;
+        self
+    }
+
+    /// Loss and gradients, whichever are asked for. With [`Reduction::None`] the gradients of weight and bias are those
+    /// of the sum.
+    ///
+    /// # Errors
+    /// As [`CrossEntropy::mean`], [`Error::NanOption`]. Nothing is written then.
+    pub fn eval<T: Element>(
+        &self,
+        context: &Context,
+        inputs: &LinearInputs<'_, T>,
+        options: &Options,
+        outputs: LinearOutputs<'_, T>,
+    ) -> Result<Summary, Error> {
+        let call = Call::new(self, context, inputs, options, &outputs)?;
+        #[cfg(feature = "rayon")]
+        if context.has_threads() {
+            return context.install(|| call.run(outputs, true));
+        }
+        call.run(outputs, false)
+    }
+}
+
+/// A call, checked.
+struct Call<'a, T> {
+    loss: CrossEntropy,
+    context: &'a Context,
+    inputs: &'a LinearInputs<'a, T>,
+    options: &'a Options,
+    /// Rows of a block.
+    block: usize,
+    /// Of a block's calls: the sum, or each row's, with the batch's factor.
+    block_options: Options,
+    weight_sum: f64,
+}
+
+impl<'a, T: Element> Call<'a, T> {
+    fn new(
+        how: &LinearCrossEntropy,
+        context: &'a Context,
+        inputs: &'a LinearInputs<'a, T>,
+        options: &'a Options,
+        outputs: &LinearOutputs<'_, T>,
+    ) -> Result<Self, Error> {
+        let &LinearInputs { rows, width, classes, hidden, weight, bias, targets, weights } = inputs;
+        options.check()?;
+        how.loss.check()?;
+        ClassShape::rows(rows, classes).layout()?;
+        let product = |name, a: usize, b: usize| a.checked_mul(b).ok_or(Error::SizeTooLarge { name });
+        check_length("hidden", hidden.len(), product("hidden", rows, width)?)?;
+        check_length("weight", weight.len(), product("weight", classes, width)?)?;
+        let check = |name, slice: Option<usize>, needed| slice.map_or(Ok(()), |len| check_length(name, len, needed));
+        check("bias", bias.map(<[T]>::len), classes)?;
+        check("class_weight", weights.class.map(<[T]>::len), classes)?;
+        check("row_weight", weights.row.map(<[T]>::len), rows)?;
+        let losses = if options.reduction == Reduction::None { rows } else { 1 };
+        check("loss", outputs.loss.as_ref().map(|out| out.len()), losses)?;
+        check("grad_hidden", outputs.grad_hidden.as_ref().map(|out| out.len()), hidden.len())?;
+        check("grad_weight", outputs.grad_weight.as_ref().map(|out| out.len()), weight.len())?;
+        check("grad_bias", outputs.grad_bias.as_ref().map(|out| out.len()), classes)?;
+        let targets = IndexView::from(targets);
+        check_length("targets", targets.len(), rows)?;
+        let ignored = Some(how.loss.ignored());
+        let (factor, weight_sum) = in_environment(|here| {
+            let divisor = targets::check(here, context, targets, classes, ignored, WeightView::from(weights))?;
+            Ok((options.factor(here, 1.0, divisor), divisor.value()))
+        })?;
+        let reduction = if options.reduction == Reduction::None { Reduction::None } else { Reduction::Sum };
+        let block_options = Options::new().reduction(reduction).grad_scale(factor);
+        let block = (how.memory / size_of::<T>() / classes.max(1)).clamp(1, rows.max(1));
+        Ok(Call { loss: how.loss, context, inputs, options, block, block_options, weight_sum })
+    }
+
+    fn run(&self, outputs: LinearOutputs<'_, T>, parallel: bool) -> Result<Summary, Error> {
+        let &LinearInputs { rows, width, classes, hidden, weight, bias, .. } = self.inputs;
+        let adds = self.options.accumulate_grad;
+        let LinearOutputs { mut loss, mut grad_hidden, mut grad_weight, mut grad_bias, cost } = outputs;
+        let each = self.options.reduction == Reduction::None;
+        for grad in [&mut grad_weight, &mut grad_bias].into_iter().flatten().filter(|_| !adds) {
+            grad.fill(T::ZERO);
+        }
+        let needs_grad = grad_hidden.is_some() || grad_weight.is_some() || grad_bias.is_some();
+        let mut bias_sums = vec![0.0; if grad_bias.is_some() { classes } else { 0 }];
+        let mut room = vec![T::ZERO; self.block * if rows > 0 { classes } else { 0 }];
+        let mut total = Cost::new();
+        for first in (0..rows).step_by(self.block) {
+            let count = self.block.min(rows - first);
+            let hidden = Matrix::new(&hidden[first * width..][..count * width], count, width);
+            let weight = Matrix::new(weight, classes, width);
+            let logits = &mut room[..count * classes];
+            if let Some(bias) = bias {
+                logits.chunks_exact_mut(classes).for_each(|row| row.copy_from_slice(bias));
+            }
+            hidden.multiply(weight.transposed(), logits, bias.is_some(), parallel);
+            let loss = match &mut loss {
+                Some(loss) if each => Some(Out::from(&mut loss[first..][..count])),
+                _ => None,
+            };
+            self.block_of_rows(first, count, logits, loss, needs_grad, &mut total)?;
+            if grad_bias.is_some() {
+                for row in logits.chunks_exact(classes) {
+                    bias_sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x.to_f64());
+                }
+            }
+            let slopes = Matrix::new(logits, count, classes);
+            if let Some(grad) = &mut grad_hidden {
+                slopes.multiply(weight, &mut grad[first * width..][..count * width], adds, parallel);
+            }
+            if let Some(grad) = &mut grad_weight {
+                slopes.transposed().multiply(hidden, grad, true, parallel);
+            }
+        }
+        if let Some(grad) = grad_bias {
+            grad.iter_mut().zip(&bias_sums).for_each(|(grad, &sum)| *grad = *grad + T::from_f64(sum));
+        }
+        if let (Some(loss), false) = (loss, each) {
+            loss[0] = T::from_f64(match self.options.reduction {
+                Reduction::Mean => total.mean(),
+                _ => total.sum(),
+            });
+        }
+        if let Some(cost) = cost {
+            cost.merge(&total);
+        }
+        Ok(Summary { weight_sum: self.weight_sum, out_of_domain: false })
+    }
+
+    /// The losses of a block's logits, and their gradients in place.
+    fn block_of_rows(
+        &self,
+        first: usize,
+        count: usize,
+        logits: &mut [T],
+        loss: Option<Out<'_, T>>,
+        needs_grad: bool,
+        total: &mut Cost,
+    ) -> Result<(), Error> {
+        let inputs = self.inputs;
+        let layout: Layout = ClassShape::rows(count, inputs.classes).layout()?;
+        let (logits, grad) = in_place(logits);
+        let targets = TargetView::Indices(IndexView::from(inputs.targets).slice(first, count));
+        let weights = WeightView {
+            class: inputs.weights.class.map(In::from),
+            row: inputs.weights.row.map(|row| In::from(&row[first..][..count])),
+        };
+        let sinks = Sinks { loss, grad: needs_grad.then_some(grad), hess: None, cost: Some(total) };
+        let inputs = CrossEntropyInputs { layout, logits, targets, weights };
+        self.loss.run(self.context, inputs, &self.block_options, sinks)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,78 @@
+//! Matrix products, by the gemm crate.
+
+use super::Real;
+
+/// A matrix in memory: element (i, j) is at `i * row_stride + j * column_stride`.
+#[derive(Clone, Copy)]
+pub struct Matrix<'a, T> {
+    pub data: &'a [T],
+    pub rows: usize,
+    pub columns: usize,
+    row_stride: usize,
+    column_stride: usize,
+}
+
+impl<'a, T> Matrix<'a, T> {
+    /// Dense rows.
+    pub fn new(data: &'a [T], rows: usize, columns: usize) -> Self {
+        assert_eq!(Some(data.len()), rows.checked_mul(columns), "a matrix of another size");
+        Matrix { data, rows, columns, row_stride: columns, column_stride: 1 }
+    }
+
+    pub fn transposed(self) -> Self {
+        let Matrix { data, rows, columns, row_stride, column_stride } = self;
+        Matrix { data, rows: columns, columns: rows, row_stride: column_stride, column_stride: row_stride }
+    }
+
+    /// Writes the product with `right` as dense rows, or adds it to what is there; on the threads of the current pool if it
+    /// is `parallel`.
+    pub fn multiply(self, right: Matrix<'_, T>, into: &mut [T], adds: bool, parallel: bool)
+    where
+        T: Real,
+    {
+        let (rows, inner, columns) = (self.rows, self.columns, right.columns);
+        assert_eq!(inner, right.rows, "matrices that do not fit");
+        assert_eq!(Some(into.len()), rows.checked_mul(columns), "a product of another size");
+        if into.is_empty() {
+            return;
+        }
+        if inner == 0 {
+            if !adds {
+                into.fill(T::ZERO);
+            }
+            return;
+        }
+        #[cfg(feature = "rayon")]
+        let parallelism = if parallel { gemm::Parallelism::Rayon(0) } else { gemm::Parallelism::None };
+        #[cfg(not(feature = "rayon"))]
+        let parallelism = gemm::Parallelism::None;
+        #[cfg(not(feature = "rayon"))]
+        let _ = parallel;
+        let one = T::from_f64(1.0);
+        // SAFETY: all three have the elements that their sizes and strides name, checked here and in `new`, and `into`
+        // is borrowed alone
+        unsafe {
+            gemm::gemm(
+                rows,
+                columns,
+                inner,
+                into.as_mut_ptr(),
+                1,
+                columns as isize,
+                adds,
+                self.data.as_ptr(),
+                self.column_stride as isize,
+                self.row_stride as isize,
+                right.data.as_ptr(),
+                right.column_stride as isize,
+                right.row_stride as isize,
+                one,
+                one,
+                false,
+                false,
+                false,
+                parallelism,
+            );
+        }
+    }
+}

@@ -265,6 +265,35 @@ pub type Td<T> = unsafe extern "C" fn(
     td_error: *mut T,
 ) -> i32;
 
+pub type StateUpdate<T> = unsafe extern "C" fn(
+    ctx: *const lk_context,
+    chunk: *const lk_class_chunk,
+    logits: *const T,
+    target_type: i32,
+    targets: *const c_void,
+    states: *mut lk_softmax_state,
+) -> i32;
+
+pub type StateFinish<T> = unsafe extern "C" fn(
+    ctx: *const lk_context,
+    rows: usize,
+    states: *const lk_softmax_state,
+    loss: *mut T,
+    lse: *mut T,
+) -> i32;
+
+pub type StateGrad<T> = unsafe extern "C" fn(
+    ctx: *const lk_context,
+    chunk: *const lk_class_chunk,
+    logits: *const T,
+    target_type: i32,
+    targets: *const c_void,
+    states: *const lk_softmax_state,
+    row_weight: *const T,
+    grad_scale: f64,
+    grad: *mut T,
+) -> i32;
+
 /// The functions of one element type.
 pub struct Losses<T> {
     pub mse: Pointwise<T>,
@@ -281,6 +310,9 @@ pub struct Losses<T> {
     pub log_softmax: Distribution<T>,
     pub log_softmax_backward: DistributionBackward<T>,
     pub td: Td<T>,
+    pub state_update: StateUpdate<T>,
+    pub state_finish: StateFinish<T>,
+    pub state_grad: StateGrad<T>,
 }
 
 /// An element type of the ABI.
@@ -291,6 +323,7 @@ pub trait Real: losskit::Element + PartialEq + std::fmt::Debug + 'static {
     const C: Losses<Self>;
     fn of(x: f64) -> Self;
     fn bits(self) -> u64;
+    fn is_number(self) -> bool;
 }
 
 macro_rules! declare {
@@ -468,6 +501,35 @@ macro_rules! declare {
                         hess: *mut T,
                         td_error: *mut T,
                     ) -> i32;
+                    #[link_name = concat!("lk_softmax_state_update_", stringify!($t))]
+                    fn state_update(
+                        ctx: *const lk_context,
+                        chunk: *const lk_class_chunk,
+                        logits: *const T,
+                        target_type: i32,
+                        targets: *const c_void,
+                        states: *mut lk_softmax_state,
+                    ) -> i32;
+                    #[link_name = concat!("lk_softmax_state_finish_", stringify!($t))]
+                    fn state_finish(
+                        ctx: *const lk_context,
+                        rows: usize,
+                        states: *const lk_softmax_state,
+                        loss: *mut T,
+                        lse: *mut T,
+                    ) -> i32;
+                    #[link_name = concat!("lk_softmax_state_grad_", stringify!($t))]
+                    fn state_grad(
+                        ctx: *const lk_context,
+                        chunk: *const lk_class_chunk,
+                        logits: *const T,
+                        target_type: i32,
+                        targets: *const c_void,
+                        states: *const lk_softmax_state,
+                        row_weight: *const T,
+                        grad_scale: f64,
+                        grad: *mut T,
+                    ) -> i32;
                 }
                 Losses {
                     mse,
@@ -484,6 +546,9 @@ macro_rules! declare {
                     log_softmax,
                     log_softmax_backward,
                     td,
+                    state_update,
+                    state_finish,
+                    state_grad,
                 }
             };
             fn of(x: f64) -> $t {
@@ -491,6 +556,9 @@ macro_rules! declare {
             }
             fn bits(self) -> u64 {
                 self.to_bits().into()
+            }
+            fn is_number(self) -> bool {
+                !self.is_nan()
             }
         }
     };

@@ -11,6 +11,9 @@ use arbitrary::Unstructured;
 use crate::abi::*;
 use crate::functions::{Array, Dims, Frame, Function, Random, Role, functions};
 
+#[path = "any_state.rs"]
+mod any_state;
+
 /// Makes bytes that no call may touch fatal to touch, and harmless again: an address, and how many.
 #[derive(Clone, Copy)]
 pub struct Guard {
@@ -24,6 +27,8 @@ const LIMIT: usize = 1 << 18;
 pub fn run(bytes: &[u8], guard: Guard) {
     let mut source = Source(Unstructured::new(bytes));
     match source.below(16) {
+        11 | 12 => any_state::call(&mut source, guard),
+        13 => any_state::parts(&mut source),
         14 => costs(&mut source),
         15 => contexts(&mut source),
         _ => loss(&mut source, guard),
@@ -153,7 +158,7 @@ impl Case {
     /// Elements that the call has there.
     fn len(&self, array: &Array) -> usize {
         match array.name {
-            "loss" if self.reduction() != LK_NONE => 1,
+            "loss" if self.function.has("opts") && self.reduction() != LK_NONE => 1,
             "pos_weight" if self.frame.n == 0 => 0,
             "pos_weight" => self.frame.n_pos_weight,
             _ => array.len,
@@ -162,13 +167,14 @@ impl Case {
 
     /// Runs of elements that the call may touch: the first, and how many.
     fn runs(&self, array: &Array) -> Vec<Range<usize>> {
-        let is_shaped = self.function.has("shape")
-            && matches!(
-                array.name,
-                "logits" | "log_probs" | "q" | "next_q" | "next_q_online" | "output" | "grad_output" | "grad_input"
-            );
-        let is_shaped = is_shaped || (self.function.has("shape") && matches!(array.name, "grad" | "hess"));
-        let is_shaped = is_shaped || (array.name == "targets" && self.function.indices.is_none());
+        let has_shape = self.function.has("shape") || self.function.has("chunk");
+        let has_classes = match array.name {
+            "logits" | "log_probs" | "q" | "next_q" | "next_q_online" => true,
+            "output" | "grad_output" | "grad_input" | "grad" | "hess" => true,
+            "targets" => self.function.indices.is_none(),
+            _ => false,
+        };
+        let is_shaped = has_shape && has_classes;
         if !is_shaped || array.len == 0 {
             return vec![Range { start: 0, end: self.len(array) }];
         }
@@ -215,7 +221,8 @@ impl Case {
         let counts = |array: &&Array| !array.role.is_struct() && self.is_given(array) && self.len(array) > 0;
         let overlap = |output: &Array, other: &Array| {
             let (a, b) = (self.extent(output), self.extent(other));
-            let is_replaced = (other.name, output.name) == self.function.in_place && a == b && !self.accumulates();
+            let is_replaced =
+                Some((other.name, output.name)) == self.function.in_place && a == b && !self.accumulates();
             output.name != other.name && a.start < b.end && b.start < a.end && !is_replaced
         };
         arrays().filter(|array| array.role.is_struct() || counts(array)).any(is_bad)
@@ -246,8 +253,10 @@ impl Case {
         let base = self.frame.memory().0.addr();
         for array in self.outputs().filter(|array| array.name != "opts.cost") {
             for span in self.spans(array) {
-                for number in bytes[span.start - base..span.end - base].chunks_exact_mut(array.size) {
-                    match array.size {
+                // a state is five numbers
+                let size = array.size.min(8);
+                for number in bytes[span.start - base..span.end - base].chunks_exact_mut(size) {
+                    match size {
                         4 if f32::from_ne_bytes((&*number).try_into().expect("4 bytes")).is_nan() => {
                             number.copy_from_slice(&f32::NAN.to_ne_bytes())
                         }
@@ -378,6 +387,12 @@ fn fill_structs(source: &mut Source<'_>, case: &mut Case, asked: Dims) {
     if source.one_in(2) {
         frame.number = frame.number.abs();
     }
+    resize_structs(source, case);
+}
+
+/// Sizes of structs that are those of other versions, or none.
+fn resize_structs(source: &mut Source<'_>, case: &mut Case) {
+    let Case { function, frame, .. } = case;
     for array in function.arrays.iter().filter(|array| array.role.is_struct()) {
         if source.one_in(64) {
             let size = source.below(array.size + 64);
@@ -434,10 +449,13 @@ fn fill_arrays(source: &mut Source<'_>, case: &Case) {
 fn move_arrays(source: &mut Source<'_>, case: &mut Case) {
     let (memory, bytes) = case.frame.memory();
     let arrays = case.function.arrays.clone();
-    let (input, output) = case.function.in_place;
-    if source.one_in(4) {
+    if let Some((input, output)) = case.function.in_place
+        && source.one_in(4)
+    {
         case.frame.put(output, case.frame.at(input));
     }
+    // among few there are few pairs
+    let overlaps = if arrays.len() < 4 { 16 } else { 64 };
     // opts hold the places of their outputs, so they come last
     let last = |array: &&Array| array.role.is_struct();
     for array in arrays.iter().filter(|array| !last(array)).chain(arrays.iter().filter(last)) {
@@ -451,7 +469,7 @@ fn move_arrays(source: &mut Source<'_>, case: &mut Case) {
             case.frame.put(array.name, place.wrapping_add(by));
         } else if source.one_in(128) && !array.role.is_struct() {
             case.frame.put(array.name, ptr::without_provenance_mut(0usize.wrapping_sub(array.size)));
-        } else if source.one_in(64) && !array.role.is_struct() {
+        } else if source.one_in(overlaps) && !array.role.is_struct() {
             let other = arrays[source.below(arrays.len())];
             let step = source.below(2 * array.len.min(64) + 1) as isize - array.len.min(64) as isize;
             let to = case.frame.at::<u8>(other.name).wrapping_offset(step * array.size as isize);
@@ -471,8 +489,7 @@ fn move_arrays(source: &mut Source<'_>, case: &mut Case) {
     }
 }
 
-/// A function with its shape, and the shape that is asked for; they differ only where that cannot be in memory. None
-/// where it could, but would take too much of it.
+/// A loss with its shape, and the shape that is asked for.
 fn choose(source: &mut Source<'_>) -> Option<(Case, Dims)> {
     let double = source.one_in(2);
     let mut index_type = source.choose(&[LK_I32, LK_I64, LK_U8, LK_F32]);
@@ -485,6 +502,12 @@ fn choose(source: &mut Source<'_>) -> Option<(Case, Dims)> {
         let mut all = if double { functions::<f64>(dims, index_type) } else { functions::<f32>(dims, index_type) };
         all.swap_remove(index)
     };
+    allocate(asked, index_type, make).map(|case| (case, asked))
+}
+
+/// The function that is made for a shape, with its memory, or for a small one where that cannot be in memory. None where
+/// it could, but would take too much of it.
+fn allocate(asked: Dims, index_type: i32, make: impl Fn(Dims) -> Function) -> Option<Case> {
     let mut function = make(asked);
     let mut dims = asked;
     let largest = function.arrays.iter().map(Array::bytes).max().unwrap_or(0);
@@ -511,7 +534,7 @@ fn choose(source: &mut Source<'_>) -> Option<(Case, Dims)> {
         (at..start).for_each(|gap| unsafe { memory.with_addr(gap).write(0xa5) });
         at = start + length;
     }
-    Some((Case { function, dims, frame }, asked))
+    Some(Case { function, dims, frame })
 }
 
 fn loss(source: &mut Source<'_>, guard: Guard) {
@@ -584,8 +607,8 @@ fn check(source: &mut Source<'_>, mut case: Case, guard: Guard) {
     }
 
     // all outputs are written, whatever was there; where one replaces its input, that is left alone
-    let (input, output) = case.function.in_place;
-    let is_in_place = case.frame.at::<u8>(input) == case.frame.at::<u8>(output);
+    let is_same = |(input, output)| case.frame.at::<u8>(input) == case.frame.at::<u8>(output);
+    let is_in_place = case.function.in_place.is_some_and(is_same);
     if !case.accumulates() && !is_in_place {
         case.frame.restore(&before);
         case.fill_outputs(&mut random);

@@ -301,7 +301,7 @@ fn outputs_that_overlap_anything_are_refused() {
                         continue;
                     }
                     frame.put(output.name, theirs_at.wrapping_offset(off));
-                    if (other.name, output.name) == function.in_place && off == 0 {
+                    if Some((other.name, output.name)) == function.in_place && off == 0 {
                         if function.has("opts") {
                             frame.edit::<lk_options>("opts").flags = LK_ACCUMULATE_GRAD;
                             refused(function, frame, LK_PARTIAL_OVERLAP, &overlap_words(output, other));
@@ -330,7 +330,7 @@ fn outputs_that_overlap_anything_are_refused() {
 #[test]
 fn gradient_in_place_has_the_same_bits() {
     for_each(|function, frame| {
-        let (input, output) = function.in_place;
+        let (input, output) = function.in_place.expect("a loss");
         let before = frame.snapshot();
         accepted(function, frame, "apart");
         let others: Vec<_> = function.arrays.iter().filter(|a| a.role.is_output() && a.name != output).collect();
@@ -418,7 +418,7 @@ fn indices_of_no_class_are_refused() {
                 let words = format!("target {index} at row {row} is outside 0..3");
                 refused_by_both(function, frame, LK_TARGET_OUT_OF_RANGE, &words);
                 // in place nothing is touched either
-                let (input, output) = function.in_place;
+                let (input, output) = function.in_place.expect("a loss");
                 let place = frame.at(output);
                 frame.put(output, frame.at(input));
                 refused(function, frame, LK_TARGET_OUT_OF_RANGE, &words);

@@ -79,7 +79,7 @@ pub struct Array {
 }
 
 impl Array {
-    fn of<T>(name: &'static str, role: Role, len: usize) -> Self {
+    pub fn of<T>(name: &'static str, role: Role, len: usize) -> Self {
         Array { name, role, size: size_of::<T>(), align: align_of::<T>(), len }
     }
     pub fn bytes(&self) -> usize {
@@ -93,13 +93,14 @@ type CallRust = dyn Fn(&Frame) -> Result<bool, Error>;
 pub struct Function {
     pub name: String,
     pub arrays: Vec<Array>,
-    /// The input and the output that may be the same.
-    pub in_place: (&'static str, &'static str),
+    /// The input and the output that may be the same; of the same name, they are.
+    pub in_place: Option<(&'static str, &'static str)>,
     /// The array of indices, if there is one.
     pub indices: Option<&'static str>,
     pub takes_n: bool,
-    call: Box<CallC>,
-    rust: Box<CallRust>,
+    pub call: Box<CallC>,
+    /// The losses have it.
+    pub rust: Option<Box<CallRust>>,
 }
 
 impl Function {
@@ -114,7 +115,7 @@ impl Function {
     }
     /// The same through the Rust API; whether the input was out of domain.
     pub fn rust(&self, frame: &Frame) -> Result<bool, Error> {
-        (self.rust)(frame)
+        self.rust.as_ref().expect("a loss")(frame)
     }
 }
 
@@ -454,14 +455,14 @@ fn pointwise<T: Real>(
     Function {
         name: format!("lk_{name}_{}", T::SUFFIX),
         arrays: with_outputs::<T>(arrays, n, n),
-        in_place: ("input", "grad"),
+        in_place: Some(("input", "grad")),
         indices: None,
         takes_n: true,
         call: Box::new(call),
-        rust: Box::new(move |f| {
+        rust: Some(Box::new(move |f| {
             let (input, target) = (f.required("input"), f.required("target"));
             f.finish(eval(f, input, target, f.slice("weight"), &f.options(), f.outputs())?)
-        }),
+        })),
     }
 }
 
@@ -515,11 +516,11 @@ fn targets<'a, T: Real>(f: &Frame) -> Targets<'a, T> {
     if f.index_type == T::DTYPE { Targets::Probabilities(f.required("targets")) } else { f.indices("targets").into() }
 }
 
-fn index_array(name: &'static str, index_type: i32, len: usize) -> Array {
+pub fn index_array(name: &'static str, role: Role, index_type: i32, len: usize) -> Array {
     match index_type {
-        LK_I32 => Array::of::<i32>(name, Role::Input, len),
-        LK_I64 => Array::of::<i64>(name, Role::Input, len),
-        _ => Array::of::<u8>(name, Role::Input, len),
+        LK_I32 => Array::of::<i32>(name, role, len),
+        LK_I64 => Array::of::<i64>(name, role, len),
+        _ => Array::of::<u8>(name, role, len),
     }
 }
 
@@ -537,7 +538,7 @@ fn class_loss<T: Real, P: Copy + 'static>(
         Array::of::<lk_class_shape>("shape", Role::RequiredStruct, 1),
         Array::of::<T>(input, Role::Input, elements),
         if is_index {
-            index_array("targets", index_type, samples)
+            index_array("targets", Role::Input, index_type, samples)
         } else {
             Array::of::<T>("targets", Role::Input, elements)
         },
@@ -548,7 +549,7 @@ fn class_loss<T: Real, P: Copy + 'static>(
     Function {
         name: format!("lk_{name}_{}", T::SUFFIX),
         arrays: with_outputs::<T>(arrays, samples, elements),
-        in_place: (input, "grad"),
+        in_place: Some((input, "grad")),
         indices: if is_index { Some("targets") } else { None },
         takes_n: false,
         // SAFETY: as in `plain`
@@ -561,10 +562,10 @@ fn class_loss<T: Real, P: Copy + 'static>(
             let t = f.index_type;
             function(f.ctx, shape, logits, t, targets, class_weight, row_weight, params, opts, loss, grad, hess)
         }),
-        rust: Box::new(move |f| {
+        rust: Some(Box::new(move |f| {
             let summary = eval(f, dims.shape(), f.required(input), f.weights(), &f.options(), f.outputs())?;
             f.finish(summary)
-        }),
+        })),
     }
 }
 
@@ -582,14 +583,14 @@ fn distribution<T: Real>(
             Array::of::<T>("logits", Role::Input, elements),
             Array::of::<T>("output", Role::RequiredOutput, elements),
         ],
-        in_place: ("logits", "output"),
+        in_place: Some(("logits", "output")),
         indices: None,
         takes_n: false,
         // SAFETY: as in `plain`
         call: Box::new(move |f| unsafe { function(f.ctx, f.at("shape"), f.at("logits"), f.at("output")) }),
-        rust: Box::new(move |f| {
+        rust: Some(Box::new(move |f| {
             eval(f.required("logits"), f.slice_mut("output", None).unwrap_or_default()).map(|()| false)
-        }),
+        })),
     }
 }
 
@@ -608,17 +609,17 @@ fn distribution_backward<T: Real>(
             Array::of::<T>("grad_output", Role::Input, elements),
             Array::of::<T>("grad_input", Role::RequiredOutput, elements),
         ],
-        in_place: ("grad_output", "grad_input"),
+        in_place: Some(("grad_output", "grad_input")),
         indices: None,
         takes_n: false,
         // SAFETY: as in `plain`
         call: Box::new(move |f| unsafe {
             function(f.ctx, f.at("shape"), f.at("output"), f.at("grad_output"), f.at("grad_input"))
         }),
-        rust: Box::new(move |f| {
+        rust: Some(Box::new(move |f| {
             let grad_input = f.slice_mut("grad_input", None).unwrap_or_default();
             eval(f.required("output"), f.required("grad_output"), grad_input).map(|()| false)
-        }),
+        })),
     }
 }
 
@@ -628,7 +629,7 @@ fn td<T: Real>(dims: Dims, index_type: i32) -> Function {
     let arrays = vec![
         Array::of::<lk_td_shape>("shape", Role::RequiredStruct, 1),
         Array::of::<T>("q", Role::Input, elements),
-        index_array("action", index_type, batch),
+        index_array("action", Role::Input, index_type, batch),
         Array::of::<T>("reward", Role::Input, batch),
         Array::of::<u8>("done", Role::OptionalInput, batch),
         Array::of::<T>("next_q", Role::Input, elements),
@@ -641,7 +642,7 @@ fn td<T: Real>(dims: Dims, index_type: i32) -> Function {
     Function {
         name: format!("lk_td_{}", T::SUFFIX),
         arrays,
-        in_place: ("q", "grad"),
+        in_place: Some(("q", "grad")),
         indices: Some("action"),
         takes_n: false,
         // SAFETY: as in `plain`
@@ -669,7 +670,7 @@ fn td<T: Real>(dims: Dims, index_type: i32) -> Function {
                 td_error,
             )
         }),
-        rust: Box::new(move |f| {
+        rust: Some(Box::new(move |f| {
             let (q, action) = (f.required::<T>("q"), f.indices("action"));
             let mut inputs = TdInputs::new(dims.classes, q, action, f.required("reward"), f.required("next_q"))
                 .row_stride(dims.outer_stride);
@@ -688,7 +689,7 @@ fn td<T: Real>(dims: Dims, index_type: i32) -> Function {
                 if params.loss == LK_TD_MSE { Td::mse(params.gamma) } else { Td::huber(params.gamma, params.delta) };
             let td_error = f.slice_mut("td_error", None);
             f.finish(td.eval(&Context::default(), &inputs, &f.options(), f.outputs(), td_error)?)
-        }),
+        })),
     }
 }
 

@@ -23,38 +23,11 @@ fn refused(status: i32, want: i32, words: &str) {
 }
 
 macro_rules! tests {
-    ($t: ident, $update: ident, $finish: ident, $grad: ident) => {
+    ($t: ident) => {
         mod $t {
             use super::*;
 
-            unsafe extern "C" {
-                fn $update(
-                    ctx: *const lk_context,
-                    chunk: *const lk_class_chunk,
-                    logits: *const $t,
-                    target_type: i32,
-                    targets: *const c_void,
-                    states: *mut lk_softmax_state,
-                ) -> i32;
-                fn $finish(
-                    ctx: *const lk_context,
-                    rows: usize,
-                    states: *const lk_softmax_state,
-                    loss: *mut $t,
-                    lse: *mut $t,
-                ) -> i32;
-                fn $grad(
-                    ctx: *const lk_context,
-                    chunk: *const lk_class_chunk,
-                    logits: *const $t,
-                    target_type: i32,
-                    targets: *const c_void,
-                    states: *const lk_softmax_state,
-                    row_weight: *const $t,
-                    grad_scale: f64,
-                    grad: *mut $t,
-                ) -> i32;
-            }
+            const C: Losses<$t> = <$t as Real>::C;
 
             /// A call's memory; pointers that are given take the place of what points into it.
             struct Call {
@@ -95,7 +68,7 @@ macro_rules! tests {
                 fn update(&mut self, with: Pointers) -> i32 {
                     // SAFETY: the call's own memory, or what is to be refused
                     unsafe {
-                        $update(
+                        (C.state_update)(
                             null(),
                             with.chunk.unwrap_or(&self.chunk),
                             with.logits.unwrap_or(self.logits.as_ptr()),
@@ -108,7 +81,7 @@ macro_rules! tests {
                 fn grad(&mut self, with: Pointers) -> i32 {
                     // SAFETY: as above
                     unsafe {
-                        $grad(
+                        (C.state_grad)(
                             null(),
                             with.chunk.unwrap_or(&self.chunk),
                             with.logits.unwrap_or(self.logits.as_ptr()),
@@ -172,13 +145,13 @@ macro_rules! tests {
                     refused(status, LK_PARTIAL_OVERLAP, "from and into overlap");
                     let loss: *mut $t = states.cast();
                     refused(
-                        $finish(null(), 2, states, loss, null_mut()),
+                        (C.state_finish)(null(), 2, states, loss, null_mut()),
                         LK_PARTIAL_OVERLAP,
                         "states and loss overlap",
                     );
                     let mut out = [0.0 as $t; 3];
                     let (loss, lse) = (out.as_mut_ptr(), out.as_mut_ptr().add(1));
-                    refused($finish(null(), 2, states, loss, lse), LK_PARTIAL_OVERLAP, "loss and lse overlap");
+                    refused((C.state_finish)(null(), 2, states, loss, lse), LK_PARTIAL_OVERLAP, "loss and lse overlap");
                 }
             }
 
@@ -233,14 +206,26 @@ macro_rules! tests {
                 // SAFETY: arrays of two
                 unsafe {
                     let words = "the target of row 1 was seen 0 times, not once";
-                    refused($finish(null(), 2, good.states.as_ptr(), to_loss, to_lse), LK_INCOMPLETE_STATE, words);
+                    refused(
+                        (C.state_finish)(null(), 2, good.states.as_ptr(), to_loss, to_lse),
+                        LK_INCOMPLETE_STATE,
+                        words,
+                    );
                     assert_eq!((to_loss.read(), to_lse.read()), (7.0, 7.0));
                     let copy = good.states;
                     assert_eq!(lk_softmax_state_merge(null(), 2, good.states.as_mut_ptr(), copy.as_ptr()), LK_OK);
                     let words = "the target of row 0 was seen 2 times, not once";
-                    refused($finish(null(), 2, good.states.as_ptr(), to_loss, null_mut()), LK_INCOMPLETE_STATE, words);
-                    assert_eq!($finish(null(), 2, good.states.as_ptr(), null_mut(), to_lse), LK_OK);
-                    refused($finish(null(), 2, null(), to_loss, null_mut()), LK_NULL_POINTER, "states is null");
+                    refused(
+                        (C.state_finish)(null(), 2, good.states.as_ptr(), to_loss, null_mut()),
+                        LK_INCOMPLETE_STATE,
+                        words,
+                    );
+                    assert_eq!((C.state_finish)(null(), 2, good.states.as_ptr(), null_mut(), to_lse), LK_OK);
+                    refused(
+                        (C.state_finish)(null(), 2, null(), to_loss, null_mut()),
+                        LK_NULL_POINTER,
+                        "states is null",
+                    );
                 }
                 assert_eq!(loss, [7.0; 2]);
                 let twice = 2f64.ln() + 2.0 + ((-1f64).exp() + (-2f64).exp()).ln_1p();
@@ -254,11 +239,12 @@ macro_rules! tests {
                 let mut states = [EMPTY; 2];
                 // SAFETY: of no elements nothing is read
                 unsafe {
-                    assert_eq!($update(null(), &nothing, null(), LK_I64, null(), null_mut()), LK_OK);
-                    assert_eq!($update(null(), &narrow, null(), LK_I64, null(), states.as_mut_ptr()), LK_OK);
-                    assert_eq!($finish(null(), 0, null(), null_mut(), null_mut()), LK_OK);
-                    let grad =
-                        |chunk, states| $grad(null(), chunk, null(), LK_I64, null(), states, null(), 1.0, null_mut());
+                    assert_eq!((C.state_update)(null(), &nothing, null(), LK_I64, null(), null_mut()), LK_OK);
+                    assert_eq!((C.state_update)(null(), &narrow, null(), LK_I64, null(), states.as_mut_ptr()), LK_OK);
+                    assert_eq!((C.state_finish)(null(), 0, null(), null_mut(), null_mut()), LK_OK);
+                    let grad = |chunk, states| {
+                        (C.state_grad)(null(), chunk, null(), LK_I64, null(), states, null(), 1.0, null_mut())
+                    };
                     assert_eq!(grad(&nothing, null()), LK_OK);
                     assert_eq!(grad(&narrow, states.as_ptr()), LK_OK);
                     assert_eq!(lk_softmax_state_merge(null(), 0, null_mut(), null()), LK_OK);
@@ -288,8 +274,8 @@ macro_rules! tests {
     };
 }
 
-tests! { f32, lk_softmax_state_update_f32, lk_softmax_state_finish_f32, lk_softmax_state_grad_f32 }
-tests! { f64, lk_softmax_state_update_f64, lk_softmax_state_finish_f64, lk_softmax_state_grad_f64 }
+tests! { f32 }
+tests! { f64 }
 
 #[test]
 fn init_and_merge_refuse_what_they_cannot_use() {

@@ -1,0 +1,353 @@
+//! Any call of the functions of softmax in pieces, and rows in any pieces.
+
+use std::ffi::c_void;
+
+use super::*;
+use crate::functions::index_array;
+
+const EMPTY: lk_softmax_state =
+    lk_softmax_state { max: f64::NEG_INFINITY, rest: 0.0, rest_error: 0.0, target: 0.0, seen: 0.0 };
+
+/// init, merge, finish, update and grad, of so many rows and classes.
+fn functions<T: Real>(dims: Dims, index_type: i32) -> Vec<Function> {
+    let n = dims.n();
+    let states = |name, role| Array::of::<lk_softmax_state>(name, role, n);
+    let of_rows = |name: &str, arrays, in_place, call| Function {
+        name: format!("lk_softmax_state_{name}"),
+        arrays,
+        in_place,
+        indices: None,
+        takes_n: true,
+        call,
+        rust: None,
+    };
+    // SAFETY: what is not NULL is valid, or an error finds it out first
+    let mut all = unsafe {
+        vec![
+            of_rows(
+                "init",
+                vec![states("states", Role::RequiredOutput)],
+                None,
+                Box::new(|f: &Frame| lk_softmax_state_init(f.n, f.at("states"))) as Box<dyn Fn(&Frame) -> i32>,
+            ),
+            of_rows(
+                "merge",
+                vec![states("from", Role::Input), states("into", Role::RequiredOutput)],
+                Some(("into", "into")),
+                Box::new(|f| lk_softmax_state_merge(f.ctx, f.n, f.at("into"), f.at("from"))),
+            ),
+            of_rows(
+                &format!("finish_{}", T::SUFFIX),
+                vec![
+                    states("states", Role::Input),
+                    Array::of::<T>("loss", Role::Output, n),
+                    Array::of::<T>("lse", Role::Output, n),
+                ],
+                None,
+                Box::new(|f| (T::C.state_finish)(f.ctx, f.n, f.at("states"), f.at("loss"), f.at("lse"))),
+            ),
+        ]
+    };
+
+    let rows = dims.outer;
+    let shape = losskit::ClassShape::rows(rows, dims.classes).outer_stride(dims.outer_stride);
+    let elements = if dims.classes == 0 { 0 } else { shape.elements() };
+    let states = |role| Array::of::<lk_softmax_state>("states", role, rows);
+    let of_chunk = |name: &str, arrays: Vec<Array>, in_place, call| Function {
+        name: format!("lk_softmax_state_{name}_{}", T::SUFFIX),
+        arrays: [
+            vec![
+                Array::of::<lk_class_chunk>("chunk", Role::RequiredStruct, 1),
+                Array::of::<T>("logits", Role::Input, elements),
+                index_array("targets", Role::OptionalInput, index_type, rows),
+            ],
+            arrays,
+        ]
+        .concat(),
+        in_place: Some(in_place),
+        indices: Some("targets"),
+        takes_n: false,
+        call,
+        rust: None,
+    };
+    // SAFETY: as above
+    unsafe {
+        all.push(of_chunk(
+            "update",
+            vec![states(Role::RequiredOutput)],
+            ("states", "states"),
+            Box::new(|f: &Frame| {
+                let (chunk, logits, targets) = (f.at("chunk"), f.at("logits"), f.at::<c_void>("targets"));
+                (T::C.state_update)(f.ctx, chunk, logits, f.index_type, targets, f.at("states"))
+            }) as Box<dyn Fn(&Frame) -> i32>,
+        ));
+        all.push(of_chunk(
+            "grad",
+            vec![
+                states(Role::Input),
+                Array::of::<T>("row_weight", Role::OptionalInput, rows),
+                Array::of::<T>("grad", Role::RequiredOutput, elements),
+            ],
+            ("logits", "grad"),
+            Box::new(|f| {
+                let (chunk, logits, targets) = (f.at("chunk"), f.at("logits"), f.at::<c_void>("targets"));
+                let (states, row_weight, grad) = (f.at("states"), f.at("row_weight"), f.at("grad"));
+                let (t, scale) = (f.index_type, f.number);
+                (T::C.state_grad)(f.ctx, chunk, logits, t, targets, states, row_weight, scale, grad)
+            }),
+        ));
+    }
+    all
+}
+
+fn any_context(source: &mut Source<'_>) -> *const lk_context {
+    all_contexts()[source.below(5)].0
+}
+
+/// Logits of every kind, of the type that `size` says.
+fn logits<T: Real>(source: &mut Source<'_>, len: usize) -> Vec<T> {
+    let mut logits = vec![T::of(0.0); len];
+    fill_numbers(source, logits.as_mut_ptr().cast(), size_of::<T>(), len);
+    logits
+}
+
+/// One call by one of the functions.
+pub fn call(source: &mut Source<'_>, guard: Guard) {
+    if source.one_in(2) { call_of::<f64>(source, guard) } else { call_of::<f32>(source, guard) }
+}
+
+fn call_of<T: Real>(source: &mut Source<'_>, guard: Guard) {
+    let index_type = source.choose(&[LK_I32, LK_I64, LK_U8]);
+    let which = source.choose(&[3, 4, 3, 4, 2, 1, 2, 0]);
+    let Dims { outer, classes, outer_stride, .. } = source.dims();
+    let asked = if which < 3 { Dims::rows(outer, 1) } else { Dims { outer_stride, ..Dims::rows(outer, classes) } };
+    let make = |dims| functions::<T>(dims, index_type).swap_remove(which);
+    let Some(mut case) = allocate(asked, index_type, make) else { return };
+
+    let first_class = match source.below(4) {
+        0 | 1 => 0,
+        2 => source.up_to_bits(8),
+        _ => source.size(),
+    };
+    let ignore_index = if source.one_in(8) { source.bits() as i64 } else { source.below(8) as i64 - 4 };
+    for array in case.function.arrays.clone() {
+        let place = case.frame.at::<u8>(array.name);
+        match array.name {
+            "chunk" => {
+                *case.frame.edit::<lk_class_chunk>("chunk") = lk_class_chunk {
+                    struct_size: size_of::<lk_class_chunk>(),
+                    rows: asked.outer,
+                    classes: asked.classes,
+                    first_class,
+                    row_stride: asked.outer_stride,
+                    ignore_index,
+                }
+            }
+            "targets" => {
+                let mut random = Random(source.bits());
+                let is_wild = source.one_in(8);
+                for i in 0..array.len {
+                    let bits = random.bits();
+                    // of this chunk, or just beside it
+                    let near = (first_class as i64).saturating_add((bits >> 8) as i64 % (case.dims.classes as i64 + 4));
+                    let target = match bits % 8 {
+                        0 => ignore_index.max(0),
+                        1 if is_wild => bits as i64 >> (bits % 64),
+                        _ => near.saturating_sub(2).max(0),
+                    };
+                    case.frame.set_index("targets", i, target);
+                }
+            }
+            "states" | "into" | "from" => {
+                let states = states(source, array.len);
+                // SAFETY: as many states, within the memory
+                unsafe { place.cast::<lk_softmax_state>().copy_from_nonoverlapping(states.as_ptr(), array.len) }
+            }
+            _ => fill_numbers(source, place, array.size, array.len),
+        }
+    }
+    if case.function.takes_n {
+        case.frame.n = asked.n();
+    }
+    case.frame.number = if source.one_in(2) { source.double() } else { 1.0 };
+    resize_structs(source, &mut case);
+    move_arrays(source, &mut case);
+    if source.one_in(64) {
+        let other_type = source.bits() as i32 % 16;
+        // a known one could need more memory than there is
+        if !matches!(other_type, LK_I32 | LK_I64 | LK_U8) {
+            case.frame.index_type = other_type;
+        }
+    }
+    check(source, case, guard);
+}
+
+/// States as earlier calls leave them, or of any bits.
+fn states(source: &mut Source<'_>, rows: usize) -> Vec<lk_softmax_state> {
+    let mut states = vec![EMPTY; rows];
+    let mode = source.below(8);
+    if mode < 4 {
+        if source.one_in(2) {
+            update(source, &mut states, 0f64)
+        } else {
+            update(source, &mut states, 0f32)
+        }
+        if source.one_in(4) {
+            update(source, &mut states, 0f32);
+        }
+    } else if mode < 7 {
+        fill_numbers(source, states.as_mut_ptr().cast(), 8, 5 * rows);
+        if source.one_in(2) {
+            // they are complete
+            let mut random = Random(source.bits());
+            states.iter_mut().for_each(|state| state.seen = [1.0, f64::INFINITY][usize::from(random.below(8) == 0)]);
+        }
+    }
+    states
+}
+
+/// Adds to states some classes, of logits that are not -inf alone.
+fn update<T: Real>(source: &mut Source<'_>, states: &mut [lk_softmax_state], _: T) {
+    let rows = states.len();
+    let classes = 1 + source.below(8);
+    let logits = logits::<T>(source, rows * classes);
+    // -1 is ignored, and in some calls a class too many is in no chunk
+    let (mut random, choices) = (Random(source.bits()), classes + 1 + source.below(4) / 3);
+    let targets: Vec<i64> = (0..rows).map(|_| random.below(choices) as i64 - 1).collect();
+    let chunk = lk_class_chunk {
+        struct_size: size_of::<lk_class_chunk>(),
+        rows,
+        classes,
+        first_class: 0,
+        row_stride: 0,
+        ignore_index: -1,
+    };
+    let targets = targets.as_ptr().cast();
+    // SAFETY: arrays of so many rows
+    let status = unsafe {
+        (T::C.state_update)(any_context(source), &chunk, logits.as_ptr(), LK_I64, targets, states.as_mut_ptr())
+    };
+    assert_eq!(status, LK_OK, "{}", last_error());
+}
+
+/// Bits, where what is not a number is one and the same NaN.
+fn bits<T: Real>(numbers: impl IntoIterator<Item = T>) -> Vec<u64> {
+    let one_nan = |x: T| if x.is_number() { x } else { T::of(f64::NAN) };
+    numbers.into_iter().map(|x| one_nan(x).bits()).collect()
+}
+
+fn bits_of(states: &[lk_softmax_state]) -> Vec<u64> {
+    bits(states.iter().flat_map(|state| [state.max, state.rest, state.rest_error, state.target, state.seen]))
+}
+
+/// Rows in pieces: the same bits whichever way two states are merged, or a piece is added to what is there; and
+/// what comes of them is what cross_entropy gives.
+pub fn parts(source: &mut Source<'_>) {
+    if source.one_in(2) { parts_of::<f64>(source) } else { parts_of::<f32>(source) }
+}
+
+fn parts_of<T: Real>(source: &mut Source<'_>) {
+    let rows = 1 + if source.one_in(8) { source.below(1000) } else { source.below(40) };
+    let mut pieces = Vec::new();
+    let mut classes = 0;
+    for _ in 0..1 + source.below(5) {
+        let width = if source.one_in(16) { source.below(300) } else { source.below(12) };
+        pieces.push((classes, width));
+        classes += width;
+    }
+    if classes == 0 || rows * classes > LIMIT / 8 {
+        return;
+    }
+    // any order
+    for i in 1..pieces.len() {
+        pieces.swap(i, source.below(i + 1));
+    }
+    let logits = logits::<T>(source, rows * classes);
+    let mut random = Random(source.bits());
+    let targets: Vec<i64> = (0..rows).map(|_| random.below(classes + 1) as i64 - 1).collect();
+    let types = (LK_I64, targets.as_ptr().cast::<c_void>());
+
+    let add = |source: &mut Source<'_>, states: &mut [lk_softmax_state], (first_class, classes): (usize, usize)| {
+        let chunk = lk_class_chunk {
+            struct_size: size_of::<lk_class_chunk>(),
+            rows,
+            classes,
+            first_class,
+            row_stride: logits.len() / rows,
+            ignore_index: -1,
+        };
+        // SAFETY: a piece of the rows
+        let status = unsafe {
+            let logits = logits.as_ptr().add(first_class.min(logits.len() - 1));
+            (T::C.state_update)(any_context(source), &chunk, logits, types.0, types.1, states.as_mut_ptr())
+        };
+        assert_eq!(status, LK_OK, "{}", last_error());
+    };
+    let (mut added, mut merged) = (vec![EMPTY; rows], vec![EMPTY; rows]);
+    for &piece in &pieces {
+        add(source, &mut added, piece);
+        let mut alone = vec![EMPTY; rows];
+        add(source, &mut alone, piece);
+        let mut swapped = alone.clone();
+        // SAFETY: arrays of so many rows
+        unsafe {
+            let status = lk_softmax_state_merge(any_context(source), rows, swapped.as_mut_ptr(), merged.as_ptr());
+            assert_eq!(status, LK_OK, "{}", last_error());
+            let status = lk_softmax_state_merge(any_context(source), rows, merged.as_mut_ptr(), alone.as_ptr());
+            assert_eq!(status, LK_OK, "{}", last_error());
+        }
+        assert_eq!(bits_of(&merged), bits_of(&swapped), "{piece:?} of {pieces:?}, merged the other way round");
+        assert_eq!(bits_of(&merged), bits_of(&added), "{piece:?} of {pieces:?}, added to what was there");
+    }
+
+    let (mut loss, mut lse, mut whole) = (vec![T::of(7.0); rows], vec![T::of(7.0); rows], vec![T::of(7.0); rows]);
+    let shape = lk_class_shape {
+        struct_size: size_of::<lk_class_shape>(),
+        outer: rows,
+        classes,
+        inner: 1,
+        outer_stride: 0,
+        class_stride: 0,
+    };
+    let params = lk_cross_entropy_params {
+        struct_size: size_of::<lk_cross_entropy_params>(),
+        ignore_index: -1,
+        label_smoothing: 0.0,
+    };
+    let opts = lk_options {
+        struct_size: size_of::<lk_options>(),
+        reduction: LK_NONE,
+        flags: 0,
+        grad_scale: 1.0,
+        weight_sum: ptr::null_mut(),
+        cost: ptr::null_mut(),
+    };
+    // SAFETY: arrays of so many rows and classes
+    unsafe {
+        let ctx = any_context(source);
+        let status = (T::C.state_finish)(ctx, rows, merged.as_ptr(), loss.as_mut_ptr(), lse.as_mut_ptr());
+        assert_eq!(status, LK_OK, "{}", last_error());
+        let (none, to) = (ptr::null(), whole.as_mut_ptr());
+        let (class_weight, row_weight, no_grad, no_hess) = (none, none, ptr::null_mut(), ptr::null_mut());
+        let (x, (t, targets)) = (logits.as_ptr(), types);
+        let status = (T::C.cross_entropy)(
+            ctx,
+            &shape,
+            x,
+            t,
+            targets,
+            class_weight,
+            row_weight,
+            &params,
+            &opts,
+            to,
+            no_grad,
+            no_hess,
+        );
+        assert_eq!(status, LK_OK, "{}", last_error());
+    }
+    // losses are not negative, so that their bits count units in the last place
+    for (row, (loss, whole)) in bits(loss).into_iter().zip(bits(whole)).enumerate() {
+        assert!(loss.abs_diff(whole) <= 2, "row {row} in {pieces:?}: {loss:x}, but cross_entropy {whole:x}");
+    }
+}

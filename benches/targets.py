@@ -64,12 +64,12 @@ class Results:
         return self.calls[group, function, shape][1] / nanoseconds
 
     def roof(self, traffic, threads, shape, element="f32"):
-        """The better of the ways to store."""
+        """The best of the ways to walk and to store."""
         group = f"roof_{element}_{traffic}"
         rates = [
-            self.rate(group, f"t{threads}_{store}", shape)
-            for store in ["plain", "stream"]
-            if (group, f"t{threads}_{store}", shape) in self.calls
+            self.rate(group, f"t{threads}_{way}", shape)
+            for way in ["plain", "stream", "plain_linear", "stream_linear"]
+            if (group, f"t{threads}_{way}", shape) in self.calls
         ]
         if not rates:
             raise Missing(f"{group}/t{threads}/{shape}")

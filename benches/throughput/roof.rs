@@ -2,7 +2,8 @@
 //!
 //! Loops that read one or two arrays and write none, another or one of them, and do no more with an element than an
 //! exclusive or. A loss that moves the same bytes can be no faster. Each is there with stores through the caches
-//! (`t1_plain`) and around them (`t1_stream`); the faster one is the roof.
+//! (`t1_plain`) and around them (`t1_stream`), and for large arrays also from front to back instead of at several places
+//! (`t1_plain_linear`, `t1_stream_linear`); the fastest is the roof.
 
 mod loops;
 mod plain_mse;
@@ -13,7 +14,7 @@ use crate::machine;
 use crate::measure::{Bench, Size};
 use crate::pointwise::Inputs;
 pub use loops::Traffic;
-use loops::{Store, Walk};
+use loops::Walk;
 use std::convert::Infallible;
 
 pub fn run<T: Float>(
@@ -27,10 +28,9 @@ pub fn run<T: Float>(
     for &traffic in traffics {
         let group = format!("roof_{}_{}", T::NAME, traffic.name());
         let size = Size { shape, elements: first.len(), bytes: traffic.arrays() * size_of_val(first) };
-        for store in traffic.stores(isa, size.bytes) {
-            let variant = if *store == Store::Stream { "_stream" } else { "_plain" };
-            bench.threads(&group, variant, size, || {
-                Ok(Walk::new(traffic, *store, [first, second], &mut *output).run(isa))
+        for way in traffic.ways(isa, size.bytes) {
+            bench.threads(&group, &format!("_{}", way.name()), size, || {
+                Ok(Walk::new(traffic, way, [first, second], &mut *output).run(isa))
             });
         }
     }

@@ -15,7 +15,7 @@
 
 use crate::parallel::{Blocks, Partial, TOGETHER};
 use crate::simd::view::{Groups, GroupsMut, In, Out};
-use crate::simd::{Isa, Kernel, LaneSum, Lanes, Mask, Pack, Real, exact_product, splat, total};
+use crate::simd::{Isa, Kernel, LaneSum, Lanes, Mask, Pack, Real, exact_product, prefers_several_places, splat, total};
 
 /// A loss of independent elements.
 pub trait Formula<T: Real>: Copy + Sync {
@@ -79,7 +79,8 @@ impl<T: Real, F: Formula<T>> Blocks for Pointwise<'_, T, F> {
     fn together(&self, isa: Isa, first: usize) -> Option<[Partial; TOGETHER]> {
         let start = first * BLOCK;
         let is_whole = start + TOGETHER * BLOCK <= self.input.len();
-        (is_whole && self.is_plain() && self.is_large()).then(|| isa.dispatch(Block { call: self, start, len: BLOCK }))
+        let is_faster = is_whole && self.is_plain() && self.is_large() && prefers_several_places();
+        is_faster.then(|| isa.dispatch(Block { call: self, start, len: BLOCK }))
     }
 }
 
@@ -97,7 +98,8 @@ const VALUE_AND_GRAD: u8 = 1;
 const STREAMED: u8 = 2;
 const ANY: u8 = 3;
 
-/// Bytes of arrays that are larger than the caches: gradients are written past them, and four places walked at once.
+/// Bytes of arrays that are larger than the caches: gradients are written past them, and some CPUs walk four places at
+/// once.
 const LARGE: usize = 32 << 20;
 /// Groups that are done at one of several places before the next.
 const TURN: usize = 4;

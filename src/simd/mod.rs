@@ -2,6 +2,7 @@
 //!
 //! Besides the C ABI this is the only place with `unsafe` code.
 
+mod cpu;
 mod exp;
 mod fpenv;
 mod isa;
@@ -16,6 +17,7 @@ mod sum;
 pub mod tile;
 pub mod view;
 
+pub use cpu::prefers_several_places;
 pub use exp::{
     RelativeExp, exp, exp_non_positive, exp_non_positive_pair, exp_non_positive_pair_shifted, exp_parts, power_of_two,
     unshift,

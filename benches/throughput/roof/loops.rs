@@ -1,8 +1,9 @@
 //! The loops, on the widest vectors there are.
 //!
-//! What makes them fast, tried one by one: within the caches, four vectors a turn and aligned arrays; beyond them, four
-//! places of the array walked at once by each core (a quarter more than one place; prefetching adds nothing to that),
-//! and stores around the caches where something is written (up to twice as fast).
+//! What makes them fast, tried one by one: within the caches, four vectors a turn and aligned arrays; beyond them, stores
+//! around the caches where something is written (up to twice as fast), and on Intel's CPUs four places of the array
+//! walked at once by each core (a quarter more than one place; prefetching adds nothing to that). On Zen 4 one place is
+//! faster. All are measured.
 
 use super::vectors::{Loop, Stream, dispatch};
 use losskit::{Element, Isa};
@@ -20,10 +21,29 @@ pub enum Traffic {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Store {
+enum Store {
     Plain,
     /// Around the caches.
     Stream,
+}
+
+/// How a loop goes over its arrays.
+#[derive(Clone, Copy)]
+pub struct Way {
+    store: Store,
+    /// From front to back, where the arrays are no longer in the first cache; else at several places at once.
+    is_linear: bool,
+}
+
+impl Way {
+    pub fn name(self) -> &'static str {
+        match (self.store, self.is_linear) {
+            (Store::Plain, false) => "plain",
+            (Store::Stream, false) => "stream",
+            (Store::Plain, true) => "plain_linear",
+            (Store::Stream, true) => "stream_linear",
+        }
+    }
 }
 
 impl Traffic {
@@ -46,16 +66,21 @@ impl Traffic {
         }
     }
 
-    /// The ways to store that may be the best.
-    pub fn stores(self, isa: Isa, bytes: usize) -> &'static [Store] {
+    /// Those that may be the best.
+    pub fn ways(self, isa: Isa, bytes: usize) -> Vec<Way> {
         let can_stream = [Isa::Avx2, Isa::Avx512].contains(&isa);
         let writes = !matches!(self, Traffic::Read1 | Traffic::Read2);
-        if writes && can_stream && bytes > SMALL { &[Store::Plain, Store::Stream] } else { &[Store::Plain] }
+        let stores: &[Store] =
+            if writes && can_stream && bytes > SMALL { &[Store::Plain, Store::Stream] } else { &[Store::Plain] };
+        let linear: &[bool] = if bytes > LARGE { &[false, true] } else { &[false] };
+        stores.iter().flat_map(|&store| linear.iter().map(move |&is_linear| Way { store, is_linear })).collect()
     }
 }
 
 /// Bytes that surely fit the caches.
 const SMALL: usize = 1 << 16;
+/// Bytes that surely do not.
+const LARGE: usize = 1 << 24;
 /// Bytes of a task: enough to be worth another thread, few enough to share out evenly.
 const MIN_TASK: usize = 1 << 18;
 const MAX_TASK: usize = 1 << 20;
@@ -70,7 +95,7 @@ const TURN: usize = UNROLLED * 64 / WORD;
 /// A pass over arrays, as words of 32 bits.
 pub struct Walk<'a> {
     traffic: Traffic,
-    store: Store,
+    way: Way,
     first: *const u32,
     second: *const u32,
     output: *mut u32,
@@ -83,12 +108,12 @@ unsafe impl Send for Walk<'_> {}
 
 impl<'a> Walk<'a> {
     /// Of arrays of one length. In place, `output` is the first that is read.
-    pub fn new<T: Element>(traffic: Traffic, store: Store, [first, second]: [&'a [T]; 2], output: &'a mut [T]) -> Self {
+    pub fn new<T: Element>(traffic: Traffic, way: Way, [first, second]: [&'a [T]; 2], output: &'a mut [T]) -> Self {
         assert!(first.len() == second.len() && first.len() == output.len());
         assert!(output.as_ptr().cast::<u8>().align_offset(64) == 0, "streaming stores are aligned");
         let (words, output) = (size_of_val(output) / WORD, output.as_mut_ptr().cast());
         let first = if traffic == Traffic::InPlace { output } else { first.as_ptr().cast() };
-        Walk { traffic, store, first, second: second.as_ptr().cast(), output, words, borrowed: PhantomData }
+        Walk { traffic, way, first, second: second.as_ptr().cast(), output, words, borrowed: PhantomData }
     }
 
     /// All threads of the current pool. Gives the exclusive or of what was read, unless it is written.
@@ -119,7 +144,7 @@ impl Loop for Walk<'_> {
     #[inline(always)]
     fn run<S: Stream>(self, simd: S) -> u32 {
         let walk = self;
-        let is_stream = walk.store == Store::Stream;
+        let is_stream = walk.way.store == Store::Stream;
         match (walk.traffic, is_stream) {
             (Traffic::Read1, _) => walk.walk::<S, 1, NONE>(simd),
             (Traffic::Read2, _) => walk.walk::<S, 2, NONE>(simd),
@@ -142,7 +167,7 @@ impl Walk<'_> {
         let turn = UNROLLED * S::U32_LANES;
         // three arrays are better walked at one place as long as the second cache holds them
         let near = if READS == 2 && WRITES != NONE { 1 << 19 } else { SMALL };
-        let done = if self.words * WORD > near {
+        let done = if self.words * WORD > near && !self.way.is_linear {
             let place = self.words / PLACES / TURN * TURN;
             for at in (0..place).step_by(turn) {
                 for i in 0..PLACES {

@@ -17,7 +17,7 @@
 
 use super::softmax::{Factors, Goal, Origin, Sample, Softmax, distance};
 use crate::parallel::{Blocks, Partial};
-use crate::simd::tile::{TILE_CLASSES, Tile};
+use crate::simd::tile::{Put, TILE_CLASSES, Tile};
 use crate::simd::view::{Buffer, Planes, PlanesMut};
 use crate::simd::{Isa, Kernel, LaneSum, Lanes, MAX_GROUP, Pack, Pair, Real, splat, total, unshift};
 
@@ -87,6 +87,9 @@ impl<T: Real> Kernel for Block<'_, '_, T> {
                 (false, false) => direct::<S, T, false>(call, s, group, &mut sums),
                 (false, true) => direct::<S, T, true>(call, s, group, &mut sums),
             }
+        }
+        if call.logits.is_large() {
+            s.stream_fence();
         }
         let total = if call.needs_total { total::<S, T>(s, sums) } else { Default::default() };
         Partial { total, out_of_domain: false }
@@ -268,13 +271,18 @@ fn tiled<S: Lanes, T: Real, const SOFT: bool>(
     evaluate::<S, T, SOFT, true>(call, s, columns, &targets, sample, sums);
     for (out, tile) in [grad, hess].into_iter().flatten() {
         targets.clear(tile, classes);
+        let put = match call.accumulate {
+            true => Put::Add,
+            false if call.logits.streams_to(out) => Put::Stream,
+            false => Put::Replace,
+        };
         if call.accumulate && targets.any_ignored {
             // zeros could change the sign of what is there
             for lane in (0..samples).filter(|&lane| !targets.is_ignored(lane)) {
-                layout.runs(sample + lane, 1, |_, at, run| tile.put(s, lane, out.after(at), run, true));
+                layout.runs(sample + lane, 1, |_, at, run| tile.put(s, lane, out.after(at), run, Put::Add));
             }
         } else {
-            layout.runs(sample, samples, |lane, at, run| tile.put(s, lane, out.after(at), run, call.accumulate));
+            layout.runs(sample, samples, |lane, at, run| tile.put(s, lane, out.after(at), run, put));
         }
     }
 }

@@ -79,7 +79,7 @@ impl<T: Real, F: Formula<T>> Blocks for Pointwise<'_, T, F> {
     fn together(&self, isa: Isa, first: usize) -> Option<[Partial; TOGETHER]> {
         let start = first * BLOCK;
         let is_whole = start + TOGETHER * BLOCK <= self.input.len();
-        let is_faster = is_whole && self.is_plain() && self.is_large() && prefers_several_places();
+        let is_faster = is_whole && self.is_plain() && self.input.is_large() && prefers_several_places();
         is_faster.then(|| isa.dispatch(Block { call: self, start, len: BLOCK }))
     }
 }
@@ -98,9 +98,6 @@ const VALUE_AND_GRAD: u8 = 1;
 const STREAMED: u8 = 2;
 const ANY: u8 = 3;
 
-/// Bytes of arrays that are larger than the caches: gradients are written past them, and some CPUs walk four places at
-/// once.
-const LARGE: usize = 32 << 20;
 /// Groups that are done at one of several places before the next.
 const TURN: usize = 4;
 /// Groups that are asked for so much ahead, where several places are walked.
@@ -181,13 +178,9 @@ impl<T: Real, F: Formula<T>> Pointwise<'_, T, F> {
         is_bare && self.needs_total
     }
 
-    fn is_large(&self) -> bool {
-        size_of::<T>() * self.input.len() >= LARGE
-    }
-
-    /// Whether the gradient goes past the caches: it is too large for them, and no input is there already.
+    /// Whether the gradient goes past the caches.
     fn is_streamed(&self) -> bool {
-        self.is_large() && self.grad.is_some_and(|grad| !self.input.begins_with(grad))
+        self.grad.is_some_and(|grad| self.input.streams_to(grad))
     }
 
     #[inline(always)]

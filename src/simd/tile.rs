@@ -26,6 +26,15 @@ pub struct Samples {
     pub class_stride: usize,
 }
 
+/// How a tile goes to memory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    Replace,
+    /// The same past the caches, where whole cache lines are replaced.
+    Stream,
+    Add,
+}
+
 impl<T: Real> Tile<T> {
     #[inline(always)]
     pub fn new() -> Self {
@@ -67,6 +76,16 @@ impl<T: Real> PlanesMut<'_, T> {
     pub fn fill<S: Lanes>(self, s: S, lane: usize, from: In<'_, T>, samples: Samples) {
         let Samples { count, stride, classes, class_stride } = samples;
         let from = from.slice(0, samples.elements());
+        if stride == 1 && count == T::GROUP {
+            for class in 0..classes {
+                let from = from.part(class * class_stride, T::GROUP);
+                let to = self.class::<true>(class);
+                for i in 0..Pack::<S, T>::PER_GROUP {
+                    to.store(i, from.load(s, i));
+                }
+            }
+            return;
+        }
         if stride == 1 {
             for class in 0..classes {
                 self.fill_class(class, lane, from.slice(class * class_stride, count));
@@ -87,9 +106,21 @@ impl<T: Real> PlanesMut<'_, T> {
 
     /// Copies the lanes from `lane` on to samples, or adds them there.
     #[inline(always)]
-    pub fn put<S: Lanes>(self, s: S, lane: usize, to: Out<'_, T>, samples: Samples, add: bool) {
+    pub fn put<S: Lanes>(self, s: S, lane: usize, to: Out<'_, T>, samples: Samples, put: Put) {
         let Samples { count, stride, classes, class_stride } = samples;
-        let to = to.slice(0, samples.elements());
+        let (to, add) = (to.slice(0, samples.elements()), put == Put::Add);
+        if stride == 1 && count == T::GROUP && !add {
+            for class in 0..classes {
+                let from = self.as_planes().class::<true>(class);
+                let to = to.part(class * class_stride, T::GROUP);
+                let is_streamed = put == Put::Stream && to.is_aligned();
+                for i in 0..Pack::<S, T>::PER_GROUP {
+                    let x = from.load(s, i);
+                    if is_streamed { to.stream(i, x) } else { to.store(i, x) }
+                }
+            }
+            return;
+        }
         if stride == 1 && !add {
             for class in 0..classes {
                 self.put_class(class, lane, to.slice(class * class_stride, count));

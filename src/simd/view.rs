@@ -198,6 +198,8 @@ impl<'a, T: Real> Out<'a, T> {
 }
 
 /// Bytes of a cache line; a group has two.
+/// Bytes that are more than caches hold.
+const LARGE: usize = 32 << 20;
 const CACHE_LINE: usize = 64;
 
 /// An array in groups, the last of which may be incomplete.
@@ -217,6 +219,17 @@ pub struct GroupsMut<'a, T> {
 }
 
 impl<'a, T: Real> In<'a, T> {
+    /// Whether what is computed from these elements had better be written past the caches: it is too large for them, and
+    /// these elements, which are there already, are not what it replaces.
+    pub fn streams_to(self, out: Out<'_, T>) -> bool {
+        self.is_large() && !self.begins_with(out)
+    }
+
+    /// Whether the caches cannot hold it.
+    pub fn is_large(self) -> bool {
+        size_of::<T>() * self.len >= LARGE
+    }
+
     /// Asks for the cache lines of a group of elements, also beyond the last.
     #[inline(always)]
     pub fn prefetch<S: Lanes>(self, s: S, at: usize) {
@@ -348,6 +361,12 @@ impl<'a, T: Real> GroupMut<'a, T> {
         }
         // SAFETY: the group has a whole vector from there on, just checked
         unsafe { T::stream(x.s, self.start.add(i * all), x.v) }
+    }
+
+    /// Whether it begins where a cache line does.
+    #[inline(always)]
+    pub fn is_aligned(self) -> bool {
+        self.start.addr().is_multiple_of(CACHE_LINE)
     }
 
     /// The same group, to be read.

@@ -17,8 +17,9 @@
 
 use super::softmax::{Factors, Goal, Origin, Sample, Softmax, distance};
 use crate::parallel::{Blocks, Partial};
+use crate::shape::Layout;
 use crate::simd::tile::{Put, TILE_CLASSES, Tile};
-use crate::simd::view::{Buffer, Planes, PlanesMut};
+use crate::simd::view::{Buffer, CACHE_LINE, In, Planes, PlanesMut};
 use crate::simd::{Isa, Kernel, LaneSum, Lanes, MAX_GROUP, Pack, Pair, Real, splat, total, unshift};
 
 /// Elements of a block.
@@ -112,6 +113,7 @@ struct Columns<'a, T> {
     grad: Option<PlanesMut<'a, T>>,
     hess: Option<PlanesMut<'a, T>>,
     accumulate: bool,
+    ahead: Ahead,
 }
 
 /// The group's targets, a sample a lane.
@@ -267,6 +269,7 @@ fn tiled<S: Lanes, T: Real, const SOFT: bool>(
         grad: grad.map(|(_, tile)| tile),
         hess: hess.map(|(_, tile)| tile),
         accumulate: false,
+        ahead: Ahead::of::<T>(layout, sample),
     };
     evaluate::<S, T, SOFT, true>(call, s, columns, &targets, sample, sums);
     for (out, tile) in [grad, hess].into_iter().flatten() {
@@ -284,6 +287,27 @@ fn tiled<S: Lanes, T: Real, const SOFT: bool>(
         } else {
             layout.runs(sample, samples, |lane, at, run| tile.put(s, lane, out.after(at), run, put));
         }
+    }
+}
+
+/// Where the next tile lies: the cache lines of a group of elements a class, whichever way the classes go.
+#[derive(Clone, Copy)]
+struct Ahead {
+    start: usize,
+    step: usize,
+}
+
+impl Ahead {
+    #[inline(always)]
+    fn of<T: Real>(layout: &Layout, sample: usize) -> Self {
+        let step = if layout.inner == 1 { T::GROUP } else { layout.class_stride };
+        Ahead { start: layout.offset(sample + T::GROUP), step }
+    }
+
+    /// Asks for the line of the `i`-th vector of a class.
+    #[inline(always)]
+    fn prefetch<S: Lanes, T: Real>(self, s: S, from: In<'_, T>, class: usize, i: usize) {
+        from.prefetch_line(s, self.start + class * self.step + i * Pack::<S, T>::LANES);
     }
 }
 
@@ -313,6 +337,7 @@ fn direct<S: Lanes, T: Real, const SOFT: bool>(
         grad: call.grad.map(|out| out.planes(at, classes, stride, lanes)),
         hess: call.hess.map(|out| out.planes(at, classes, stride, lanes)),
         accumulate: call.accumulate,
+        ahead: Ahead::of::<T>(layout, sample),
     };
     evaluate::<S, T, SOFT, false>(call, s, columns, &Targets::new(call, sample, lanes), sample, sums);
 }
@@ -468,6 +493,13 @@ impl<S: Lanes, T: Real> Visit<'_, '_, S, T> {
         let one = origins[0].max.c(1.0);
         let mut terms = [one; 2];
         for k in 0..2 {
+            // (a line of the next group for each that this one fills)
+            if k == 0 || CACHE_LINE <= size_of::<T>() * Pack::<S, T>::LANES {
+                columns.ahead.prefetch(s, call.logits, class, *i + k);
+                if SOFT && let Goal::Probabilities { targets, .. } = &call.goal {
+                    columns.ahead.prefetch(s, *targets, class, *i + k);
+                }
+            }
             let (tally, origin) = (&mut tallies[k], &origins[k]);
             let x = columns.logits::<S, TILE>(s, targets, class, *i + k);
             let tie = x.same(origin.max);

@@ -9,6 +9,7 @@
 //!     finish all rows of the batch at once: loss, 1 / (1 + rest)
 //!     for each row, for each chunk:  gradient = e * factor of the chunk, but at the target
 //! ```
+//! - The next chunk is asked for while exponentials are made.
 //! - One exponential an element: what the sum needed is what the gradient needs, but for a factor.
 //! - Which element attains the maximum is not searched for: the group it is in says so when its
 //!   exponentials are made, in a branch that is all but never taken.
@@ -460,6 +461,12 @@ impl<S: Lanes, T: Real, const SOFT: bool> Groups for Phase<SOFT, Exponentials<'_
         let (stretch, origin) = (pass.stretch, pass.origin);
         let s = origin.max.s;
         let (zero, lowest) = (splat::<S, T>(s, T::from_f64(0.0)), splat(s, -T::INFINITY));
+        // finding the next chunk's maximum takes no longer than reading it: it should be here by then
+        let ahead = at + CHUNK_BYTES / size_of::<T>();
+        stretch.x.prefetch(s, ahead);
+        if SOFT && let Some(probabilities) = stretch.probabilities {
+            probabilities.prefetch(s, ahead);
+        }
         let x = stretch.x.part(at, len);
         let stash = stretch.stash.map(|view| view.part(at, len));
         let vectors = x.vectors::<S>();

@@ -200,7 +200,7 @@ impl<'a, T: Real> Out<'a, T> {
 /// Bytes of a cache line; a group has two.
 /// Bytes that are more than caches hold.
 const LARGE: usize = 32 << 20;
-const CACHE_LINE: usize = 64;
+pub const CACHE_LINE: usize = 64;
 
 /// An array in groups, the last of which may be incomplete.
 #[derive(Clone, Copy)]
@@ -233,9 +233,14 @@ impl<'a, T: Real> In<'a, T> {
     /// Asks for the cache lines of a group of elements, also beyond the last.
     #[inline(always)]
     pub fn prefetch<S: Lanes>(self, s: S, at: usize) {
-        let group = self.start.wrapping_add(at).cast::<u8>();
-        s.prefetch(group);
-        s.prefetch(group.wrapping_add(CACHE_LINE));
+        self.prefetch_line(s, at);
+        self.prefetch_line(s, at + CACHE_LINE / size_of::<T>());
+    }
+
+    /// Asks for the cache line of an element.
+    #[inline(always)]
+    pub fn prefetch_line<S: Lanes>(self, s: S, at: usize) {
+        s.prefetch(self.start.wrapping_add(at).cast());
     }
 
     #[inline(always)]

@@ -113,7 +113,9 @@ struct Columns<'a, T> {
     grad: Option<PlanesMut<'a, T>>,
     hess: Option<PlanesMut<'a, T>>,
     accumulate: bool,
-    ahead: Ahead,
+    /// What is asked for meanwhile: the next group's inputs, and what this one's gradient replaces.
+    next: Lines,
+    replaced: Option<(In<'a, T>, Lines)>,
 }
 
 /// The group's targets, a sample a lane.
@@ -269,7 +271,13 @@ fn tiled<S: Lanes, T: Real, const SOFT: bool>(
         grad: grad.map(|(_, tile)| tile),
         hess: hess.map(|(_, tile)| tile),
         accumulate: false,
-        ahead: Ahead::of::<T>(layout, sample),
+        next: Lines::of::<T>(layout, sample + T::GROUP),
+        replaced: match call.grad {
+            Some(grad) if layout.inner == 1 || !call.logits.streams_to(grad) => {
+                Some((grad.as_in(), Lines::of::<T>(layout, sample)))
+            }
+            _ => None,
+        },
     };
     evaluate::<S, T, SOFT, true>(call, s, columns, &targets, sample, sums);
     for (out, tile) in [grad, hess].into_iter().flatten() {
@@ -290,21 +298,22 @@ fn tiled<S: Lanes, T: Real, const SOFT: bool>(
     }
 }
 
-/// Where the next tile lies: the cache lines of a group of elements a class, whichever way the classes go.
+/// The cache lines where a group of samples lies: as many as a group of elements has for each class, whichever way the
+/// classes go.
 #[derive(Clone, Copy)]
-struct Ahead {
+struct Lines {
     start: usize,
     step: usize,
 }
 
-impl Ahead {
+impl Lines {
     #[inline(always)]
     fn of<T: Real>(layout: &Layout, sample: usize) -> Self {
         let step = if layout.inner == 1 { T::GROUP } else { layout.class_stride };
-        Ahead { start: layout.offset(sample + T::GROUP), step }
+        Lines { start: layout.offset(sample), step }
     }
 
-    /// Asks for the line of the `i`-th vector of a class.
+    /// Asks for the line that has the `i`-th vector of a class.
     #[inline(always)]
     fn prefetch<S: Lanes, T: Real>(self, s: S, from: In<'_, T>, class: usize, i: usize) {
         from.prefetch_line(s, self.start + class * self.step + i * Pack::<S, T>::LANES);
@@ -337,7 +346,8 @@ fn direct<S: Lanes, T: Real, const SOFT: bool>(
         grad: call.grad.map(|out| out.planes(at, classes, stride, lanes)),
         hess: call.hess.map(|out| out.planes(at, classes, stride, lanes)),
         accumulate: call.accumulate,
-        ahead: Ahead::of::<T>(layout, sample),
+        next: Lines::of::<T>(layout, sample + T::GROUP),
+        replaced: None,
     };
     evaluate::<S, T, SOFT, false>(call, s, columns, &Targets::new(call, sample, lanes), sample, sums);
 }
@@ -493,11 +503,14 @@ impl<S: Lanes, T: Real> Visit<'_, '_, S, T> {
         let one = origins[0].max.c(1.0);
         let mut terms = [one; 2];
         for k in 0..2 {
-            // (a line of the next group for each that this one fills)
+            // (one for each cache line that the group fills)
             if k == 0 || CACHE_LINE <= size_of::<T>() * Pack::<S, T>::LANES {
-                columns.ahead.prefetch(s, call.logits, class, *i + k);
+                columns.next.prefetch(s, call.logits, class, *i + k);
                 if SOFT && let Goal::Probabilities { targets, .. } = &call.goal {
-                    columns.ahead.prefetch(s, *targets, class, *i + k);
+                    columns.next.prefetch(s, *targets, class, *i + k);
+                }
+                if TILE && let Some((grad, lines)) = columns.replaced {
+                    lines.prefetch(s, grad, class, *i + k);
                 }
             }
             let (tally, origin) = (&mut tallies[k], &origins[k]);

@@ -42,7 +42,7 @@
 #define LK_CLASS_CHUNK(rows, classes, first_class) { sizeof(lk_class_chunk), (rows), (classes), (first_class), 0, -100 }
 
 /** ignore_index -100, no label smoothing. */
-#define LK_CROSS_ENTROPY_PARAMS_INIT { sizeof(lk_cross_entropy_params), -100, 0.0 }
+#define LK_CROSS_ENTROPY_PARAMS_INIT { sizeof(lk_cross_entropy_params), -100, 0.0, 0.0 }
 
 /** ignore_index -100. */
 #define LK_NLL_PARAMS_INIT { sizeof(lk_nll_params), -100 }
@@ -173,6 +173,11 @@ typedef struct lk_cross_entropy_params {
      * The share of the target distribution that is spread over all classes, 0 to 1.
      */
     double label_smoothing;
+    /**
+     * The factor of the squared logarithm of the sum of exponentials that is added to each sample's loss (PaLM's
+     * z-loss); class weights do not touch it.
+     */
+    double z_loss;
 } lk_cross_entropy_params;
 
 /**

@@ -576,6 +576,7 @@ template <class T>
 struct cross_entropy_options {
     std::int64_t ignore_index = -100;                        ///< samples with this target do not count
     double label_smoothing = 0.0;                            ///< share of the target spread over all classes, 0 to 1
+    double z_loss = 0.0;                                     ///< factor of the squared log of the sum of exponentials
     optional_input<T> class_weight{};                        ///< one for each class; none: all 1
     optional_input<T> row_weight{};                          ///< one for each sample; none: all 1
     losskit::reduction reduction = losskit::reduction::mean; ///< as in options, and so on
@@ -721,6 +722,7 @@ lk_status call_with_own(const cross_entropy_options<T> &own, Function function) 
     lk_cross_entropy_params params = LK_CROSS_ENTROPY_PARAMS_INIT;
     params.ignore_index = own.ignore_index;
     params.label_smoothing = own.label_smoothing;
+    params.z_loss = own.z_loss;
     return function(&params);
 }
 

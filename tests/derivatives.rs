@@ -194,9 +194,14 @@ fn run<T: Float>(call: &Call<T>, reduction: Reduction) -> call::Results<T> {
     call.run(&Context::with_threads(1), reduction)
 }
 
+/// Whether a common shift of a sample's logits changes nothing.
+fn is_shiftable<T: Float>(call: &Call<T>) -> bool {
+    matches!(call.loss, Loss::CrossEntropy { z, .. } if z == 0.0)
+}
+
 /// The gradients of a sample's logits cancel, because a common shift of them changes nothing.
 fn gradients_cancel<T: Float>(shape: Shape) {
-    for call in call::classes::<T>(shape).iter().filter(|call| call.name.starts_with("cross_entropy")) {
+    for call in call::classes::<T>(shape).iter().filter(|call| is_shiftable(call)) {
         let (got, terms) = (run(call, Reduction::Sum), reference(call).grad);
         for sample in 0..shape.samples() {
             let places = || (0..shape.classes).map(|class| shape.at(sample, class));
@@ -211,7 +216,7 @@ fn gradients_cancel<T: Float>(shape: Shape) {
 
 /// Logits on a grid of 1/256, to which a shift adds no rounding.
 fn shift_changes_no_bit<T: Float>(shape: Shape, shift: f64) {
-    for mut call in call::classes::<T>(shape).into_iter().filter(|call| call.name.starts_with("cross_entropy")) {
+    for mut call in call::classes::<T>(shape).into_iter().filter(is_shiftable) {
         call.input.iter_mut().for_each(|x| *x = T::of((x.wide() * 256.0).round() / 256.0));
         let plain = run(&call, Reduction::Mean);
         call.input.iter_mut().for_each(|x| *x = T::of(x.wide() + shift));
@@ -223,7 +228,7 @@ fn shift_changes_no_bit<T: Float>(shape: Shape, shift: f64) {
 /// the target and 0 elsewhere.
 fn hard_and_one_hot<T: Float>(shape: Shape) -> Vec<[Call<T>; 2]> {
     let mut calls = call::classes::<T>(shape);
-    calls.retain(|call| call.name.starts_with("cross_entropy") && !call.name.contains("soft"));
+    calls.retain(|call| is_shiftable(call) && !call.name.contains("soft"));
     let pair = |call: Call<T>| {
         let Loss::CrossEntropy { goal, ignore, row, .. } = call.loss else { unreachable!() };
         let mut one_hot: Vec<T> = spread(shape, || T::of(0.0));
@@ -233,7 +238,8 @@ fn hard_and_one_hot<T: Float>(shape: Shape) -> Vec<[Call<T>; 2]> {
             one_hot[shape.at(sample, target as usize)] = T::of(1.0);
         }
         [Goal::I64(targets), Goal::Probabilities(one_hot)].map(|goal| {
-            let loss = Loss::CrossEntropy { smoothing: 0.0, ignore: -100, shape, goal, class: None, row: row.clone() };
+            let loss =
+                Loss::CrossEntropy { smoothing: 0.0, z: 0.0, ignore: -100, shape, goal, class: None, row: row.clone() };
             Call { name: format!("{} one-hot", call.name), input: call.input.clone(), loss }
         })
     };

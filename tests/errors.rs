@@ -407,10 +407,13 @@ fn options_that_are_nan_are_refused() {
     let mut outputs = Untouched::new(1, 2);
     let (x, options) = ([0.5f32, 1.5], Options::new());
     let (targets, weights) = (Targets::U8(&[0]), Weights::new());
-    let loss = CrossEntropy::new().label_smoothing(NAN);
-    let result = loss.eval(&context(), ClassShape::rows(1, 2), &x, targets, weights, &options, outputs.outputs());
-    let (error, message) = nan("label_smoothing");
-    assert_error(result, error, -12, &message);
+    let losses =
+        [(CrossEntropy::new().label_smoothing(NAN), "label_smoothing"), (CrossEntropy::new().z_loss(NAN), "z_loss")];
+    for (loss, name) in losses {
+        let result = loss.eval(&context(), ClassShape::rows(1, 2), &x, targets, weights, &options, outputs.outputs());
+        let (error, message) = nan(name);
+        assert_error(result, error, -12, &message);
+    }
     let inputs = TdInputs::new(2, &x, Indices::U8(&[0]), &[0.0], &x);
     for td in [Td::mse(NAN), Td::huber(NAN, 1.0)] {
         let (error, message) = nan("gamma");
@@ -561,7 +564,7 @@ fn several_errors_at_once_are_an_error() {
     fn check<T: Float>() {
         let shape = Shape::rows(3, 2);
         let goal = Goal::I64(vec![0, 9, 0]);
-        let loss = Loss::CrossEntropy { smoothing: 3.0, ignore: -100, shape, goal, class: None, row: None };
+        let loss = Loss::CrossEntropy { smoothing: 3.0, z: 0.0, ignore: -100, shape, goal, class: None, row: None };
         let call = Call { name: String::new(), input: all_of::<T>(&[0.5; 6]), loss };
         let mut grad = all_of::<T>(&[9.0; 5]);
         let options = Options::new().grad_scale(NAN);

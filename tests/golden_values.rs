@@ -45,6 +45,7 @@ fn call<T: Float>(case: &golden::Case) -> Call<T> {
     let indices = || target.iter().map(|&target| target as i64).collect();
     let cross_entropy = |goal| Loss::CrossEntropy {
         smoothing: options.label_smoothing.unwrap_or(0.0),
+        z: 0.0,
         ignore: options.ignore_index.unwrap_or(-100),
         shape,
         goal,

@@ -134,7 +134,7 @@ fn errors_do_not_depend_on_threads() {
     let mut targets = vec![0i64; rows];
     (targets[123_456], targets[rows - 1]) = (9, -3);
     let (shape, goal) = (Shape::rows(rows, 2), Goal::I64(targets));
-    let loss = Loss::CrossEntropy { smoothing: 0.0, ignore: -100, shape, goal, class: None, row: None };
+    let loss = Loss::CrossEntropy { smoothing: 0.0, z: 0.0, ignore: -100, shape, goal, class: None, row: None };
     let call = Call { name: String::new(), input: vec![0.5f32; rows * 2], loss };
     for context in [1, 2, 8].map(Context::with_threads) {
         let mut grad = vec![7.0; rows * 2];

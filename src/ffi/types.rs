@@ -193,6 +193,9 @@ pub struct lk_cross_entropy_params {
     pub ignore_index: i64,
     /// The share of the target distribution that is spread over all classes, 0 to 1.
     pub label_smoothing: f64,
+    /// The factor of the squared logarithm of the sum of exponentials that is added to each sample's loss (PaLM's
+    /// z-loss); class weights do not touch it.
+    pub z_loss: f64,
 }
 
 /// Options of nll. Begin with LK_NLL_PARAMS_INIT.
@@ -350,10 +353,13 @@ impl lk_cross_entropy_params {
     /// # Safety
     /// NULL, or valid for reading `struct_size` bytes.
     pub(super) unsafe fn read(pointer: *const Self) -> Result<CrossEntropy, Error> {
-        let init = || lk_cross_entropy_params { struct_size: 0, ignore_index: -100, label_smoothing: 0.0 };
+        let init = || lk_cross_entropy_params { struct_size: 0, ignore_index: -100, label_smoothing: 0.0, z_loss: 0.0 };
         // SAFETY: the caller's promise
         let given = unsafe { read_sized("params", pointer, size_of::<Self>(), init) }?;
-        Ok(CrossEntropy::new().ignore_index(given.ignore_index).label_smoothing(given.label_smoothing))
+        Ok(CrossEntropy::new()
+            .ignore_index(given.ignore_index)
+            .label_smoothing(given.label_smoothing)
+            .z_loss(given.z_loss))
     }
 }
 

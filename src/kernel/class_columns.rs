@@ -15,7 +15,7 @@
 //! - The phases go over all vectors of the group in turn, so that the long chains of the finish overlap.
 //! - More classes than a tile holds are read where they lie, and e waits in the output.
 
-use super::softmax::{Factors, Goal, Origin, Sample, Softmax, distance};
+use super::softmax::{Factors, Goal, Origin, Penalty, Sample, Softmax, distance};
 use crate::parallel::{Blocks, Partial};
 use crate::shape::Layout;
 use crate::simd::tile::{Put, TILE_CLASSES, Tile};
@@ -630,8 +630,9 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const TILE: bool>(
             (targets.hot.group().load(s, i), Pair { hi, lo })
         };
         let weight = targets.weight.group().load(s, i);
-        let finished =
-            Sample { max: max.as_ref()[i], rest, target: logit(i), hot, gap, mass: mass.hi, weight }.finish();
+        let penalty = Penalty::new(call, largest.as_ref()[i]);
+        let max = max.as_ref()[i];
+        let finished = Sample { max, rest, target: logit(i), hot, gap, mass: mass.hi, weight, penalty }.finish();
         let value = targets.hide(finished.loss, zero, i);
         if call.needs_total {
             sums.as_mut()[i].add(value);
@@ -639,7 +640,8 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const TILE: bool>(
         if let Some(loss) = call.loss {
             loss.part(sample, targets.count).store(i, value);
         }
-        factors.as_mut()[i] = Factors::new::<SOFT>(finished.recip, finished.top, mass, weight, call.scale);
+        factors.as_mut()[i] =
+            Factors::new::<SOFT>(finished.recip, finished.top, mass, weight, call.scale, call.slopes(finished.slope));
         logs.as_mut()[i] = finished.log;
     }
     if columns.grad.is_none() && columns.hess.is_none() {
@@ -661,6 +663,8 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const TILE: bool>(
             let result = if SOFT {
                 let base = call.share(s, None, Some(class_weight.group().load(s, i)));
                 factors.grad(e, targets.hot.group().load(s, i) + base)
+            } else if call.z_loss.is_some() {
+                factors.grad(e, one)
             } else {
                 factors.target_grad(e)
             };
@@ -682,7 +686,7 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const TILE: bool>(
     {
         let mut plain = S::per_group(zero);
         for (plain, factors) in plain.as_mut()[..vectors].iter_mut().zip(factors.as_ref()) {
-            *plain = factors.plain;
+            *plain = factors.massive;
         }
         for class in 0..classes {
             let class = tile.class::<true>(class);

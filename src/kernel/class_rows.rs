@@ -15,7 +15,7 @@
 //!   exponentials are made, in a branch that is all but never taken.
 //! - Logarithm and division are made once a batch, for all its rows in a vector.
 
-use super::softmax::{Factors, Goal, Origin, Sample, Softmax, Target, distance};
+use super::softmax::{Factors, Goal, Origin, Penalty, Sample, Softmax, Target, distance};
 use crate::parallel::{Blocks, Partial};
 use crate::simd::view::{Buffer, Group, In, Out};
 use crate::simd::{
@@ -153,7 +153,7 @@ fn batch_of_rows<S: Lanes, T: Real, const SOFT: bool>(
 
     let lanes = Pack::<S, T>::LANES;
     let mut recip = [empty; 2];
-    let (mut top, mut log) = (empty, empty);
+    let (mut top, mut log, mut slope) = (empty, empty, empty);
     for i in 0..count.div_ceil(lanes) {
         let pair = |[hi, lo]: &[Buffer<T>; 2]| Pair { hi: hi.group().load(s, i), lo: lo.group().load(s, i) };
         let sample = Sample {
@@ -164,6 +164,7 @@ fn batch_of_rows<S: Lanes, T: Real, const SOFT: bool>(
             gap: pair(&rows.gap),
             mass: rows.mass[0].group().load(s, i),
             weight: rows.weight.group().load(s, i),
+            penalty: Penalty::new(call, rows.max.group().load(s, i)),
         };
         let finished = sample.finish();
         if call.needs_total {
@@ -176,6 +177,7 @@ fn batch_of_rows<S: Lanes, T: Real, const SOFT: bool>(
         recip[1].group_mut().store(i, finished.recip.lo);
         top.group_mut().store(i, finished.top);
         log.group_mut().store(i, finished.log);
+        slope.group_mut().store(i, finished.slope);
     }
     if call.grad.is_none() && call.hess.is_none() {
         return;
@@ -192,6 +194,7 @@ fn batch_of_rows<S: Lanes, T: Real, const SOFT: bool>(
             recip: Pair { hi: splat(s, recip[0].0[i]), lo: splat(s, recip[1].0[i]) },
             top: splat(s, top.0[i]),
             log: splat(s, log.0[i]),
+            slope: splat(s, slope.0[i]),
             mass: Pair { hi: splat(s, rows.mass[0].0[i]), lo: splat(s, rows.mass[1].0[i]) },
             logit: rows.logit.0[i],
             target,
@@ -251,6 +254,7 @@ struct RowFinish<S: Lanes, T: Real> {
     recip: Pair<S, T>,
     top: Pack<S, T>,
     log: Pack<S, T>,
+    slope: Pack<S, T>,
     mass: Pair<S, T>,
     logit: T,
     target: Target<T>,
@@ -347,7 +351,7 @@ impl<'a, S: Lanes, T: Real> Row<'a, '_, S, T> {
                 top = splat::<S, T>(s, T::from_f64(1.0)) - recip.round();
             }
             let weight = splat(s, target.weight);
-            let factors = Factors::new::<SOFT>(recip, top, row.mass, weight, call.scale);
+            let factors = Factors::new::<SOFT>(recip, top, row.mass, weight, call.scale, call.slopes(row.slope));
             if indices && (start..start + len).contains(&target.class) {
                 let e = origin.exponential(splat(s, row.logit));
                 let q = splat(s, target.hot) + call.share_of(s, target.class, None);

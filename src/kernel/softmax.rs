@@ -7,7 +7,10 @@
 //! 1 - p_j = rest / (1 + rest)      where x_j = m        (no digits are lost in confident samples)
 //! gradient = w (p_j (Q - q_j) - q_j (1 - p_j))          Hessian = w Q p_j (1 - p_j)
 //! ```
-//! with q the target distribution: for an index t, `hot` at t and `base` (times its class weight)
+//! With a z-loss, z lse^2 is added to the loss, where lse = m + log1p(rest), and its slope 2 z lse to the Q of the
+//! gradient (to the Q of Q p_j, that is) and of the Hessian, which also gains 2 z p_j^2; all times w.
+//!
+//! q is the target distribution: for an index t, `hot` at t and `base` (times its class weight)
 //! everywhere; hot = 1, base = 0 without smoothing, and then Q = 1, the weight w carrying the class's.
 //!
 //! What is summed (rest, the target's part) is kept as value and error, `m - x_t` likewise, and e^(x_j - m) is
@@ -66,6 +69,9 @@ pub struct Softmax<'a, T> {
     pub accumulate: bool,
     /// Factor of gradient and Hessian: value and error.
     pub scale: [T; 2],
+    /// Factor of the squared logarithm of the sum of exponentials: value and error. Class weights of index targets are
+    /// in the distribution then, not in the sample's weight.
+    pub z_loss: Option<[T; 2]>,
     pub needs_total: bool,
 }
 
@@ -127,6 +133,15 @@ impl<T: Real> Softmax<'_, T> {
                 }
             }
             _ => Target { class: 0, ignored: false, weight: row_weight, hot: zero, mass: [one, zero] },
+        }
+    }
+
+    /// The z-loss's derivatives, given the first.
+    #[inline(always)]
+    pub fn slopes<S: Lanes>(&self, first: Pack<S, T>) -> Option<Slopes<S, T>> {
+        match self.z_loss {
+            Some([z, _]) => Some(Slopes { first, second: splat(first.s, z + z) }),
+            None => None,
         }
     }
 
@@ -203,11 +218,57 @@ pub struct Sample<S: Lanes, T: Real> {
     pub gap: Pair<S, T>,
     pub mass: Pack<S, T>,
     pub weight: Pack<S, T>,
+    pub penalty: Option<Penalty<S, T>>,
+}
+
+/// The z-loss.
+#[derive(Clone, Copy)]
+pub struct Penalty<S: Lanes, T: Real> {
+    factor: Pair<S, T>,
+    /// The largest logit, also if that is infinite.
+    largest: Pack<S, T>,
+}
+
+impl<S: Lanes, T: Real> Penalty<S, T> {
+    #[inline(always)]
+    pub fn new(call: &Softmax<'_, T>, largest: Pack<S, T>) -> Option<Self> {
+        match call.z_loss {
+            Some([hi, lo]) => {
+                Some(Penalty { factor: Pair { hi: splat(largest.s, hi), lo: splat(largest.s, lo) }, largest })
+            }
+            None => None,
+        }
+    }
+
+    /// Its value, and its derivative by the logarithm of the sum, given log1p(rest).
+    #[inline(always)]
+    fn value_and_slope(self, log: Pack<S, T>) -> (Pack<S, T>, Pack<S, T>) {
+        let Penalty { factor, largest } = self;
+        let infinity = log.c(f64::INFINITY);
+        let lse = Pair::new(largest).add(Pair::new(log));
+        let part = factor.mul(lse);
+        let value = part.mul(lse).round();
+        // where there are no errors of infinite products
+        let far = largest + log;
+        let (far_part, far_value) = (factor.hi * far, factor.hi * far * far);
+        let value = far_value.abs().lt(infinity).select(value, far_value);
+        let part = far_part.abs().lt(infinity).select(part.round(), far_part);
+        (value, part + part)
+    }
+}
+
+/// The z-loss's derivatives by the logarithm of the sum.
+#[derive(Clone, Copy)]
+pub struct Slopes<S: Lanes, T: Real> {
+    first: Pack<S, T>,
+    second: Pack<S, T>,
 }
 
 /// What the outputs of a sample are made from.
 pub struct Finished<S: Lanes, T: Real> {
     pub loss: Pack<S, T>,
+    /// The derivative of the z-loss by the logarithm of the sum; 0 if there is none.
+    pub slope: Pack<S, T>,
     /// log1p(rest)
     pub log: Pack<S, T>,
     /// 1 / (1 + rest)
@@ -234,7 +295,12 @@ impl<S: Lanes, T: Real> Sample<S, T> {
         let small = self.mass.fma(log, self.hot.fma(lead.lo, self.gap.lo));
         let recip = rest.add(Pair::new(rest.hi.c(1.0))).recip();
         let top = rest.mul(recip).round();
-        Finished { loss: self.weight * (large + small), log, recip, top }
+        let (mut value, mut slope) = (large + small, zero);
+        if let Some(penalty) = self.penalty {
+            let added = penalty.value_and_slope(log);
+            (value, slope) = (value + added.0, added.1);
+        }
+        Finished { loss: self.weight * value, slope, log, recip, top }
     }
 }
 
@@ -247,11 +313,14 @@ pub struct Factors<S: Lanes, T: Real> {
     complement: Pack<S, T>,
     top: Pack<S, T>,
     /// To the probability times the weight, and times the mass too.
-    pub plain: Pack<S, T>,
-    massive: Pack<S, T>,
+    plain: Pack<S, T>,
+    pub massive: Pack<S, T>,
     mass: Pack<S, T>,
     /// Sample weight times scale.
     weight: Pack<S, T>,
+    /// Of the z-loss: its slope, which `massive` has in it, and `plain` times its second derivative.
+    slope: Pack<S, T>,
+    curve: Option<Pack<S, T>>,
 }
 
 impl<S: Lanes, T: Real> Factors<S, T> {
@@ -262,19 +331,31 @@ impl<S: Lanes, T: Real> Factors<S, T> {
         mass: Pair<S, T>,
         weight: Pack<S, T>,
         scale: [T; 2],
+        penalty: Option<Slopes<S, T>>,
     ) -> Self {
         let s = weight.s;
         let scale = Pair { hi: splat(s, scale[0]), lo: splat(s, scale[1]) };
         let weight = scale.scale(weight);
         let plain = recip.mul(weight);
+        let massive = match penalty {
+            Some(Slopes { first, .. }) => plain.mul(mass.add(Pair::new(first))).round(),
+            None if SOFT => plain.mul(mass).round(),
+            None => plain.round(),
+        };
+        let (slope, curve) = match penalty {
+            Some(Slopes { first, second }) => (first, Some(plain.scale(second).round())),
+            None => (weight.hi.c(0.0), None),
+        };
         Factors {
             recip: recip.round(),
             complement: top,
             top: weight.scale(top).round(),
             plain: plain.round(),
-            massive: if SOFT { plain.mul(mass).round() } else { plain.round() },
+            massive,
             mass: mass.hi,
             weight: weight.round(),
+            slope,
+            curve,
         }
     }
 
@@ -287,7 +368,17 @@ impl<S: Lanes, T: Real> Factors<S, T> {
     #[inline(always)]
     pub fn zero(s: S) -> Self {
         let zero = splat(s, T::from_f64(0.0));
-        Factors { recip: zero, complement: zero, top: zero, plain: zero, massive: zero, mass: zero, weight: zero }
+        Factors {
+            recip: zero,
+            complement: zero,
+            top: zero,
+            plain: zero,
+            massive: zero,
+            mass: zero,
+            weight: zero,
+            slope: zero,
+            curve: None,
+        }
     }
 
     /// The probability times the sample's weight, and its complement times it.
@@ -302,28 +393,32 @@ impl<S: Lanes, T: Real> Factors<S, T> {
     #[inline(always)]
     pub fn grad(&self, e: Pack<S, T>, q: Pack<S, T>) -> Pack<S, T> {
         let (p, complement) = self.weighted(e);
-        let rest = self.mass - q;
+        let rest = (self.mass - q) + self.slope;
         let apart = (-q).fma(complement, p * rest);
         rest.lt(q).select(apart, e.fma(self.massive, -(q * self.weight)))
     }
 
-    /// The gradient at the target that has all of it.
+    /// The gradient at the target that has all of it, without a z-loss.
     #[inline(always)]
     pub fn target_grad(&self, e: Pack<S, T>) -> Pack<S, T> {
         // (not the negative, which could be -0)
         e.c(0.0) - self.weighted(e).1
     }
 
-    /// The gradient where it has none, for a mass of 1.
+    /// The gradient where it has none.
     #[inline(always)]
     pub fn plain_grad(&self, e: Pack<S, T>) -> Pack<S, T> {
-        e * self.plain
+        e * self.massive
     }
 
     #[inline(always)]
     pub fn hess(&self, e: Pack<S, T>) -> Pack<S, T> {
         let (p, one) = (e * self.recip, e.c(1.0));
-        (e * self.massive) * e.same(one).select(self.complement, one - p)
+        let complement = e.same(one).select(self.complement, one - p);
+        match self.curve {
+            Some(curve) => e * self.massive.fma(complement, curve * p),
+            None => (e * self.massive) * complement,
+        }
     }
 }
 

@@ -227,6 +227,7 @@ impl<S: Lanes> States<S> {
             gap: Pair::new(zero),
             mass: one,
             weight: one,
+            penalty: None,
         }
         .finish()
     }
@@ -271,6 +272,7 @@ impl<T: Real> Kernel for UpdateBlock<'_, '_, T> {
             hess: None,
             accumulate: false,
             scale: [T::ZERO; 2],
+            z_loss: None,
             needs_total: false,
         };
         for (first, count) in GroupsOfRows::new(layout.outer, chunk.rows_per_block::<T>(), index) {
@@ -473,7 +475,7 @@ impl<T: Real> Kernel for GradientBlock<'_, '_, T> {
                 let [hi, lo] = Total { hi: recip[0].0[row], lo: recip[1].0[row] }.split::<T>();
                 let recip = Pair { hi: splat(s, hi), lo: splat(s, lo) };
                 let top = splat(s, T::from_f64(top.0[row]));
-                let factors = Factors::new::<false>(recip, top, Pair::new(one), weight, call.scale);
+                let factors = Factors::new::<false>(recip, top, Pair::new(one), weight, call.scale, None);
                 let origin = Origin::new(splat(s, T::from_f64(columns.0[0].0[row])));
                 let logits = call.logits.slice(at, layout.classes);
                 // before the gradient may take the logit's place

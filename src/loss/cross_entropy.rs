@@ -24,6 +24,9 @@ use crate::simd::{Total, in_environment};
 /// (1 - e at t, and e / classes everywhere). Probabilities are multiplied by class weights, after
 /// smoothing. Row weights multiply a sample's loss and gradient.
 ///
+/// A [`z_loss`](Self::z_loss) z adds `z lse^2` with lse = log of the sum of e^x_j, which class weights do not touch; with it the
+/// gradient is `(Q + 2 z lse) p - q`, the Hessian `(Q + 2 z lse) p (1 - p) + 2 z p^2`.
+///
 /// The mean divides by the sum of the weights of the samples that count (class weight of the target times
 /// row weight; those with target `ignore_index` do not count); with probabilities, by the sum of row
 /// weights, or the number of samples. Nothing to count gives NaN, and zero gradients.
@@ -48,6 +51,7 @@ use crate::simd::{Total, in_environment};
 pub struct CrossEntropy {
     ignore_index: i64,
     label_smoothing: f64,
+    z_loss: f64,
 }
 
 impl Default for CrossEntropy {
@@ -66,9 +70,9 @@ pub(crate) struct CrossEntropyInputs<'a, T> {
 }
 
 impl CrossEntropy {
-    /// `ignore_index` -100, no label smoothing.
+    /// `ignore_index` -100, no label smoothing, no z-loss.
     pub const fn new() -> Self {
-        CrossEntropy { ignore_index: -100, label_smoothing: 0.0 }
+        CrossEntropy { ignore_index: -100, label_smoothing: 0.0, z_loss: 0.0 }
     }
     /// Samples with this target do not count; compared before the range check. Index targets only.
     pub const fn ignore_index(mut self, target: i64) -> Self {
@@ -79,6 +83,23 @@ impl CrossEntropy {
     /// [`Error::InvalidLabelSmoothing`]).
     pub const fn label_smoothing(mut self, share: f64) -> Self {
         self.label_smoothing = share;
+        self
+    }
+
+    /// The factor of the squared logarithm of the sum of exponentials, which keeps logits from drifting (PaLM's z-loss,
+    /// 1e-4 there; Chowdhery et al. 2022, section 5). NaN gives [`Error::NanOption`].
+    ///
+    /// ```
+    /// use losskit::{ClassShape, CrossEntropy, Targets};
+    /// let (shape, logits, targets) = (ClassShape::rows(1, 2), [3.0f64, 1.0], Targets::U8(&[0]));
+    /// let plain = CrossEntropy::new().mean(shape, &logits, targets)?;
+    /// let with_z = CrossEntropy::new().z_loss(0.5).mean(shape, &logits, targets)?;
+    /// let lse = 3.0 + plain;                          // the target's logit and its loss
+    /// assert!((with_z - (plain + 0.5 * lse * lse)).abs() < 1e-14);
+    /// # Ok::<(), losskit::Error>(())
+    /// ```
+    pub const fn z_loss(mut self, factor: f64) -> Self {
+        self.z_loss = factor;
         self
     }
 
@@ -160,6 +181,9 @@ impl CrossEntropy {
         if self.label_smoothing.is_nan() {
             return Err(Error::NanOption { name: "label_smoothing" });
         }
+        if self.z_loss.is_nan() {
+            return Err(Error::NanOption { name: "z_loss" });
+        }
         if !(0.0..=1.0).contains(&self.label_smoothing) {
             return Err(Error::InvalidLabelSmoothing { value: self.label_smoothing });
         }
@@ -185,6 +209,7 @@ impl CrossEntropy {
         check_optional("class_weight", weights.class, layout.classes)?;
         check_optional("row_weight", weights.row, layout.samples)?;
         in_environment(|here| {
+            let z_loss = if self.z_loss == 0.0 { None } else { Some(Total::new(self.z_loss).split()) };
             let hot = Total::new(1.0).merge(Total::new(-self.label_smoothing));
             let base = Total::new(self.label_smoothing).over(Total::new(layout.classes.max(1) as f64));
             let (goal, divisor) = match targets {
@@ -192,7 +217,9 @@ impl CrossEntropy {
                     check_length("targets", targets.len(), layout.samples)?;
                     let ignore_index = self.ignore_index;
                     let divisor = targets::check(here, context, targets, layout.classes, Some(ignore_index), weights)?;
-                    let smoothing = if self.label_smoothing == 0.0 {
+                    // class weights are no part of a sample's weight where there is a z-loss, which they do not touch
+                    let has_own_shares = self.label_smoothing != 0.0 || z_loss.is_some() && weights.class.is_some();
+                    let smoothing = if !has_own_shares {
                         None
                     } else {
                         let classes = Total::new(layout.classes as f64);
@@ -223,6 +250,7 @@ impl CrossEntropy {
                 hess: sinks.hess,
                 accumulate: options.accumulate_grad,
                 scale,
+                z_loss,
                 needs_total: sinks.needs_total(options.reduction),
             };
             let partial = T::reduce(here, context, Work::Softmax(&call));

@@ -133,7 +133,7 @@ impl<'a, T> LinearOutputs<'a, T> {
 }
 
 impl LinearCrossEntropy {
-    /// `ignore_index` -100, no label smoothing, 64 MiB.
+    /// `ignore_index` -100, no label smoothing, no z-loss, 64 MiB.
     pub const fn new() -> Self {
         LinearCrossEntropy { loss: CrossEntropy::new(), memory: 64 << 20 }
     }
@@ -145,6 +145,11 @@ impl LinearCrossEntropy {
     /// As [`CrossEntropy::label_smoothing`].
     pub const fn label_smoothing(mut self, share: f64) -> Self {
         self.loss = self.loss.label_smoothing(share);
+        self
+    }
+    /// As [`CrossEntropy::z_loss`].
+    pub const fn z_loss(mut self, factor: f64) -> Self {
+        self.loss = self.loss.z_loss(factor);
         self
     }
     /// How many bytes of logits a block may have; never less than one row. Blocks of some hundred rows are as fast as

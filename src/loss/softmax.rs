@@ -127,6 +127,7 @@ macro_rules! distribution_methods {
                     hess: None,
                     accumulate: false,
                     scale: [one, zero],
+                    z_loss: None,
                     needs_total: false,
                 };
                 in_environment(|here| T::reduce(here, context, Work::Softmax(&call)));

@@ -46,6 +46,7 @@ pub struct lk_cross_entropy_params {
     pub struct_size: usize,
     pub ignore_index: i64,
     pub label_smoothing: f64,
+    pub z_loss: f64,
 }
 
 #[repr(C)]

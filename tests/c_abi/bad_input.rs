@@ -514,6 +514,10 @@ fn numbers_that_make_no_sense_are_refused() {
             }
             frame.edit::<lk_cross_entropy_params>("params").label_smoothing = f64::NAN;
             refused_by_both(function, frame, LK_NAN_OPTION, "label_smoothing is NaN");
+            frame.edit::<lk_cross_entropy_params>("params").label_smoothing = 0.0;
+            frame.edit::<lk_cross_entropy_params>("params").z_loss = f64::NAN;
+            refused_by_both(function, frame, LK_NAN_OPTION, "z_loss is NaN");
+            frame.edit::<lk_cross_entropy_params>("params").z_loss = 0.0;
             for smoothing in [0.0, -0.0, 1.0] {
                 frame.edit::<lk_cross_entropy_params>("params").label_smoothing = smoothing;
                 accepted(function, frame, "label_smoothing");

@@ -198,6 +198,7 @@ impl Frame {
                         struct_size: array.size,
                         ignore_index: -5,
                         label_smoothing: 0.125,
+                        z_loss: 0.25,
                     }),
                     ("opts", _) => place.cast::<lk_options>().write(lk_options {
                         struct_size: array.size,
@@ -701,17 +702,14 @@ fn cross_entropy<T: Real>(dims: Dims, index_type: i32) -> Function {
         index_type,
         T::C.cross_entropy,
         |f, shape, logits, weights, options, outputs| {
-            let default = lk_cross_entropy_params { struct_size: 0, ignore_index: -100, label_smoothing: 0.0 };
+            let default =
+                lk_cross_entropy_params { struct_size: 0, ignore_index: -100, label_smoothing: 0.0, z_loss: 0.0 };
             let params = f.params(default);
-            CrossEntropy::new().ignore_index(params.ignore_index).label_smoothing(params.label_smoothing).eval(
-                &Context::default(),
-                shape,
-                logits,
-                targets(f),
-                weights,
-                options,
-                outputs,
-            )
+            CrossEntropy::new()
+                .ignore_index(params.ignore_index)
+                .label_smoothing(params.label_smoothing)
+                .z_loss(params.z_loss)
+                .eval(&Context::default(), shape, logits, targets(f), weights, options, outputs)
         },
     )
 }

@@ -102,6 +102,7 @@ pub enum Loss<T> {
     },
     CrossEntropy {
         smoothing: f64,
+        z: f64,
         ignore: i64,
         shape: Shape,
         goal: Goal<T>,
@@ -265,8 +266,8 @@ impl<T: Float> Call<T> {
             Loss::Pointwise { formula, target, weight } => pointwise!(formula, loss => {
                 loss.eval(context, input, target, weight.as_deref(), options, outputs)
             }),
-            Loss::CrossEntropy { smoothing, ignore, shape, goal, class, row } => {
-                let loss = CrossEntropy::new().label_smoothing(*smoothing).ignore_index(*ignore);
+            Loss::CrossEntropy { smoothing, z, ignore, shape, goal, class, row } => {
+                let loss = CrossEntropy::new().label_smoothing(*smoothing).z_loss(*z).ignore_index(*ignore);
                 let (shape, weights) = (shape.class_shape(), weights(class, row));
                 loss.eval(context, shape, input, goal.targets(), weights, options, outputs)
             }
@@ -294,8 +295,8 @@ impl<T: Float> Call<T> {
             Loss::Pointwise { formula, target, weight } => pointwise!(formula, loss => {
                 loss.eval_in_place(context, input, target, weight.as_deref(), options, outputs)
             }),
-            Loss::CrossEntropy { smoothing, ignore, shape, goal, class, row } => {
-                let loss = CrossEntropy::new().label_smoothing(*smoothing).ignore_index(*ignore);
+            Loss::CrossEntropy { smoothing, z, ignore, shape, goal, class, row } => {
+                let loss = CrossEntropy::new().label_smoothing(*smoothing).z_loss(*z).ignore_index(*ignore);
                 let (shape, weights) = (shape.class_shape(), weights(class, row));
                 loss.eval_in_place(context, shape, input, goal.targets(), weights, options, outputs)
             }
@@ -422,7 +423,7 @@ pub fn classes<T: Float>(shape: Shape) -> Vec<Call<T>> {
     let (class, row) = (Some(random.weights(classes)), Some(random.weights(n)));
 
     let goal = Goal::I64(targets.clone());
-    let loss = Loss::CrossEntropy { smoothing: 0.0, ignore: -100, shape, goal, class: None, row: None };
+    let loss = Loss::CrossEntropy { smoothing: 0.0, z: 0.0, ignore: -100, shape, goal, class: None, row: None };
     add("cross_entropy", logits(random, 6.0), loss);
     // where one class is far ahead
     let mut confident = logits(random, 6.0);
@@ -430,24 +431,54 @@ pub fn classes<T: Float>(shape: Shape) -> Vec<Call<T>> {
         confident[shape.at(sample, target as usize)] = T::of(10.0 + 40.0 * random.unit());
     }
     let goal = Goal::I32(targets.iter().map(|&target| target as i32).collect());
-    let loss = Loss::CrossEntropy { smoothing: 0.0, ignore: -100, shape, goal, class: class.clone(), row: row.clone() };
+    let loss = Loss::CrossEntropy {
+        smoothing: 0.0,
+        z: 0.0,
+        ignore: -100,
+        shape,
+        goal,
+        class: class.clone(),
+        row: row.clone(),
+    };
     add("cross_entropy confident weighted", confident.clone(), loss);
     let goal = Goal::I64(some_ignored(random, targets.clone(), -7));
-    let loss = Loss::CrossEntropy { smoothing: 0.0, ignore: -7, shape, goal, class: None, row: row.clone() };
+    let loss = Loss::CrossEntropy { smoothing: 0.0, z: 0.0, ignore: -7, shape, goal, class: None, row: row.clone() };
     add("cross_entropy ignoring", logits(random, 3.0), loss);
     let goal = Goal::I64(some_ignored(random, targets.clone(), -100));
-    let loss = Loss::CrossEntropy { smoothing: 0.125, ignore: -100, shape, goal, class: class.clone(), row: None };
+    let loss =
+        Loss::CrossEntropy { smoothing: 0.125, z: 0.0, ignore: -100, shape, goal, class: class.clone(), row: None };
     add("cross_entropy smoothed ignoring", logits(random, 6.0), loss);
     let goal = Goal::U8(targets.iter().map(|&target| (target % 256) as u8).collect());
-    let loss = Loss::CrossEntropy { smoothing: 0.1, ignore: -100, shape, goal, class: None, row: row.clone() };
+    let loss = Loss::CrossEntropy { smoothing: 0.1, z: 0.0, ignore: -100, shape, goal, class: None, row: row.clone() };
     add("cross_entropy smoothed", logits(random, 6.0), loss);
     let goal = Goal::Probabilities(distributions(shape, random));
-    let loss = Loss::CrossEntropy { smoothing: 0.0, ignore: -100, shape, goal, class: None, row: None };
+    let loss = Loss::CrossEntropy { smoothing: 0.0, z: 0.0, ignore: -100, shape, goal, class: None, row: None };
     add("cross_entropy soft", logits(random, 6.0), loss);
     let goal = Goal::Probabilities(distributions(shape, random));
+    let loss = Loss::CrossEntropy {
+        smoothing: 0.125,
+        z: 0.0,
+        ignore: -100,
+        shape,
+        goal,
+        class: class.clone(),
+        row: row.clone(),
+    };
+    add("cross_entropy soft smoothed weighted", confident.clone(), loss);
+    let goal = Goal::I64(some_ignored(random, targets.clone(), -100));
+    let loss = Loss::CrossEntropy { smoothing: 0.0, z: 0.25, ignore: -100, shape, goal, class: None, row: row.clone() };
+    add("cross_entropy with z_loss", confident.clone(), loss);
+    let goal = Goal::I64(targets.clone());
+    let (class_, row_) = (class.clone(), row.clone());
+    let loss = Loss::CrossEntropy { smoothing: 0.0, z: 1e-4, ignore: -100, shape, goal, class: class_, row: row_ };
+    add("cross_entropy with z_loss, class weights", confident.clone(), loss);
+    let goal = Goal::I64(targets.clone());
     let loss =
-        Loss::CrossEntropy { smoothing: 0.125, ignore: -100, shape, goal, class: class.clone(), row: row.clone() };
-    add("cross_entropy soft smoothed weighted", confident, loss);
+        Loss::CrossEntropy { smoothing: 0.1, z: 0.01, ignore: -100, shape, goal, class: class.clone(), row: None };
+    add("cross_entropy with z_loss smoothed", logits(random, 6.0), loss);
+    let goal = Goal::Probabilities(distributions(shape, random));
+    let loss = Loss::CrossEntropy { smoothing: 0.0, z: 0.5, ignore: -100, shape, goal, class: None, row: None };
+    add("cross_entropy with z_loss soft", confident, loss);
 
     let log_probs = |random: &mut Random| spread(shape, || T::of(-8.0 * random.unit()));
     let loss = Loss::Nll { ignore: -100, shape, targets: targets.clone(), class: None, row: None };

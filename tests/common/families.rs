@@ -86,7 +86,7 @@ impl Family {
             }
         }
         let goal = Goal::I64(targets);
-        let loss = Loss::CrossEntropy { smoothing: 0.0, ignore: -100, shape, goal, class: None, row: None };
+        let loss = Loss::CrossEntropy { smoothing: 0.0, z: 0.0, ignore: -100, shape, goal, class: None, row: None };
         Call { name: format!("cross_entropy {} {}", T::NAME, self.name), input: super::all_of(&logits), loss }
     }
 

@@ -195,7 +195,7 @@ impl Distribution {
 }
 
 fn cross_entropy<T: Float>(call: &Call<T>) -> Reference {
-    let Loss::CrossEntropy { smoothing, ignore, shape, goal, class, row } = &call.loss else { unreachable!() };
+    let Loss::CrossEntropy { smoothing, z, ignore, shape, goal, class, row } = &call.loss else { unreachable!() };
     let classes = shape.classes;
     let keep = Exact::ONE - Exact::of(*smoothing);
     let base = Exact::of(*smoothing) / Exact::of(classes as f64);
@@ -209,7 +209,7 @@ fn cross_entropy<T: Float>(call: &Call<T>) -> Reference {
         let distribution = Distribution::of(&logits);
         let log = distribution.rest.ln_1p();
         let mut w = weight(row, sample);
-        if let (Some(target), 0.0) = (target, *smoothing) {
+        if let (Some(target), 0.0, 0.0) = (target, *smoothing, *z) {
             w = w * weight(class, target as usize);
             all.loss[sample] = Term::of(w * (distribution.below[target as usize] + log));
             for class in 0..classes {
@@ -231,14 +231,24 @@ fn cross_entropy<T: Float>(call: &Call<T>) -> Reference {
             .collect();
         let mass: Exact = q.iter().copied().sum();
         let gap: Exact = (0..classes).filter(|&class| q[class].hi != 0.0).map(|i| q[i] * distribution.below[i]).sum();
-        all.loss[sample] = Term::of(w * (gap + mass * log));
+        let z = Exact::of(*z);
+        let lse = exact(logits[distribution.first]) + log;
+        let slope = z * lse + z * lse;
+        let plain = gap + mass * log;
+        let value = plain + z * lse * lse;
+        // an error of the sum's logarithm shows in the square as often as the slope says
+        let scale = value.hi.max(log.hi * slope.hi.abs());
+        all.loss[sample] = Term { value, scale }.times(w);
         for (class, &q) in q.iter().enumerate() {
             let (at, p, not_p) = (shape.at(sample, class), distribution.p(class), distribution.not_p(class));
             // as Q p - q, the opposed terms, but with their common part taken out
-            let scale = (mass * p).max(q).hi;
-            let value = p * (mass - q) - q * not_p;
-            all.grad[at] = Term { value, scale }.times(w);
-            all.hess[at] = Term::of(w * mass * p * not_p);
+            let scale = (mass * p).max(q).max((slope * p).abs()).hi;
+            let value = p * (mass + slope - q) - q * not_p;
+            all.grad[at] = Term { value, scale: scale.max(value.hi.abs()) }.times(w);
+            let terms = [mass * p * not_p, slope * p * not_p, (z + z) * p * p];
+            let scale = terms.iter().fold(0.0, |most: f64, term| most.max(term.hi.abs()));
+            let value: Exact = terms.into_iter().sum();
+            all.hess[at] = Term { value, scale: scale.max(value.hi) }.times(w);
         }
     }
     all

@@ -139,8 +139,8 @@ fn short_forms<T: Float>() {
                 Formula::Likelihood => (Likelihood::new().mean(x, y), Likelihood::new().mean_with_grad(x, y, g)),
                 Formula::Huber(_) | Formula::SmoothL1(_) => continue,
             },
-            Loss::CrossEntropy { smoothing, ignore, shape, goal, class: None, row: None } => {
-                let loss = CrossEntropy::new().label_smoothing(*smoothing).ignore_index(*ignore);
+            Loss::CrossEntropy { smoothing, z, ignore, shape, goal, class: None, row: None } => {
+                let loss = CrossEntropy::new().label_smoothing(*smoothing).z_loss(*z).ignore_index(*ignore);
                 let (shape, targets) = (shape.class_shape(), goal.targets());
                 (loss.mean(shape, x, targets), loss.mean_with_grad(shape, x, targets, g))
             }

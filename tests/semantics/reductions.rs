@@ -287,7 +287,7 @@ fn ignored_rows<T: Float>(ignore: i64) {
             let weights = || (class.clone(), row.clone());
             for smoothing in [0.0, 0.125] {
                 let ((class, row), goal) = (weights(), Goal::I64(targets.clone()));
-                let loss = Loss::CrossEntropy { smoothing, ignore, shape, goal, class, row };
+                let loss = Loss::CrossEntropy { smoothing, z: 0.0, ignore, shape, goal, class, row };
                 check(&format!("cross_entropy smoothed by {smoothing}"), loss);
             }
             let ((class, row), targets) = (weights(), targets.clone());

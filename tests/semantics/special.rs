@@ -73,7 +73,7 @@ fn everywhere<T: Float>(logits: &[f64], goal: Goals<'_>, smoothing: f64) -> Vec<
                     Goals::Index(_) => Goal::I64(targets),
                     Goals::Probabilities(_) => Goal::Probabilities(probabilities),
                 };
-                let loss = Loss::CrossEntropy { smoothing, ignore: -100, shape, goal, class: None, row: None };
+                let loss = Loss::CrossEntropy { smoothing, z: 0.0, ignore: -100, shape, goal, class: None, row: None };
                 let call = Call { name: format!("{} {shape:?}", T::NAME), input, loss };
                 call.run(&context(), Reduction::None)
             };
@@ -362,7 +362,8 @@ fn infinite_weights<T: Float>() {
                 let name = format!("{} {shape:?} smoothing {smoothing}, {class_weight}, {row_weight}", T::NAME);
                 let input = random.numbers(shape.elements(), 4.0);
                 let (class, row) = (Some(class), Some(row));
-                let loss = Loss::CrossEntropy { smoothing, ignore: -100, shape, goal: goal.clone(), class, row };
+                let loss =
+                    Loss::CrossEntropy { smoothing, z: 0.0, ignore: -100, shape, goal: goal.clone(), class, row };
                 let call = Call { name: name.clone(), input, loss };
                 let scalar = Context::with_threads(1).cap_isa(Isa::Scalar);
                 let want = [Reduction::None, Reduction::Sum, Reduction::Mean].map(|r| call.run(&scalar, r));
@@ -671,7 +672,8 @@ fn confident<T: Float>(leads: &[f64]) {
             }
             for target in [classes / 2, 0] {
                 let goal = Goal::I64(vec![target as i64; leads.len()]);
-                let loss = Loss::CrossEntropy { smoothing: 0.0, ignore: -100, shape, goal, class: None, row: None };
+                let loss =
+                    Loss::CrossEntropy { smoothing: 0.0, z: 0.0, ignore: -100, shape, goal, class: None, row: None };
                 let call = Call { name: format!("{} {shape:?}", T::NAME), input: input.clone(), loss };
                 let (got, want) = (call.run(&context(), Reduction::None), reference(&call));
                 for (sample, lead) in leads.iter().enumerate() {

@@ -540,6 +540,9 @@ fn nothing_asked_for_and_nothing_there() {
     let outputs = TokenOutputs::<f32>::new().log_probs(&mut []).entropy(&mut []).lse(&mut []);
     case.token().eval(&one(), empty, &[], indices, outputs).unwrap();
     case.token().backward::<f32>(&one(), empty, &[], indices, TokenGrads::new(), &mut []).unwrap();
+    // rows of no samples
+    let outputs = TokenOutputs::<f32>::new().entropy(&mut []);
+    case.token().eval(&one(), ClassShape::new(2, 3, 0), &[], indices, outputs).unwrap();
     // no indices a row
     let (mut entropy, mut log_probs) = ([7.0f32; 2], []);
     let outputs = TokenOutputs::new().log_probs(&mut log_probs).entropy(&mut entropy);

@@ -67,7 +67,7 @@ impl<T: Real> TokenRows<'_, T> {
     }
 
     fn blocks(&self) -> usize {
-        if self.layout.outer == 0 { 0 } else { self.layout.outer.div_ceil(rows_per_block::<T>(self.layout.classes)) }
+        if self.layout.samples == 0 { 0 } else { self.layout.outer.div_ceil(rows_per_block::<T>(self.layout.classes)) }
     }
 
     fn cycles(&self) -> usize {

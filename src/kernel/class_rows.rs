@@ -483,7 +483,7 @@ impl<S: Lanes, T: Real, const SOFT: bool> Groups for Phase<SOFT, Exponentials<'_
             let other = i + half;
             let has_other = other < vectors;
             let (a, b) = (x.load_or(s, i, lowest), if has_other { x.load_or(s, other, lowest) } else { lowest });
-            let (e, terms) = exponentials(&origin, [a, b], &mut pass.ties);
+            let [e, terms] = exponentials(&origin, [a, b], &mut pass.ties);
             if let Some(stash) = stash {
                 stash.store(i, e[0]);
                 if has_other {
@@ -501,7 +501,7 @@ pub fn exponentials<S: Lanes, T: Real>(
     origin: &Origin<S, T>,
     x: [Pack<S, T>; 2],
     ties: &mut usize,
-) -> ([Pack<S, T>; 2], [Pack<S, T>; 2]) {
+) -> [[Pack<S, T>; 2]; 2] {
     let mut e = [origin.shifted(x[0]), origin.shifted(x[1])];
     let mut terms = e;
     let is_max = [x[0].same(origin.max), x[1].same(origin.max)];
@@ -513,7 +513,7 @@ pub fn exponentials<S: Lanes, T: Real>(
             *e = is_max.select(shifted_one, *e);
         }
     }
-    (e, terms)
+    [e, terms]
 }
 
 /// The sum of a chunk's exponentials but one that attains the maximum, from the sum of those that do not and the number

@@ -288,7 +288,7 @@ impl<S: Lanes, T: Real, const ENTROPY: bool> Groups for Sums<'_, S, T, ENTROPY> 
             let other = i + half;
             let has_other = other < vectors;
             let x = [x.load_or(s, i, lowest), if has_other { x.load_or(s, other, lowest) } else { lowest }];
-            let (e, terms) = exponentials(&origin, x, &mut self.ties);
+            let [e, terms] = exponentials(&origin, x, &mut self.ties);
             if let Some(stash) = stash {
                 stash.store(i, e[0]);
                 if has_other {
@@ -489,7 +489,8 @@ struct Line<S: Lanes, T: Real> {
 fn gradients<S: Lanes, T: Real, const ENTROPY: bool>(call: &TokenGradient<'_, T>, s: S, first: usize, count: usize) {
     let TokenRows { layout, logits, .. } = call.rows;
     let classes = layout.classes;
-    let keeps = !call.accumulate && !(ENTROPY && logits.begins_with(call.grad));
+    let is_in_place = logits.begins_with(call.grad);
+    let keeps = !(call.accumulate || (ENTROPY && is_in_place));
     let mut rows = Summed::zero();
     let (mut top, mut others, mut entropy) = (Lane::zero(), Lane::zero(), Buffer::new(T::ZERO));
     let mut top_class = [NONE; MAX_GROUP];
@@ -543,10 +544,10 @@ fn gradients<S: Lanes, T: Real, const ENTROPY: bool>(call: &TokenGradient<'_, T>
         }
         let lines = Lines { max: splat(s, rows.max.0[i]), level: level.splat(s, i), slope: slope.splat(s, i) };
         let chunk = chunk_len::<T>(classes);
-        for c in 0..classes.div_ceil(chunk) {
+        for (c, &max) in maxima[..classes.div_ceil(chunk)].iter().enumerate() {
             let (start, len) = (c * chunk, chunk.min(classes - c * chunk));
             // the maxima are those of the batch's only row, if it has several chunks
-            let max = splat(s, if classes > chunk { maxima[c] } else { rows.max.0[i] });
+            let max = splat(s, if classes > chunk { max } else { rows.max.0[i] });
             let line = lines.of_chunk::<ENTROPY>(max);
             let x = logits.slice(layout.offset(row) + start, len);
             let grad = grad.slice(start, len);

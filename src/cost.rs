@@ -75,8 +75,8 @@ impl Cost {
     }
 
     /// The perplexity: e to the mean, where losses are negative log-likelihoods in nats, as those of
-    /// [`CrossEntropy`](crate::CrossEntropy) and [`Nll`](crate::Nll). Off by a few units in the last place times the
-    /// mean, which is what rounding the mean does; infinite where it is beyond `f64`, NaN if there is nothing.
+    /// [`CrossEntropy`](crate::CrossEntropy) and [`Nll`](crate::Nll). Infinite where it is beyond `f64`, NaN if there is
+    /// nothing. The mean is rounded first, so a mean of 10 costs some 10 units in the last place.
     ///
     /// ```
     /// use losskit::Cost;

@@ -49,14 +49,14 @@ use crate::simd::{Environment, in_environment};
 /// assert_eq!((log_probs[1], entropy[1]), (-3f32.ln(), 3f32.ln()));
 ///
 /// // loss = mean of -min(ratio A, clip(ratio) A) - bonus entropy
-/// let mut grad_log_probs = [0.0; 2];
+/// let (mut grad_log_probs, grad_entropy) = ([0.0; 2], [-bonus / 2.0; 2]);
 /// for i in 0..2 {
 ///     let ratio = (log_probs[i] - old_log_probs[i]).exp();
 ///     let clipped = ratio.clamp(0.8, 1.2) * advantages[i];
 ///     let flows = ratio * advantages[i] <= clipped;
 ///     grad_log_probs[i] = if flows { -ratio * advantages[i] / 2.0 } else { 0.0 };
 /// }
-/// let grads = TokenGrads::new().log_probs(&grad_log_probs).entropy(&[-bonus / 2.0; 2]);
+/// let grads = TokenGrads::new().log_probs(&grad_log_probs).entropy(&grad_entropy);
 /// let mut grad = [0.0f32; 6];
 /// token.backward(&context, shape, &logits, Some(tokens), grads, &mut grad)?;
 /// assert!(grad[1] < 0.0 && grad[0] > 0.0);                // token 1 of the first row becomes more likely
@@ -140,7 +140,8 @@ impl SelectiveLogSoftmax {
         self.run_backward(context, layout, logits.into(), indices.map(IndexView::from), grads.into(), grad.into())
     }
 
-    /// As [`backward`](Self::backward), written where the logits stood: the same bits.
+    /// As [`backward`](Self::backward), written where the logits stood: the same bits. With a gradient of the entropy it
+    /// takes longer, for the logits are needed to the end and exponentials are made twice.
     ///
     /// # Errors
     /// As [`eval`](Self::eval); [`Error::PartialOverlap`] if the gradient is to be accumulated.

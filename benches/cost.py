@@ -29,6 +29,7 @@ PARTS = [
     ("td", r"gather::Td|::td::|lk_td_"),
     ("nll", r"gather::Nll|::nll::|lk_nll_"),
     ("softmax_state", r"softmax_state"),
+    ("selective_log_softmax, entropy", r"kernel::tokens|selective_log_softmax|::entropy::|lk_entropy"),
     ("softmax_backward", r"class_backward|Backward"),
     ("cross_entropy, softmax, log_softmax: rows", r"class_rows"),
     ("cross_entropy, softmax, log_softmax: columns", r"class_columns"),

@@ -47,6 +47,9 @@
 /** ignore_index -100. */
 #define LK_NLL_PARAMS_INIT { sizeof(lk_nll_params), -100 }
 
+/** One index a row, ignore_index -100. */
+#define LK_SELECTIVE_LOG_SOFTMAX_PARAMS_INIT { sizeof(lk_selective_log_softmax_params), 1, -100 }
+
 /** Dense rows of actions. */
 #define LK_TD_SHAPE(batch, actions) { sizeof(lk_td_shape), (batch), (actions), 0 }
 
@@ -193,6 +196,24 @@ typedef struct lk_nll_params {
      */
     int64_t ignore_index;
 } lk_nll_params;
+
+/**
+ * Options of selective_log_softmax. Begin with LK_SELECTIVE_LOG_SOFTMAX_PARAMS_INIT.
+ */
+typedef struct lk_selective_log_softmax_params {
+    /**
+     * sizeof(lk_selective_log_softmax_params)
+     */
+    size_t struct_size;
+    /**
+     * Indices of each row.
+     */
+    size_t per_row;
+    /**
+     * The index that stands for none.
+     */
+    int64_t ignore_index;
+} lk_selective_log_softmax_params;
 
 /**
  * What was seen of a row of logits whose classes come in pieces. Made by lk_softmax_state_init; to be copied, sent
@@ -518,6 +539,12 @@ lk_status lk_cost_merge(struct lk_cost *into, const struct lk_cost *from);
  * if there is nothing, or if `of` is NULL.
  */
 double lk_cost_mean(const struct lk_cost *of);
+
+/**
+ * The perplexity: e to the mean, where losses are negative log-likelihoods in nats, as those of lk_cross_entropy_f32 and
+ * lk_nll_f32; infinite where it is beyond double, NaN if there is nothing, or if `of` is NULL.
+ */
+double lk_cost_perplexity(const struct lk_cost *of);
 
 /**
  * Mean squared error (PyTorch's mse_loss).
@@ -939,6 +966,120 @@ lk_status lk_log_softmax_backward_f64(const struct lk_context *ctx,
                                       const double *output,
                                       const double *grad_output,
                                       double *grad_input);
+
+/**
+ * Log-probabilities of chosen classes of each row (TRL's selective_log_softmax), and each row's entropy, in one pass.
+ *
+ * log_probs[row][i] = log softmax(x)[index]; entropy[row] = -sum of p_j log p_j with p = softmax(x), in nats;
+ * lse[row] = log of the sum of e^x_j. Nothing of the logits' size is written.
+ *
+ * `shape` is one of rows: `inner` 1, classes contiguous; else LK_UNSUPPORTED_OPTION. `indices`: LK_I32, LK_I64 or LK_U8,
+ * [rows][per_row], as `log_probs`; NULL if no log-probabilities are asked for and every row counts. `entropy` and `lse`
+ * have an element a row. `params` may be NULL: one index a row, ignore_index -100.
+ *
+ * The log-probability of an index that is ignored is 0. A row whose indices are all ignored does not count: its logits
+ * are not read, all its outputs are 0. Logits of -inf are masked classes, which add 0 to the entropy; their
+ * log-probability is -inf. All -inf, or +inf twice: NaN (lse of nothing but -inf is -inf).
+ */
+lk_status lk_selective_log_softmax_f32(const struct lk_context *ctx,
+                                       const struct lk_class_shape *shape,
+                                       const float *logits,
+                                       lk_dtype index_type,
+                                       const void *indices,
+                                       const struct lk_selective_log_softmax_params *params,
+                                       float *log_probs,
+                                       float *entropy,
+                                       float *lse);
+
+/**
+ * As lk_selective_log_softmax_f32, in double precision.
+ */
+lk_status lk_selective_log_softmax_f64(const struct lk_context *ctx,
+                                       const struct lk_class_shape *shape,
+                                       const double *logits,
+                                       lk_dtype index_type,
+                                       const void *indices,
+                                       const struct lk_selective_log_softmax_params *params,
+                                       double *log_probs,
+                                       double *entropy,
+                                       double *lse);
+
+/**
+ * The gradient of lk_selective_log_softmax_f32 with respect to the logits, from those with respect to its outputs: with g, h
+ * and l those of log-probabilities, entropy and lse,
+ * grad_j = (sum of g_i where index i is j) - p_j (sum of g_i) - h p_j (log p_j + entropy) + l p_j.
+ *
+ * Each of the three has its output's shape and may be NULL (zeros). `indices` and `params` as they were; gradients of what
+ * is ignored are not read. `flags`: LK_ACCUMULATE_GRAD or 0. `grad` has the shape and stride of the logits and may be
+ * the logits themselves, unless it is accumulated. Nothing that the outputs held is needed.
+ */
+lk_status lk_selective_log_softmax_backward_f32(const struct lk_context *ctx,
+                                                const struct lk_class_shape *shape,
+                                                const float *logits,
+                                                lk_dtype index_type,
+                                                const void *indices,
+                                                const struct lk_selective_log_softmax_params *params,
+                                                const float *grad_log_probs,
+                                                const float *grad_entropy,
+                                                const float *grad_lse,
+                                                uint32_t flags,
+                                                float *grad);
+
+/**
+ * As lk_selective_log_softmax_backward_f32, in double precision.
+ */
+lk_status lk_selective_log_softmax_backward_f64(const struct lk_context *ctx,
+                                                const struct lk_class_shape *shape,
+                                                const double *logits,
+                                                lk_dtype index_type,
+                                                const void *indices,
+                                                const struct lk_selective_log_softmax_params *params,
+                                                const double *grad_log_probs,
+                                                const double *grad_entropy,
+                                                const double *grad_lse,
+                                                uint32_t flags,
+                                                double *grad);
+
+/**
+ * The entropy of each row's softmax, in nats: lk_selective_log_softmax_f32 of the entropy alone. `shape` is one of rows,
+ * `entropy` has an element a row.
+ */
+lk_status lk_entropy_f32(const struct lk_context *ctx,
+                         const struct lk_class_shape *shape,
+                         const float *logits,
+                         float *entropy);
+
+/**
+ * As lk_entropy_f32, in double precision.
+ */
+lk_status lk_entropy_f64(const struct lk_context *ctx,
+                         const struct lk_class_shape *shape,
+                         const double *logits,
+                         double *entropy);
+
+/**
+ * The gradient of lk_entropy_f32 with respect to the logits, from that with respect to each row's entropy:
+ * grad_j = -grad_entropy p_j (log p_j + entropy).
+ *
+ * `flags`: LK_ACCUMULATE_GRAD or 0. `grad` has the shape and stride of the logits and may be the logits themselves,
+ * unless it is accumulated.
+ */
+lk_status lk_entropy_backward_f32(const struct lk_context *ctx,
+                                  const struct lk_class_shape *shape,
+                                  const float *logits,
+                                  const float *grad_entropy,
+                                  uint32_t flags,
+                                  float *grad);
+
+/**
+ * As lk_entropy_backward_f32, in double precision.
+ */
+lk_status lk_entropy_backward_f64(const struct lk_context *ctx,
+                                  const struct lk_class_shape *shape,
+                                  const double *logits,
+                                  const double *grad_entropy,
+                                  uint32_t flags,
+                                  double *grad);
 
 /**
  * States that have seen nothing.

@@ -225,6 +225,9 @@ public:
     /// The sum of all losses divided by the sum of all weights; NaN if there is nothing.
     double mean() const noexcept { return lk_cost_mean(&digits_); }
 
+    /// e to the mean, of negative log-likelihoods in nats; NaN if there is nothing.
+    double perplexity() const noexcept { return lk_cost_perplexity(&digits_); }
+
     /// The integers, for losskit.h or an all-reduce: adding them entry by entry merges costs.
     lk_cost *get() noexcept { return &digits_; }
     /// The same, to be read.
@@ -612,6 +615,30 @@ struct td_options {
     const losskit::context *context = nullptr;
 };
 
+/// Where log-probabilities, entropies and logarithms of sums of exponentials go; what is not asked for is not computed.
+template <class T>
+struct token_outputs {
+    optional_output<T> log_probs{}; ///< [rows][per_row]
+    optional_output<T> entropy{};   ///< one for each row
+    optional_output<T> lse{};       ///< one for each row
+};
+
+/// The gradients with respect to them; none: zeros.
+template <class T>
+struct token_grads {
+    optional_input<T> log_probs{}; ///< [rows][per_row]
+    optional_input<T> entropy{};   ///< one for each row
+    optional_input<T> lse{};       ///< one for each row
+};
+
+/// Options of selective_log_softmax and its gradient.
+struct token_options {
+    std::size_t per_row = 1;                   ///< indices of each row
+    std::int64_t ignore_index = -100;          ///< the index that stands for none
+    bool accumulate_grad = false;              ///< the gradient is added to what is there
+    const losskit::context *context = nullptr; ///< none: the process default
+};
+
 } // namespace LOSSKIT_SPANS
 
 namespace detail {
@@ -634,6 +661,18 @@ template <class T>
 constexpr T *pointer(const std::optional<span<T>> &array) noexcept
 {
     return array ? array->data() : nullptr;
+}
+
+inline lk_dtype type_of(const std::optional<indices> &of) noexcept { return of ? of->type() : LK_I64; }
+
+inline const void *pointer_of(const std::optional<indices> &of) noexcept { return of ? of->data() : nullptr; }
+
+inline lk_selective_log_softmax_params to_c(const token_options &how) noexcept
+{
+    lk_selective_log_softmax_params c = LK_SELECTIVE_LOG_SOFTMAX_PARAMS_INIT;
+    c.per_row = how.per_row;
+    c.ignore_index = how.ignore_index;
+    return c;
 }
 
 inline const lk_context *handle(const context *of) noexcept { return of == nullptr ? nullptr : of->get(); }
@@ -987,6 +1026,152 @@ struct class_function_backward {
     }
 };
 
+/// Log-probabilities of chosen classes of each row, and each row's entropy, in float and double.
+struct selective_log_softmax_function {
+    /// Gives the log-probability of each index.
+    template <class Logits, class T = detail::real<Logits>>
+    std::vector<T> operator()(const class_shape &shape, const Logits &logits, const losskit::indices &indices,
+                              const token_options &how = {}) const
+    {
+        std::vector<T> log_probs(indices.size());
+        (*this)(std::nothrow, shape, logits, indices, {span<T>(log_probs)}, how).or_throw();
+        return log_probs;
+    }
+
+    /// Writes what `out` names, in one pass; indices may be left out where no log-probabilities are asked for.
+    template <class Logits, class T = detail::real<Logits>>
+    LOSSKIT_INLINE void operator()(const class_shape &shape, const Logits &logits,
+                                   const std::optional<losskit::indices> &indices,
+                                   const detail::given<token_outputs<T>> &out, const token_options &how = {}) const
+    {
+        (*this)(std::nothrow, shape, logits, indices, out, how).or_throw();
+    }
+
+    /// The same, without exceptions.
+    template <class Logits, class T = detail::real<Logits>>
+    LOSSKIT_INLINE result operator()(std::nothrow_t, const class_shape &shape, const Logits &logits,
+                                     const std::optional<losskit::indices> &indices,
+                                     const detail::given<token_outputs<T>> &out,
+                                     const token_options &how = {}) const noexcept
+    {
+        const detail::extent extent = detail::extent_of(shape);
+        detail::lengths lengths;
+        lengths.check("logits", detail::size_of(logits), extent.elements, extent.has_gaps);
+        if (indices)
+            lengths.check("indices", indices->size(), detail::times(extent.samples, how.per_row));
+        lengths.check("log_probs", out.log_probs, detail::times(extent.samples, how.per_row));
+        lengths.check("entropy", out.entropy, extent.samples);
+        lengths.check("lse", out.lse, extent.samples);
+        if (!lengths.fit())
+            return lengths.misfit();
+        const lk_class_shape c_shape = detail::to_c(shape);
+        const lk_selective_log_softmax_params params = detail::to_c(how);
+        return result(detail::function<T, lk_selective_log_softmax_f32, lk_selective_log_softmax_f64>()(
+            detail::handle(how.context), &c_shape, std::data(logits), detail::type_of(indices),
+            detail::pointer_of(indices), &params, detail::pointer(out.log_probs), detail::pointer(out.entropy),
+            detail::pointer(out.lse)));
+    }
+};
+
+/// The gradient of selective_log_softmax with respect to the logits, in float and double.
+struct selective_log_softmax_backward_function {
+    /// Writes `grad`, which may be the logits themselves, from the gradients with respect to the outputs.
+    template <class Logits, class T = detail::real<Logits>>
+    LOSSKIT_INLINE void operator()(const class_shape &shape, const Logits &logits,
+                                   const std::optional<losskit::indices> &indices,
+                                   const detail::given<token_grads<T>> &grads, detail::given<span<T>> grad,
+                                   const token_options &how = {}) const
+    {
+        (*this)(std::nothrow, shape, logits, indices, grads, grad, how).or_throw();
+    }
+
+    /// The same, without exceptions.
+    template <class Logits, class T = detail::real<Logits>>
+    LOSSKIT_INLINE result operator()(std::nothrow_t, const class_shape &shape, const Logits &logits,
+                                     const std::optional<losskit::indices> &indices,
+                                     const detail::given<token_grads<T>> &grads, detail::given<span<T>> grad,
+                                     const token_options &how = {}) const noexcept
+    {
+        const detail::extent extent = detail::extent_of(shape);
+        detail::lengths lengths;
+        lengths.check("logits", detail::size_of(logits), extent.elements, extent.has_gaps);
+        if (indices)
+            lengths.check("indices", indices->size(), detail::times(extent.samples, how.per_row));
+        lengths.check("grad_log_probs", grads.log_probs, detail::times(extent.samples, how.per_row));
+        lengths.check("grad_entropy", grads.entropy, extent.samples);
+        lengths.check("grad_lse", grads.lse, extent.samples);
+        lengths.check("grad", grad.size(), extent.elements, extent.has_gaps);
+        if (!lengths.fit())
+            return lengths.misfit();
+        const lk_class_shape c_shape = detail::to_c(shape);
+        const lk_selective_log_softmax_params params = detail::to_c(how);
+        return result(
+            detail::function<T, lk_selective_log_softmax_backward_f32, lk_selective_log_softmax_backward_f64>()(
+                detail::handle(how.context), &c_shape, std::data(logits), detail::type_of(indices),
+                detail::pointer_of(indices), &params, detail::pointer(grads.log_probs), detail::pointer(grads.entropy),
+                detail::pointer(grads.lse), how.accumulate_grad ? LK_ACCUMULATE_GRAD : 0, grad.data()));
+    }
+};
+
+/// The entropy of each row, in float and double.
+struct entropy_function {
+    /// Gives each row's entropy.
+    template <class Logits, class T = detail::real<Logits>>
+    std::vector<T> operator()(const class_shape &shape, const Logits &logits, const context *with = nullptr) const
+    {
+        std::vector<T> entropy(shape.samples());
+        (*this)(std::nothrow, shape, logits, entropy, with).or_throw();
+        return entropy;
+    }
+
+    /// Writes each row's entropy, without exceptions.
+    template <class Logits, class T = detail::real<Logits>>
+    LOSSKIT_INLINE result operator()(std::nothrow_t, const class_shape &shape, const Logits &logits,
+                                     detail::given<span<T>> entropy, const context *with = nullptr) const noexcept
+    {
+        const detail::extent extent = detail::extent_of(shape);
+        detail::lengths lengths;
+        lengths.check("logits", detail::size_of(logits), extent.elements, extent.has_gaps);
+        lengths.check("entropy", entropy.size(), extent.samples);
+        if (!lengths.fit())
+            return lengths.misfit();
+        const lk_class_shape c_shape = detail::to_c(shape);
+        return result(detail::function<T, lk_entropy_f32, lk_entropy_f64>()(detail::handle(with), &c_shape,
+                                                                            std::data(logits), entropy.data()));
+    }
+};
+
+/// The gradient of the entropy with respect to the logits, in float and double.
+struct entropy_backward_function {
+    /// Writes `grad`, which may be the logits themselves, from the gradient with respect to each row's entropy.
+    template <class Logits, class T = detail::real<Logits>>
+    LOSSKIT_INLINE void operator()(const class_shape &shape, const Logits &logits,
+                                   detail::given<span<const T>> grad_entropy, detail::given<span<T>> grad,
+                                   const token_options &how = {}) const
+    {
+        (*this)(std::nothrow, shape, logits, grad_entropy, grad, how).or_throw();
+    }
+
+    /// The same, without exceptions.
+    template <class Logits, class T = detail::real<Logits>>
+    LOSSKIT_INLINE result operator()(std::nothrow_t, const class_shape &shape, const Logits &logits,
+                                     detail::given<span<const T>> grad_entropy, detail::given<span<T>> grad,
+                                     const token_options &how = {}) const noexcept
+    {
+        const detail::extent extent = detail::extent_of(shape);
+        detail::lengths lengths;
+        lengths.check("logits", detail::size_of(logits), extent.elements, extent.has_gaps);
+        lengths.check("grad_entropy", grad_entropy.size(), extent.samples);
+        lengths.check("grad", grad.size(), extent.elements, extent.has_gaps);
+        if (!lengths.fit())
+            return lengths.misfit();
+        const lk_class_shape c_shape = detail::to_c(shape);
+        return result(detail::function<T, lk_entropy_backward_f32, lk_entropy_backward_f64>()(
+            detail::handle(how.context), &c_shape, std::data(logits), grad_entropy.data(),
+            how.accumulate_grad ? LK_ACCUMULATE_GRAD : 0, grad.data()));
+    }
+};
+
 /// The softmax of rows whose classes come in pieces, in any order: what was seen of each row. Functions of losskit.h
 /// that begin with lk_softmax_state, where it is said what they compute.
 class softmax_states {
@@ -1017,7 +1202,8 @@ public:
             return lengths.misfit();
         const lk_class_chunk c_chunk = detail::to_c(chunk);
         return result(detail::function<T, lk_softmax_state_update_f32, lk_softmax_state_update_f64>()(
-            detail::handle(with), &c_chunk, std::data(logits), type_of(targets), pointer_of(targets), data()));
+            detail::handle(with), &c_chunk, std::data(logits), detail::type_of(targets), detail::pointer_of(targets),
+            data()));
     }
 
     /// Takes in what others have seen of the same rows.
@@ -1085,18 +1271,11 @@ public:
             return lengths.misfit();
         const lk_class_chunk c_chunk = detail::to_c(chunk);
         return result(detail::function<T, lk_softmax_state_grad_f32, lk_softmax_state_grad_f64>()(
-            detail::handle(with), &c_chunk, std::data(logits), type_of(targets), pointer_of(targets), data(),
-            detail::pointer(row_weight), grad_scale, grad.data()));
+            detail::handle(with), &c_chunk, std::data(logits), detail::type_of(targets), detail::pointer_of(targets),
+            data(), detail::pointer(row_weight), grad_scale, grad.data()));
     }
 
 private:
-    static lk_dtype type_of(const std::optional<indices> &targets) noexcept { return targets ? targets->type() : LK_I64; }
-
-    static const void *pointer_of(const std::optional<indices> &targets) noexcept
-    {
-        return targets ? targets->data() : nullptr;
-    }
-
     detail::lengths lengths_of(const class_chunk &chunk, std::size_t logits,
                                const std::optional<indices> &targets) const noexcept
     {
@@ -1151,6 +1330,15 @@ inline constexpr class_function_backward<lk_softmax_backward_f32, lk_softmax_bac
 /// The gradient of log_softmax: lk_log_softmax_backward_f32, lk_log_softmax_backward_f64.
 inline constexpr class_function_backward<lk_log_softmax_backward_f32, lk_log_softmax_backward_f64>
     log_softmax_backward{};
+
+/// Log-probabilities of chosen classes, and entropies: lk_selective_log_softmax_f32, lk_selective_log_softmax_f64.
+inline constexpr selective_log_softmax_function selective_log_softmax{};
+/// Their gradient: lk_selective_log_softmax_backward_f32, lk_selective_log_softmax_backward_f64.
+inline constexpr selective_log_softmax_backward_function selective_log_softmax_backward{};
+/// The entropy of each row: lk_entropy_f32, lk_entropy_f64.
+inline constexpr entropy_function entropy{};
+/// Its gradient: lk_entropy_backward_f32, lk_entropy_backward_f64.
+inline constexpr entropy_backward_function entropy_backward{};
 
 /// Temporal difference, the loss of Q-learning: lk_td_f32, lk_td_f64.
 inline constexpr temporal_difference td{};

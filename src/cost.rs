@@ -74,6 +74,22 @@ impl Cost {
         })
     }
 
+    /// The perplexity: e to the mean, where losses are negative log-likelihoods in nats, as those of
+    /// [`CrossEntropy`](crate::CrossEntropy) and [`Nll`](crate::Nll). Infinite where it is beyond `f64`, NaN if there is
+    /// nothing. The mean is rounded first, so a mean of 10 costs some 10 units in the last place.
+    ///
+    /// ```
+    /// use losskit::Cost;
+    /// let mut cost = Cost::new();
+    /// assert!(cost.perplexity().is_nan());
+    /// cost.add(2.0 * 8f64.ln(), 2.0);                     // two tokens, each one of eight alike
+    /// assert!((cost.perplexity() - 8.0).abs() < 1e-14);
+    /// ```
+    pub fn perplexity(&self) -> f64 {
+        let mean = self.mean();
+        in_environment(|_| libm::exp(mean))
+    }
+
     /// The sum of all losses.
     #[cfg(feature = "linear")]
     pub(crate) fn sum(&self) -> f64 {

@@ -429,3 +429,20 @@ fn costs_that_threads_gather_have_the_bits_of_one_thread() {
         assert_eq!(gathered, alone);
     }
 }
+
+#[test]
+fn perplexity_is_e_to_the_mean() {
+    assert!(Cost::new().perplexity().is_nan());
+    assert_eq!(cost(&[(0.0, 3.0)]).perplexity(), 1.0);
+    assert_eq!(cost(&[(-1e6, 1.0)]).perplexity(), 0.0);
+    assert!(cost(&[(f64::NAN, 1.0)]).perplexity().is_nan());
+    for beyond in [710.0, 1e300, f64::INFINITY] {
+        assert_eq!(cost(&[(beyond, 1.0)]).perplexity(), f64::INFINITY);
+    }
+    assert!(cost(&[(709.7, 1.0)]).perplexity().is_finite());
+    for batches in [&[(5.0, 2.0), (1.25, 3.0)][..], &[(1e4, 17.0)], &[(-2.0, 5.0)]] {
+        let (perplexity, mean) = (cost(batches).perplexity(), cost(batches).mean());
+        // to the last places, for e^x is
+        assert!((perplexity / mean.exp() - 1.0).abs() < 4e-16, "{batches:?}: {perplexity}");
+    }
+}

@@ -4,8 +4,8 @@ use crate::data::{Buffer, Float, Random};
 use crate::measure::{Bench, Size};
 use crate::roof::{self, Traffic};
 use losskit::{
-    ClassChunk, ClassShape, Context, CrossEntropy, Indices, Isa, LogSoftmax, Nll, Options, Outputs, Softmax,
-    SoftmaxState, Targets, Weights,
+    ClassChunk, ClassShape, Context, CrossEntropy, Entropy, Indices, Isa, LogSoftmax, Nll, Options, Outputs,
+    SelectiveLogSoftmax, Softmax, SoftmaxState, Targets, TokenGrads, TokenOutputs, Weights,
 };
 
 #[derive(Clone, Copy)]
@@ -80,6 +80,7 @@ pub fn run<T: Float>(bench: &mut Bench) {
         }
         if shape.inner == 1 && shape.classes >= 1000 {
             states(bench, &case, &mut output);
+            tokens(bench, &case, &mut output);
         }
     }
 }
@@ -145,6 +146,40 @@ fn distributions<T: Float>(bench: &mut Bench, case: &Case<'_, T>, output: &mut [
     });
     bench.threads(&format!("log_softmax_{}_value", T::NAME), "", case.size(2), || {
         LogSoftmax::new().eval(&context, shape, case.logits, output)
+    });
+}
+
+/// One log-probability a row, the entropies, and both in one pass; each with its gradient.
+fn tokens<T: Float>(bench: &mut Bench, case: &Case<'_, T>, output: &mut [T]) {
+    let (context, shape, indices) = (Context::default(), case.shape.class_shape(), Some(Indices::I64(case.indices)));
+    let (mut log_probs, mut entropy) = (vec![T::of(0.0); shape.samples()], vec![T::of(0.0); shape.samples()]);
+    let (token, only_entropy) = (SelectiveLogSoftmax::new(), Entropy::new());
+    let group = |name: &str, pass| format!("{name}_{}_{pass}", T::NAME);
+    let [one, other, both] = ["selective_log_softmax", "entropy", "selective_log_softmax_entropy"];
+    bench.threads(&group(one, "value"), "", case.size(1), || {
+        token.eval(&context, shape, case.logits, indices, TokenOutputs::new().log_probs(&mut log_probs))
+    });
+    bench.threads(&group(other, "value"), "", case.size(1), || {
+        only_entropy.eval(&context, shape, case.logits, &mut entropy)
+    });
+    bench.threads(&group(both, "value"), "", case.size(1), || {
+        let outputs = TokenOutputs::new().log_probs(&mut log_probs).entropy(&mut entropy);
+        token.eval(&context, shape, case.logits, indices, outputs)
+    });
+    let grads = TokenGrads::new().log_probs(&log_probs);
+    bench.threads(&group(one, "grad"), "", case.size(2), || {
+        token.backward(&context, shape, case.logits, indices, grads, output)
+    });
+    bench.threads(&group(other, "grad"), "", case.size(2), || {
+        only_entropy.backward(&context, shape, case.logits, &entropy, output)
+    });
+    let prepare = |output: &mut [T]| output.copy_from_slice(case.logits);
+    bench.threads_prepared(&group(other, "inplace"), case.size(2), output, prepare, |output| {
+        only_entropy.backward_in_place(&context, shape, output, &entropy)
+    });
+    let grads = grads.entropy(&entropy);
+    bench.threads(&group(both, "grad"), "", case.size(2), || {
+        token.backward(&context, shape, case.logits, indices, grads, output)
     });
 }
 

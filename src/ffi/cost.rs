@@ -14,6 +14,21 @@ unsafe fn cost<'a>(name: &'static str, pointer: *mut lk_cost) -> Result<&'a mut 
     Ok(unsafe { &mut *pointer.cast::<Cost>() })
 }
 
+/// What a cost comes to; NaN if there is none.
+///
+/// # Safety
+/// Valid, if not NULL.
+unsafe fn number(of: *const lk_cost, function: fn(&Cost) -> f64) -> f64 {
+    let mut number = f64::NAN;
+    guard(|| {
+        check_pointer("of", of, 1)?;
+        // SAFETY: the caller's promise
+        number = function(&unsafe { *of.cast::<Cost>() });
+        Ok(LK_OK)
+    });
+    number
+}
+
 /// Adds a batch: the sum of its losses, and what its mean divides by.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lk_cost_add(into: *mut lk_cost, sum: f64, weight: f64) -> lk_status {
@@ -41,12 +56,14 @@ pub unsafe extern "C" fn lk_cost_merge(into: *mut lk_cost, from: *const lk_cost)
 /// if there is nothing, or if `of` is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lk_cost_mean(of: *const lk_cost) -> f64 {
-    let mut mean = f64::NAN;
-    guard(|| {
-        check_pointer("of", of, 1)?;
-        // SAFETY: the caller's promise
-        mean = unsafe { *of.cast::<Cost>() }.mean();
-        Ok(LK_OK)
-    });
-    mean
+    // SAFETY: the caller's promise
+    unsafe { number(of, Cost::mean) }
+}
+
+/// The perplexity: e to the mean, where losses are negative log-likelihoods in nats, as those of lk_cross_entropy_f32 and
+/// lk_nll_f32; infinite where it is beyond double, NaN if there is nothing, or if `of` is NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lk_cost_perplexity(of: *const lk_cost) -> f64 {
+    // SAFETY: the caller's promise
+    unsafe { number(of, Cost::perplexity) }
 }

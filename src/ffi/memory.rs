@@ -112,6 +112,11 @@ impl Memory {
         }
     }
 
+    /// Of a call that may add to its gradient.
+    pub fn accumulating(accumulate: bool) -> Self {
+        Memory { accumulate, ..Memory::default() }
+    }
+
     fn push_output<T>(&mut self, name: &'static str, pointer: *mut T, len: usize) {
         if !pointer.is_null() && len > 0 {
             let start = pointer.addr();

@@ -9,6 +9,7 @@ mod context;
 mod cost;
 mod memory;
 mod pointwise;
+mod selective_log_softmax;
 mod softmax_state;
 mod status;
 mod td;

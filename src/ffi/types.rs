@@ -3,7 +3,7 @@
 use super::memory::{read_sized, sinks};
 use crate::cost::Cost;
 use crate::error::Error;
-use crate::loss::{CheckedChunk, ClassChunk, CrossEntropy, Element, Nll, Td};
+use crate::loss::{CheckedChunk, ClassChunk, CrossEntropy, Element, Nll, SelectiveLogSoftmax, Td};
 use crate::options::{Options, Sinks, Summary};
 use crate::shape::{ClassShape, Layout, Reduction};
 
@@ -208,6 +208,18 @@ pub struct lk_nll_params {
     pub ignore_index: i64,
 }
 
+/// Options of selective_log_softmax. Begin with LK_SELECTIVE_LOG_SOFTMAX_PARAMS_INIT.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct lk_selective_log_softmax_params {
+    /// sizeof(lk_selective_log_softmax_params)
+    pub struct_size: usize,
+    /// Indices of each row.
+    pub per_row: usize,
+    /// The index that stands for none.
+    pub ignore_index: i64,
+}
+
 /// Shape of td: q[batch][actions]. Begin with LK_TD_SHAPE.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -371,6 +383,17 @@ impl lk_nll_params {
         // SAFETY: the caller's promise
         let given = unsafe { read_sized("params", pointer, size_of::<Self>(), init) }?;
         Ok(Nll::new().ignore_index(given.ignore_index))
+    }
+}
+
+impl lk_selective_log_softmax_params {
+    /// # Safety
+    /// NULL, or valid for reading `struct_size` bytes.
+    pub(super) unsafe fn read(pointer: *const Self) -> Result<SelectiveLogSoftmax, Error> {
+        let init = || lk_selective_log_softmax_params { struct_size: 0, per_row: 1, ignore_index: -100 };
+        // SAFETY: the caller's promise
+        let given = unsafe { read_sized("params", pointer, size_of::<Self>(), init) }?;
+        Ok(SelectiveLogSoftmax::new().per_row(given.per_row).ignore_index(given.ignore_index))
     }
 }
 

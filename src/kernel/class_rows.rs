@@ -26,7 +26,7 @@ use crate::simd::{
 /// Bytes of a chunk: with its exponentials it fits L1 caches of 32 KiB.
 const CHUNK_BYTES: usize = 16384;
 /// Most chunks of a row; longer rows have longer chunks.
-const MAX_CHUNKS: usize = 256;
+pub const MAX_CHUNKS: usize = 256;
 /// Bytes of a block, if it has more than one row.
 const BLOCK_BYTES: usize = 65536;
 
@@ -35,12 +35,22 @@ pub struct ClassRows<'a, T>(pub &'a Softmax<'a, T>);
 
 impl<T: Real> ClassRows<'_, T> {
     fn rows_per_batch(&self) -> usize {
-        (CHUNK_BYTES / (self.0.layout.classes * size_of::<T>())).clamp(1, T::GROUP)
+        rows_per_batch::<T>(self.0.layout.classes)
     }
     fn rows_per_block(&self) -> usize {
-        let batch = self.rows_per_batch();
-        batch * (rows_in_block::<T>(self.0.layout.classes) / batch).max(1)
+        rows_per_block::<T>(self.0.layout.classes)
     }
+}
+
+/// Rows that are finished at once.
+pub fn rows_per_batch<T: Real>(classes: usize) -> usize {
+    (CHUNK_BYTES / (classes * size_of::<T>())).clamp(1, T::GROUP)
+}
+
+/// Rows of a block, in whole batches.
+pub fn rows_per_block<T: Real>(classes: usize) -> usize {
+    let batch = rows_per_batch::<T>(classes);
+    batch * (rows_in_block::<T>(classes) / batch).max(1)
 }
 
 /// Rows of so many classes that a block has room for, if it has any.
@@ -92,7 +102,7 @@ impl<T: Real> Kernel for Block<'_, '_, T> {
 }
 
 /// Elements of a chunk.
-fn chunk_len<T: Real>(classes: usize) -> usize {
+pub fn chunk_len<T: Real>(classes: usize) -> usize {
     let longer = classes.div_ceil(MAX_CHUNKS).next_multiple_of(T::GROUP);
     (CHUNK_BYTES / size_of::<T>()).max(longer)
 }
@@ -287,14 +297,7 @@ impl<'a, S: Lanes, T: Real> Row<'a, '_, S, T> {
         let zeros = S::per_group(LaneSum::zero(s));
         let pass = Exponentials { call: self.call, stretch, origin, rest: zeros, gap: zeros, mass: zeros, ties: 0 };
         let Exponentials { rest, gap, mass, ties, .. } = each_group::<T, _>(len, Phase::<SOFT, _>(pass)).0;
-        let rest = match max == T::INFINITY && ties > 1 {
-            true => Total::new(f64::NAN),
-            false => {
-                let others = if max == -T::INFINITY { 0.0 } else { ties as f64 - 1.0 };
-                let rest = total::<S, T>(s, rest).mul(Total::new(T::EXP.unshift()));
-                rest.merge(Total::new(others))
-            }
-        };
+        let rest = rest_of_chunk(s, max, rest, ties);
         let (gap, mass) = match SOFT {
             true => (total::<S, T>(s, gap), total::<S, T>(s, mass)),
             false => (Total::ZERO, Total::ZERO),
@@ -380,7 +383,7 @@ impl<'a, S: Lanes, T: Real> Row<'a, '_, S, T> {
 
 /// The largest element, as a number: where there is a NaN it may be any, for the sum will be NaN.
 #[inline(always)]
-fn maximum<S: Lanes, T: Real>(s: S, x: In<'_, T>) -> T {
+pub fn maximum<S: Lanes, T: Real>(s: S, x: In<'_, T>) -> T {
     let pass = each_group::<T, _>(x.len(), Maximum { s, x, most: S::per_group(splat(s, -T::INFINITY)) });
     let [first, others @ ..] = &pass.most.as_ref()[..Pack::<S, T>::PER_GROUP] else { unreachable!() };
     let most = others.iter().fold(*first, |most, other| most.max_any(*other));
@@ -491,17 +494,7 @@ impl<S: Lanes, T: Real, const SOFT: bool> Groups for Phase<SOFT, Exponentials<'_
             let other = i + half;
             let has_other = other < vectors;
             let (a, b) = (x.load_or(s, i, lowest), if has_other { x.load_or(s, other, lowest) } else { lowest });
-            let mut e = [origin.shifted(a), origin.shifted(b)];
-            let mut terms = e;
-            let ties = [a.same(origin.max), b.same(origin.max)];
-            if (ties[0] | ties[1]).any() {
-                pass.ties += ties[0].count() + ties[1].count();
-                let shifted_one = splat(s, T::from_f64(1.0 / T::EXP.unshift()));
-                for ((e, term), tie) in e.iter_mut().zip(&mut terms).zip(ties) {
-                    *term = tie.select(zero, *e);
-                    *e = tie.select(shifted_one, *e);
-                }
-            }
+            let [e, terms] = exponentials(&origin, [a, b], &mut pass.ties);
             if let Some(stash) = stash {
                 stash.store(i, e[0]);
                 if has_other {
@@ -511,6 +504,38 @@ impl<S: Lanes, T: Real, const SOFT: bool> Groups for Phase<SOFT, Exponentials<'_
             pass.rest.as_mut()[i].add_two(terms[0], terms[1]);
         }
     }
+}
+
+/// e^(x - max) 2^SHIFT, and the same with 0 in the place of those that attain the maximum, which are counted.
+#[inline(always)]
+pub fn exponentials<S: Lanes, T: Real>(
+    origin: &Origin<S, T>,
+    x: [Pack<S, T>; 2],
+    ties: &mut usize,
+) -> [[Pack<S, T>; 2]; 2] {
+    let mut e = [origin.shifted(x[0]), origin.shifted(x[1])];
+    let mut terms = e;
+    let is_max = [x[0].same(origin.max), x[1].same(origin.max)];
+    if (is_max[0] | is_max[1]).any() {
+        *ties += is_max[0].count() + is_max[1].count();
+        let (zero, shifted_one) = (e[0].c(0.0), e[0].c(1.0 / T::EXP.unshift()));
+        for ((e, term), is_max) in e.iter_mut().zip(&mut terms).zip(is_max) {
+            *term = is_max.select(zero, *e);
+            *e = is_max.select(shifted_one, *e);
+        }
+    }
+    [e, terms]
+}
+
+/// The sum of a chunk's exponentials but one that attains the maximum, from the sum of those that do not and the number
+/// of those that do.
+#[inline(always)]
+pub fn rest_of_chunk<S: Lanes, T: Real>(s: S, max: T, below: S::PerGroup<LaneSum<S>>, ties: usize) -> Total {
+    if max == T::INFINITY && ties > 1 {
+        return Total::new(f64::NAN);
+    }
+    let others = if max == -T::INFINITY { 0.0 } else { ties as f64 - 1.0 };
+    total::<S, T>(s, below).mul(Total::new(T::EXP.unshift())).merge(Total::new(others))
 }
 
 /// What the target distribution's shares in a group are made from.

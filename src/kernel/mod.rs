@@ -10,3 +10,4 @@ pub mod pointwise;
 pub mod softmax;
 pub mod softmax_state;
 pub mod targets;
+pub mod tokens;

@@ -452,6 +452,12 @@ impl<S: Lanes, T: Real> Origin<S, T> {
         self.exp.shifted(x)
     }
 
+    /// x - max, rounded; a finite number where e^(x - max) is 0. NaN where both are +inf.
+    #[inline(always)]
+    pub fn difference(&self, x: Pack<S, T>) -> Pack<S, T> {
+        self.exp.difference(x)
+    }
+
     /// e^(x - max), where x = max exactly 1; also where both are +inf.
     #[inline(always)]
     pub fn exponential(&self, x: Pack<S, T>) -> Pack<S, T> {

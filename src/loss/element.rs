@@ -13,6 +13,7 @@ use crate::kernel::gather::{Gather, Nll, Td};
 use crate::kernel::pointwise::Pointwise;
 use crate::kernel::softmax::{self, Softmax};
 use crate::kernel::softmax_state::{Finish, Gradient, Update};
+use crate::kernel::tokens::{TokenGradient, TokenStats};
 use crate::parallel::{self, Partial};
 use crate::simd::{Environment, Real};
 
@@ -43,6 +44,8 @@ pub(crate) enum Work<'a, T> {
     StateGradient(&'a Gradient<'a, T>),
     TdMse(&'a Gather<'a, T, Td<'a, T, Square>>),
     TdHuber(&'a Gather<'a, T, Td<'a, T, Hub<T>>>),
+    TokenStats(&'a TokenStats<'a, T>),
+    TokenGradient(&'a TokenGradient<'a, T>),
 }
 
 impl<T: Real> Work<'_, T> {
@@ -63,6 +66,8 @@ impl<T: Real> Work<'_, T> {
             Work::StateGradient(call) => parallel::reduce(here, context, call),
             Work::TdMse(call) => parallel::reduce(here, context, call),
             Work::TdHuber(call) => parallel::reduce(here, context, call),
+            Work::TokenStats(call) => parallel::reduce(here, context, call),
+            Work::TokenGradient(call) => parallel::reduce(here, context, call),
         }
     }
 }

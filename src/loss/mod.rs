@@ -5,6 +5,7 @@ mod bce_with_logits;
 mod classes;
 mod cross_entropy;
 mod element;
+mod entropy;
 mod huber;
 mod l1;
 mod likelihood;
@@ -13,6 +14,7 @@ mod linear_cross_entropy;
 mod mse;
 mod nll;
 mod pointwise;
+mod selective_log_softmax;
 mod smooth_l1;
 mod softmax;
 mod softmax_state;
@@ -24,6 +26,7 @@ pub use cross_entropy::CrossEntropy;
 #[cfg(all(feature = "capi", not(test)))]
 pub(crate) use cross_entropy::CrossEntropyInputs;
 pub use element::Element;
+pub use entropy::Entropy;
 pub use huber::Huber;
 pub use l1::L1;
 pub use likelihood::Likelihood;
@@ -35,6 +38,9 @@ pub use nll::Nll;
 pub(crate) use nll::NllInputs;
 #[cfg(all(feature = "capi", not(test)))]
 pub(crate) use pointwise::{Operands, PointwiseLoss, check_parameter, evaluate as evaluate_pointwise};
+pub use selective_log_softmax::{SelectiveLogSoftmax, TokenGrads, TokenOutputs};
+#[cfg(all(feature = "capi", not(test)))]
+pub(crate) use selective_log_softmax::{TokenGradViews, TokenOutputViews};
 pub use smooth_l1::SmoothL1;
 pub use softmax::{LogSoftmax, Softmax};
 pub use softmax_state::ClassChunk;

@@ -242,12 +242,24 @@ impl<S: Lanes, T: Real> RelativeExp<S, T> {
     #[inline(always)]
     pub fn shifted(&self, x: Pack<S, T>) -> Pack<S, T> {
         let k = T::EXP;
-        let x = (x - self.subtracted).at_least(self.end);
+        let x = self.reached(x);
         let t = (x - self.near).fma(x.c(core::f64::consts::LOG2_E), shifted_round(x.s));
         let n = t - self.round;
         let upper = n.fma(x.c(-k.ln_2[0]), x) - self.upper;
         // of n alone, which a common shift of x and max does not change; off by a sixteenth of the last place at most
         let lower = t.fma(x.c(-k.ln_2[1]), x.c((k.round + k.bias + k.shift) * k.ln_2[1]));
         scaled((t, upper, lower))
+    }
+
+    /// x - max, rounded; a finite number where e^(x - max) is 0.
+    #[inline(always)]
+    pub fn difference(&self, x: Pack<S, T>) -> Pack<S, T> {
+        self.reached(x) - self.near
+    }
+
+    /// `x`, less what is subtracted first, or where exponentials become 0.
+    #[inline(always)]
+    fn reached(&self, x: Pack<S, T>) -> Pack<S, T> {
+        (x - self.subtracted).at_least(self.end)
     }
 }

@@ -54,6 +54,17 @@ impl<S: Lanes> LaneSum<S> {
         }
     }
 
+    /// Adds a b + c d, likewise.
+    #[inline(always)]
+    pub fn add_two_products<T: Real>(&mut self, [a, b]: [Pack<S, T>; 2], [c, d]: [Pack<S, T>; 2]) {
+        if size_of::<T>() == size_of::<f32>() {
+            self.add(a.fma(b, c * d));
+        } else {
+            self.add(a * b);
+            self.add(c * d);
+        }
+    }
+
     /// The two halves' sums.
     #[inline(always)]
     fn plus(self, s: S, b: Self) -> Self {

@@ -638,12 +638,13 @@ void contexts()
 void costs()
 {
     losskit::cost a, b;
-    CHECK(std::isnan(a.mean()));
+    CHECK(std::isnan(a.mean()) && std::isnan(a.perplexity()));
     a.add(1e300, 1);
     b.add(3, 1);
     b.add(-1e300, 1);
     a += b;
     CHECK(a.mean() == 1);
+    CHECK(std::abs(a.perplexity() - std::exp(1.0)) < 1e-15);
     a += a;
     CHECK(a.mean() == 1);
     const losskit::cost copy = a;
@@ -661,6 +662,61 @@ void names()
     const losskit::error error(losskit::status::misaligned, "words");
     CHECK(error.status() == losskit::status::misaligned && std::strcmp(error.what(), "words") == 0);
     static_assert(std::is_base_of_v<std::runtime_error, losskit::error>, "");
+}
+
+template <class T>
+void log_probs_and_entropy()
+{
+    const vec<T> logits{0, 0, 3, -infinity<T>}, ones{1, 1, 1, 1};
+    const vec<std::int64_t> indices{1, -1, 0, 0};
+    const vec<int> one_each{1, 0};
+    const T log_2 = r<T>(0.69314718055994530942);
+    const losskit::class_shape shape{2, 2};
+    losskit::token_options two;
+    two.per_row = 2;
+    two.ignore_index = -1;
+
+    CHECK((losskit::selective_log_softmax(shape, logits, one_each) == vec<T>{-log_2, 0}));
+    CHECK((losskit::selective_log_softmax(shape, logits, indices, two) == vec<T>{-log_2, 0, 0, 0}));
+    CHECK((losskit::entropy(shape, logits) == vec<T>{log_2, 0}));
+    vec<T> log_probs(4), entropy(2), lse(2), grad(4);
+    losskit::token_outputs<T> out;
+    out.log_probs = log_probs;
+    out.entropy = entropy;
+    out.lse = lse;
+    losskit::selective_log_softmax(shape, logits, indices, out, two);
+    CHECK((log_probs == vec<T>{-log_2, 0, 0, 0} && entropy == vec<T>{log_2, 0} && lse == vec<T>{log_2, 3}));
+    losskit::token_grads<T> grads;
+    grads.log_probs = ones;
+    losskit::selective_log_softmax_backward(shape, logits, indices, grads, grad, two);
+    CHECK((grad == vec<T>{r<T>(-0.5), r<T>(0.5), 0, 0}));
+    two.accumulate_grad = true;
+    const vec<T> zeros(2);
+    grads.entropy = zeros;
+    losskit::selective_log_softmax_backward(shape, logits, indices, grads, grad, two);
+    CHECK((grad == vec<T>{-1, 1, 0, 0}));
+    vec<T> in_place = logits;
+    losskit::entropy_backward(shape, in_place, zeros, in_place);
+    CHECK((in_place == vec<T>{0, 0, 0, 0}));
+
+    out.log_probs.reset();
+    const losskit::result done = losskit::selective_log_softmax(std::nothrow, shape, logits, std::nullopt, out);
+    CHECK(done && entropy[0] == log_2);
+    CHECK(losskit::entropy(std::nothrow, shape, logits, log_probs).message() ==
+          "entropy has 4 elements, 2 are needed");
+    CHECK(losskit::entropy_backward(std::nothrow, shape, logits, log_probs, grad).message() ==
+          "grad_entropy has 4 elements, 2 are needed");
+    CHECK(losskit::selective_log_softmax(std::nothrow, shape, logits, one_each, out, two).message() ==
+          "indices has 2 elements, 4 are needed");
+    CHECK(losskit::selective_log_softmax(std::nothrow, {2, 3}, logits, one_each, out).message() ==
+          "logits has 4 elements, 6 are needed");
+    out.lse = log_probs;
+    CHECK(losskit::selective_log_softmax(std::nothrow, shape, logits, one_each, out).message() ==
+          "lse has 4 elements, 2 are needed");
+    CHECK(losskit::selective_log_softmax_backward(std::nothrow, shape, logits, one_each, grads, grad).message() ==
+          "grad_log_probs has 4 elements, 2 are needed");
+    CHECK(losskit::selective_log_softmax_backward(std::nothrow, {1, 2, 2}, logits, std::nullopt, {}, grad).status() ==
+          losskit::status::unsupported_option);
 }
 
 template <class T>
@@ -705,6 +761,7 @@ void all()
     class_losses<T>();
     layouts<T>();
     softmax_and_its_gradient<T>();
+    log_probs_and_entropy<T>();
     softmax_in_pieces<T>();
     temporal_difference<T>();
     arrays_of_any_kind<T>();

@@ -35,10 +35,12 @@ static void costs_add_and_merge(void)
     memset(&a, 0, sizeof a);
     memset(&b, 0, sizeof b);
     CHECK(lk_cost_mean(&a) != lk_cost_mean(&a));
+    CHECK(lk_cost_perplexity(&a) != lk_cost_perplexity(&a));
     CHECK(lk_cost_add(&a, 1e300, 1.0) == LK_OK);
     CHECK(lk_cost_add(&b, 3.0, 1.0) == LK_OK && lk_cost_add(&b, -1e300, 1.0) == LK_OK);
     CHECK(lk_cost_merge(&a, &b) == LK_OK);
     CHECK(lk_cost_mean(&a) == 1.0);
+    CHECK(fabs(lk_cost_perplexity(&a) - exp(1.0)) < 1e-15);
 }
 
 #define T float
@@ -62,6 +64,8 @@ int main(void)
     pointwise_losses_f64();
     class_losses_f32();
     class_losses_f64();
+    log_probs_and_entropy_f32();
+    log_probs_and_entropy_f64();
     softmax_in_pieces_f32();
     softmax_in_pieces_f64();
     temporal_difference_f32();

@@ -128,6 +128,35 @@ static void TEST(class_losses)(void)
     TEST(expect)(2, grad, (T)0.5, (T)-0.5);
 }
 
+static void TEST(log_probs_and_entropy)(void)
+{
+    const lk_class_shape shape = LK_CLASS_ROWS(2, 2);
+    const T logits[4] = {0, 0, 3, (T)-HUGE_VAL}, ones[4] = {1, 1, 1, 1};
+    const T log_2 = (T)0.69314718055994530942;
+    const int32_t indices[4] = {1, -1, 0, 0};
+    lk_selective_log_softmax_params params = LK_SELECTIVE_LOG_SOFTMAX_PARAMS_INIT;
+    T log_probs[4], entropy[2], lse[2], grad[4] = {1, 1, 1, 1};
+
+    params.per_row = 2;
+    params.ignore_index = -1;
+    CHECK(LK(selective_log_softmax)(NULL, &shape, logits, LK_I32, indices, &params, log_probs, entropy, lse) == LK_OK);
+    TEST(expect)(2, log_probs, -log_2, (T)0);
+    TEST(expect)(2, log_probs + 2, (T)0, (T)0);
+    TEST(expect)(2, entropy, log_2, (T)0);
+    TEST(expect)(2, lse, log_2, (T)3);
+    CHECK(LK(selective_log_softmax_backward)(NULL, &shape, logits, LK_I32, indices, &params, ones, ones, NULL,
+                                             LK_ACCUMULATE_GRAD, grad) == LK_OK);
+    TEST(expect)(2, grad, (T)0.5, (T)1.5);
+    TEST(expect)(2, grad + 2, (T)1, (T)1);
+    CHECK(LK(selective_log_softmax)(NULL, &shape, logits, LK_I32, indices + 2, NULL, log_probs, NULL, NULL) == LK_OK);
+    TEST(expect)(2, log_probs, -log_2, (T)0);
+    CHECK(LK(entropy)(NULL, &shape, logits, entropy) == LK_OK);
+    TEST(expect)(2, entropy, log_2, (T)0);
+    CHECK(LK(entropy_backward)(NULL, &shape, logits, ones, 0, grad) == LK_OK);
+    TEST(expect)(2, grad, (T)0, (T)0);
+    TEST(expect)(2, grad + 2, (T)0, (T)0);
+}
+
 static void TEST(softmax_in_pieces)(void)
 {
     const lk_class_chunk low = LK_CLASS_CHUNK(2, 1, 0), high = LK_CLASS_CHUNK(2, 1, 1);

@@ -76,6 +76,14 @@ pub struct lk_td_params {
 
 #[repr(C)]
 #[derive(Clone, Copy)]
+pub struct lk_selective_log_softmax_params {
+    pub struct_size: usize,
+    pub per_row: usize,
+    pub ignore_index: i64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
 pub struct lk_class_chunk {
     pub struct_size: usize,
     pub rows: usize,
@@ -169,6 +177,7 @@ unsafe extern "C" {
     pub fn lk_cost_add(into: *mut lk_cost, sum: f64, weight: f64) -> i32;
     pub fn lk_cost_merge(into: *mut lk_cost, from: *const lk_cost) -> i32;
     pub fn lk_cost_mean(of: *const lk_cost) -> f64;
+    pub fn lk_cost_perplexity(of: *const lk_cost) -> f64;
     pub fn lk_softmax_state_init(rows: usize, states: *mut lk_softmax_state) -> i32;
     pub fn lk_softmax_state_merge(
         ctx: *const lk_context,
@@ -235,7 +244,7 @@ pub type ClassLoss<T, P> = unsafe extern "C" fn(
     hess: *mut T,
 ) -> i32;
 
-/// softmax, log_softmax
+/// softmax, log_softmax, entropy
 pub type Distribution<T> =
     unsafe extern "C" fn(ctx: *const lk_context, shape: *const lk_class_shape, logits: *const T, output: *mut T) -> i32;
 
@@ -295,6 +304,41 @@ pub type StateGrad<T> = unsafe extern "C" fn(
     grad: *mut T,
 ) -> i32;
 
+pub type SelectiveLogSoftmax<T> = unsafe extern "C" fn(
+    ctx: *const lk_context,
+    shape: *const lk_class_shape,
+    logits: *const T,
+    index_type: i32,
+    indices: *const c_void,
+    params: *const lk_selective_log_softmax_params,
+    log_probs: *mut T,
+    entropy: *mut T,
+    lse: *mut T,
+) -> i32;
+
+pub type SelectiveLogSoftmaxBackward<T> = unsafe extern "C" fn(
+    ctx: *const lk_context,
+    shape: *const lk_class_shape,
+    logits: *const T,
+    index_type: i32,
+    indices: *const c_void,
+    params: *const lk_selective_log_softmax_params,
+    grad_log_probs: *const T,
+    grad_entropy: *const T,
+    grad_lse: *const T,
+    flags: u32,
+    grad: *mut T,
+) -> i32;
+
+pub type EntropyBackward<T> = unsafe extern "C" fn(
+    ctx: *const lk_context,
+    shape: *const lk_class_shape,
+    logits: *const T,
+    grad_entropy: *const T,
+    flags: u32,
+    grad: *mut T,
+) -> i32;
+
 /// The functions of one element type.
 pub struct Losses<T> {
     pub mse: Pointwise<T>,
@@ -311,6 +355,10 @@ pub struct Losses<T> {
     pub log_softmax: Distribution<T>,
     pub log_softmax_backward: DistributionBackward<T>,
     pub td: Td<T>,
+    pub selective_log_softmax: SelectiveLogSoftmax<T>,
+    pub selective_log_softmax_backward: SelectiveLogSoftmaxBackward<T>,
+    pub entropy: Distribution<T>,
+    pub entropy_backward: EntropyBackward<T>,
     pub state_update: StateUpdate<T>,
     pub state_finish: StateFinish<T>,
     pub state_grad: StateGrad<T>,
@@ -502,6 +550,48 @@ macro_rules! declare {
                         hess: *mut T,
                         td_error: *mut T,
                     ) -> i32;
+                    #[link_name = concat!("lk_selective_log_softmax_", stringify!($t))]
+                    fn selective_log_softmax(
+                        ctx: *const lk_context,
+                        shape: *const lk_class_shape,
+                        logits: *const T,
+                        index_type: i32,
+                        indices: *const c_void,
+                        params: *const lk_selective_log_softmax_params,
+                        log_probs: *mut T,
+                        entropy: *mut T,
+                        lse: *mut T,
+                    ) -> i32;
+                    #[link_name = concat!("lk_selective_log_softmax_backward_", stringify!($t))]
+                    fn selective_log_softmax_backward(
+                        ctx: *const lk_context,
+                        shape: *const lk_class_shape,
+                        logits: *const T,
+                        index_type: i32,
+                        indices: *const c_void,
+                        params: *const lk_selective_log_softmax_params,
+                        grad_log_probs: *const T,
+                        grad_entropy: *const T,
+                        grad_lse: *const T,
+                        flags: u32,
+                        grad: *mut T,
+                    ) -> i32;
+                    #[link_name = concat!("lk_entropy_backward_", stringify!($t))]
+                    fn entropy_backward(
+                        ctx: *const lk_context,
+                        shape: *const lk_class_shape,
+                        logits: *const T,
+                        grad_entropy: *const T,
+                        flags: u32,
+                        grad: *mut T,
+                    ) -> i32;
+                    #[link_name = concat!("lk_entropy_", stringify!($t))]
+                    fn entropy(
+                        ctx: *const lk_context,
+                        shape: *const lk_class_shape,
+                        logits: *const T,
+                        entropy: *mut T,
+                    ) -> i32;
                     #[link_name = concat!("lk_softmax_state_update_", stringify!($t))]
                     fn state_update(
                         ctx: *const lk_context,
@@ -547,6 +637,10 @@ macro_rules! declare {
                     log_softmax,
                     log_softmax_backward,
                     td,
+                    selective_log_softmax,
+                    selective_log_softmax_backward,
+                    entropy,
+                    entropy_backward,
                     state_update,
                     state_finish,
                     state_grad,

@@ -13,6 +13,8 @@ use crate::functions::{Array, Dims, Frame, Function, Random, Role, functions};
 
 #[path = "any_state.rs"]
 mod any_state;
+#[path = "any_tokens.rs"]
+mod any_tokens;
 
 /// Makes bytes that no call may touch fatal to touch, and harmless again: an address, and how many.
 #[derive(Clone, Copy)]
@@ -27,6 +29,7 @@ const LIMIT: usize = 1 << 18;
 pub fn run(bytes: &[u8], guard: Guard) {
     let mut source = Source(Unstructured::new(bytes));
     match source.below(16) {
+        10 => any_tokens::call(&mut source, guard),
         11 | 12 => any_state::call(&mut source, guard),
         13 => any_state::parts(&mut source),
         14 => costs(&mut source),
@@ -131,6 +134,9 @@ impl Case {
     }
     fn accumulates(&self) -> bool {
         let opts = self.frame.at::<lk_options>("opts");
+        if self.frame.flags & LK_ACCUMULATE_GRAD != 0 {
+            return true;
+        }
         // SAFETY: the same
         !opts.is_null() && opts.is_aligned() && unsafe { (*opts).flags } & LK_ACCUMULATE_GRAD != 0
     }
@@ -169,7 +175,9 @@ impl Case {
     fn runs(&self, array: &Array) -> Vec<Range<usize>> {
         let has_shape = self.function.has("shape") || self.function.has("chunk");
         let has_classes = match array.name {
-            "logits" | "log_probs" | "q" | "next_q" | "next_q_online" => true,
+            "logits" | "q" | "next_q" | "next_q_online" => true,
+            // nll's
+            "log_probs" => !array.role.is_output(),
             "output" | "grad_output" | "grad_input" | "grad" | "hess" => true,
             "targets" => self.function.indices.is_none(),
             _ => false,
@@ -655,7 +663,13 @@ fn costs(source: &mut Source<'_>) {
     let (sum, weight) = (source.double(), source.double());
     // SAFETY: costs
     unsafe {
-        let (_, _) = (lk_cost_mean(&a), lk_cost_mean(&b));
+        for cost in [&a, &b] {
+            let (mean, perplexity) = (lk_cost_mean(cost), lk_cost_perplexity(cost));
+            assert!(
+                perplexity.is_nan() == mean.is_nan() && (perplexity >= 0.0 || mean.is_nan()),
+                "{mean}: {perplexity}"
+            );
+        }
         assert_eq!(lk_cost_merge(&mut a, &b), LK_OK);
         assert_eq!(lk_cost_add(&mut a, sum, weight), LK_OK);
         let added = bits(&a);
@@ -663,6 +677,7 @@ fn costs(source: &mut Source<'_>) {
         for bad in [ptr::null_mut(), odd] {
             assert!(lk_cost_merge(bad, &b) < 0 && lk_cost_merge(&mut a, bad) < 0);
             assert!(lk_cost_add(bad, sum, weight) < 0 && lk_cost_mean(bad).is_nan());
+            assert!(lk_cost_perplexity(bad).is_nan());
         }
         assert_eq!(bits(&a), added);
         lk_cost_mean(&a);

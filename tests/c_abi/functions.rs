@@ -130,6 +130,8 @@ pub struct Frame {
     pub index_type: i32,
     /// delta or beta
     pub number: f64,
+    /// Of functions that have no options.
+    pub flags: u32,
 }
 
 impl Drop for Frame {
@@ -159,8 +161,17 @@ impl Frame {
         });
         let places = places.collect();
         let n_pos_weight = if function.has("pos_weight") { dims.classes } else { 0 };
-        let mut frame =
-            Frame { memory, words, places, ctx: ptr::null(), n: dims.n(), n_pos_weight, index_type, number: 0.5 };
+        let mut frame = Frame {
+            memory,
+            words,
+            places,
+            ctx: ptr::null(),
+            n: dims.n(),
+            n_pos_weight,
+            index_type,
+            number: 0.5,
+            flags: 0,
+        };
         frame.fill(dims);
         frame
     }
@@ -211,7 +222,7 @@ impl Frame {
                     ("opts.cost", _) => {
                         assert_eq!(lk_cost_add(place.cast(), 1.5, 3.0), LK_OK);
                     }
-                    ("targets" | "action", _) if self.index_type > LK_F64 => {
+                    ("targets" | "action" | "indices", _) if self.index_type > LK_F64 => {
                         for i in 0..array.len {
                             let class = (random.bits() % dims.classes.max(1) as u64) as usize;
                             self.set_index(array.name, i, class as i64);

@@ -9,6 +9,7 @@ mod functions;
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 mod large;
 mod report;
+mod selective_log_softmax;
 mod softmax_state;
 
 /// What `fuzz/` does for as long as one likes, for some seconds: any call, made of a seeded generator's bytes.

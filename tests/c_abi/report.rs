@@ -205,8 +205,10 @@ fn costs_at_bad_addresses_are_refused() {
             assert_eq!(last_error(), format!("into {words}"));
             assert_eq!(lk_cost_merge(&mut cost, bad), status);
             assert_eq!(last_error(), format!("from {words}"));
-            assert!(lk_cost_mean(bad).is_nan());
-            assert_eq!(last_error(), format!("of {words}"));
+            for number in [lk_cost_mean, lk_cost_perplexity] {
+                assert!(number(bad).is_nan());
+                assert_eq!(last_error(), format!("of {words}"));
+            }
         }
     }
     assert_eq!(bits(&cost), bits(&empty()));

@@ -8,8 +8,8 @@ mod random;
 
 use losskit::{
     Bce, BceWithLogits, ClassChunk, ClassShape, Context, Cost, CrossEntropy, Element, Error, Huber, Indices, L1,
-    Likelihood, LogSoftmax, Mse, Nll, Options, Outputs, Reduction, SmoothL1, Softmax, SoftmaxState, Summary, Targets,
-    Td, TdInputs, Weights,
+    Likelihood, LogSoftmax, Mse, Nll, Options, Outputs, Reduction, SelectiveLogSoftmax, SmoothL1, Softmax,
+    SoftmaxState, Summary, Targets, Td, TdInputs, TokenGrads, TokenOutputs, Weights,
 };
 use random::Random;
 
@@ -161,6 +161,9 @@ fn typed<T: Number>(setting: &Setting<'_>, type_name: &str) -> Vec<(String, u64)
     let mut digest = Digest::new();
     states::<T>(&mut digest, setting);
     digests.push((format!("softmax_state {type_name}"), digest.0));
+    let mut digest = Digest::new();
+    tokens::<T>(&mut digest, setting);
+    digests.push((format!("selective_log_softmax {type_name}"), digest.0));
     let mut digest = Digest::new();
     nll::<T>(&mut digest, setting);
     digests.push((format!("nll {type_name}"), digest.0));
@@ -391,6 +394,49 @@ fn states<T: Number>(digest: &mut Digest, setting: &Setting<'_>) {
                     .unwrap();
             }
             digest.numbers(&grad);
+        }
+    }
+}
+
+/// Log-probabilities and entropies around all edges, padded rows, their gradients beside, in place and accumulated.
+fn tokens<T: Number>(digest: &mut Digest, setting: &Setting<'_>) {
+    let random = &mut Random(23);
+    for classes in SIZES.into_iter().filter(|&classes| classes > 0) {
+        for (rows, per_row) in [(1, 1), (5, 3), (33, 1)] {
+            let stride = classes + 5;
+            let mut logits: Vec<T> = random.numbers((rows - 1) * stride + classes, 30.0);
+            if rows > 1 {
+                random.spoil(&mut logits[2 * stride..], &SPECIALS);
+            }
+            let mut indices = random.indices(rows * per_row, classes);
+            indices[rows / 2] = if rows > 1 { -100 } else { 0 };
+            let (shape, indices) = (ClassShape::rows(rows, classes).outer_stride(stride), Some(Indices::I64(&indices)));
+            let token = SelectiveLogSoftmax::new().per_row(per_row);
+            let mut out = [vec![T::of(7.0); rows * per_row], vec![T::of(7.0); rows], vec![T::of(7.0); rows]];
+            let [log_probs, entropy, lse] = &mut out;
+            setting
+                .call(|context| {
+                    let outputs = TokenOutputs::new().log_probs(log_probs).entropy(entropy).lse(lse);
+                    token.eval(context, shape, &logits, indices, outputs)
+                })
+                .expect("good input");
+            out.iter().for_each(|out| digest.numbers(out));
+            let given: [Vec<T>; 3] = [rows * per_row, rows, rows].map(|n| random.numbers(n, 2.0));
+            let grads = TokenGrads::new().log_probs(&given[0]).lse(&given[2]);
+            for grads in [grads, grads.entropy(&given[1])] {
+                let mut grad: Vec<T> = random.numbers(logits.len(), 1.0);
+                for token in [token.accumulate_grad(true), token] {
+                    setting
+                        .call(|context| token.backward(context, shape, &logits, indices, grads, &mut grad))
+                        .expect("good input");
+                    digest.numbers(&grad);
+                }
+            }
+            let grads = grads.entropy(&given[1]);
+            setting
+                .call(|context| token.backward_in_place(context, shape, &mut logits, indices, grads))
+                .expect("good input");
+            digest.numbers(&logits);
         }
     }
 }

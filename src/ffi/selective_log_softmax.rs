@@ -1,0 +1,315 @@
+//! Log-probabilities of chosen classes, entropies, and the gradient of both.
+
+use core::ffi::c_void;
+
+use super::memory::{Memory, context, index_view, view, view_mut, view_optional};
+use super::status::guard;
+use super::types::{
+    LK_ACCUMULATE_GRAD, LK_I64, LK_OK, lk_class_shape, lk_context, lk_dtype, lk_selective_log_softmax_params, lk_status,
+};
+use crate::error::Error;
+use crate::loss::{Element, SelectiveLogSoftmax, TokenGradViews, TokenOutputViews};
+use crate::shape::{IndexView, Layout};
+
+/// The inputs that both directions share.
+struct Input<T> {
+    shape: *const lk_class_shape,
+    logits: *const T,
+    index_type: lk_dtype,
+    indices: *const c_void,
+    params: *const lk_selective_log_softmax_params,
+}
+
+/// They, checked: the entries of the indices are `entries`.
+struct Checked {
+    token: SelectiveLogSoftmax,
+    layout: Layout,
+    entries: usize,
+}
+
+impl<T> Input<T> {
+    /// # Safety
+    /// As for the C function.
+    unsafe fn check(&self, memory: &mut Memory, needs_indices: bool) -> Result<Checked, Error> {
+        // SAFETY: the caller's promise
+        let (token, layout) =
+            unsafe { (lk_selective_log_softmax_params::read(self.params)?, lk_class_shape::read(self.shape)?) };
+        let entries = token.entries(layout.samples)?;
+        memory.input("logits", self.logits, layout.elements)?;
+        if needs_indices || !self.indices.is_null() {
+            memory.indices("indices", self.index_type, self.indices, entries)?;
+        }
+        Ok(Checked { token, layout, entries })
+    }
+
+    /// # Safety
+    /// The memory was checked, and what is not NULL is valid.
+    unsafe fn indices<'a>(&self, entries: usize, needs_indices: bool) -> Result<Option<IndexView<'a>>, Error> {
+        if self.indices.is_null() && !needs_indices {
+            return Ok(None);
+        }
+        // SAFETY: the caller's promise
+        unsafe { index_view(self.index_type, self.indices, entries) }.map(Some)
+    }
+}
+
+/// # Safety
+/// As for the C function.
+unsafe fn forward<T: Element>(
+    ctx: *const lk_context,
+    input: Input<T>,
+    log_probs: *mut T,
+    entropy: *mut T,
+    lse: *mut T,
+) -> Result<lk_status, Error> {
+    let mut memory = Memory::default();
+    let needs_indices = !log_probs.is_null();
+    // SAFETY: the caller's promise
+    let Checked { token, layout, entries } = unsafe { input.check(&mut memory, needs_indices) }?;
+    memory.output_optional("log_probs", log_probs, entries)?;
+    memory.output_optional("entropy", entropy, layout.samples)?;
+    memory.output_optional("lse", lse, layout.samples)?;
+    memory.check(("", ""))?;
+    // SAFETY: not NULL where elements are needed, aligned, of a size that memory can have, and nothing overlaps; that
+    // it is valid is the caller's promise
+    unsafe {
+        let out = |pointer: *mut T, len| if pointer.is_null() { None } else { Some(view_mut(pointer, len)) };
+        let outputs = TokenOutputViews {
+            log_probs: out(log_probs, entries),
+            entropy: out(entropy, layout.samples),
+            lse: out(lse, layout.samples),
+        };
+        let indices = input.indices(entries, needs_indices)?;
+        token.run(context(ctx), layout, view(input.logits, layout.elements), indices, outputs)?;
+    }
+    Ok(LK_OK)
+}
+
+/// # Safety
+/// As for the C function.
+unsafe fn backward<T: Element>(
+    ctx: *const lk_context,
+    input: Input<T>,
+    [grad_log_probs, grad_entropy, grad_lse]: [*const T; 3],
+    flags: u32,
+    grad: *mut T,
+) -> Result<lk_status, Error> {
+    if flags & !LK_ACCUMULATE_GRAD != 0 {
+        return Err(Error::UnknownConstant { name: "flags", value: i64::from(flags) });
+    }
+    let accumulate = flags & LK_ACCUMULATE_GRAD != 0;
+    let mut memory = Memory::accumulating(accumulate);
+    let needs_indices = !grad_log_probs.is_null();
+    // SAFETY: the caller's promise
+    let Checked { token, layout, entries } = unsafe { input.check(&mut memory, needs_indices) }?;
+    memory.input_optional("grad_log_probs", grad_log_probs, entries)?;
+    memory.input_optional("grad_entropy", grad_entropy, layout.samples)?;
+    memory.input_optional("grad_lse", grad_lse, layout.samples)?;
+    memory.output("grad", grad, layout.elements)?;
+    memory.check(("logits", "grad"))?;
+    // SAFETY: as in `forward`, but that the gradient may be the logits
+    unsafe {
+        let grads = TokenGradViews {
+            log_probs: view_optional(grad_log_probs, entries),
+            entropy: view_optional(grad_entropy, layout.samples),
+            lse: view_optional(grad_lse, layout.samples),
+        };
+        let (logits, indices) = (view(input.logits, layout.elements), input.indices(entries, needs_indices)?);
+        let grad = view_mut(grad, layout.elements);
+        token.accumulate_grad(accumulate).run_backward(context(ctx), layout, logits, indices, grads, grad)?;
+    }
+    Ok(LK_OK)
+}
+
+/// Logits without indices.
+fn of_rows<T>(shape: *const lk_class_shape, logits: *const T) -> Input<T> {
+    Input { shape, logits, index_type: LK_I64, indices: core::ptr::null(), params: core::ptr::null() }
+}
+
+/// # Safety
+/// As for the C function.
+unsafe fn entropy_forward<T: Element>(
+    ctx: *const lk_context,
+    shape: *const lk_class_shape,
+    logits: *const T,
+    entropy: *mut T,
+) -> Result<lk_status, Error> {
+    // SAFETY: the caller's promise
+    unsafe {
+        if entropy.is_null() && lk_class_shape::read(shape)?.samples > 0 {
+            return Err(Error::NullPointer { name: "entropy" });
+        }
+        forward(ctx, of_rows(shape, logits), core::ptr::null_mut(), entropy, core::ptr::null_mut())
+    }
+}
+
+/// # Safety
+/// As for the C function.
+unsafe fn entropy_backward<T: Element>(
+    ctx: *const lk_context,
+    shape: *const lk_class_shape,
+    logits: *const T,
+    grad_entropy: *const T,
+    flags: u32,
+    grad: *mut T,
+) -> Result<lk_status, Error> {
+    // SAFETY: the caller's promise
+    unsafe {
+        if grad_entropy.is_null() && lk_class_shape::read(shape)?.samples > 0 {
+            return Err(Error::NullPointer { name: "grad_entropy" });
+        }
+        backward(ctx, of_rows(shape, logits), [core::ptr::null(), grad_entropy, core::ptr::null()], flags, grad)
+    }
+}
+
+/// Log-probabilities of chosen classes of each row (TRL's selective_log_softmax), and each row's entropy, in one pass.
+///
+/// log_probs[row][i] = log softmax(x)[index]; entropy[row] = -sum of p_j log p_j with p = softmax(x), in nats;
+/// lse[row] = log of the sum of e^x_j. Nothing of the logits' size is written.
+///
+/// `shape` is one of rows: `inner` 1, classes contiguous; else LK_UNSUPPORTED_OPTION. `indices`: LK_I32, LK_I64 or LK_U8,
+/// [rows][per_row], as `log_probs`; NULL if no log-probabilities are asked for and every row counts. `entropy` and `lse`
+/// have an element a row. `params` may be NULL: one index a row, ignore_index -100.
+///
+/// The log-probability of an index that is ignored is 0. A row whose indices are all ignored does not count: its logits
+/// are not read, all its outputs are 0. Logits of -inf are masked classes, which add 0 to the entropy; their
+/// log-probability is -inf. All -inf, or +inf twice: NaN (lse of nothing but -inf is -inf).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lk_selective_log_softmax_f32(
+    ctx: *const lk_context,
+    shape: *const lk_class_shape,
+    logits: *const f32,
+    index_type: lk_dtype,
+    indices: *const c_void,
+    params: *const lk_selective_log_softmax_params,
+    log_probs: *mut f32,
+    entropy: *mut f32,
+    lse: *mut f32,
+) -> lk_status {
+    // SAFETY: the caller's promise about pointers is passed on
+    guard(|| unsafe { forward(ctx, Input { shape, logits, index_type, indices, params }, log_probs, entropy, lse) })
+}
+
+/// As lk_selective_log_softmax_f32, in double precision.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lk_selective_log_softmax_f64(
+    ctx: *const lk_context,
+    shape: *const lk_class_shape,
+    logits: *const f64,
+    index_type: lk_dtype,
+    indices: *const c_void,
+    params: *const lk_selective_log_softmax_params,
+    log_probs: *mut f64,
+    entropy: *mut f64,
+    lse: *mut f64,
+) -> lk_status {
+    // SAFETY: the caller's promise about pointers is passed on
+    guard(|| unsafe { forward(ctx, Input { shape, logits, index_type, indices, params }, log_probs, entropy, lse) })
+}
+
+/// The gradient of lk_selective_log_softmax_f32 with respect to the logits, from those with respect to its outputs: with g, h
+/// and l those of log-probabilities, entropy and lse,
+/// grad_j = (sum of g_i where index i is j) - p_j (sum of g_i) - h p_j (log p_j + entropy) + l p_j.
+///
+/// Each of the three has its output's shape and may be NULL (zeros). `indices` and `params` as they were; gradients of what
+/// is ignored are not read. `flags`: LK_ACCUMULATE_GRAD or 0. `grad` has the shape and stride of the logits and may be
+/// the logits themselves, unless it is accumulated. Nothing that the outputs held is needed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lk_selective_log_softmax_backward_f32(
+    ctx: *const lk_context,
+    shape: *const lk_class_shape,
+    logits: *const f32,
+    index_type: lk_dtype,
+    indices: *const c_void,
+    params: *const lk_selective_log_softmax_params,
+    grad_log_probs: *const f32,
+    grad_entropy: *const f32,
+    grad_lse: *const f32,
+    flags: u32,
+    grad: *mut f32,
+) -> lk_status {
+    // SAFETY: the caller's promise about pointers is passed on
+    guard(|| unsafe {
+        let input = Input { shape, logits, index_type, indices, params };
+        backward(ctx, input, [grad_log_probs, grad_entropy, grad_lse], flags, grad)
+    })
+}
+
+/// As lk_selective_log_softmax_backward_f32, in double precision.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lk_selective_log_softmax_backward_f64(
+    ctx: *const lk_context,
+    shape: *const lk_class_shape,
+    logits: *const f64,
+    index_type: lk_dtype,
+    indices: *const c_void,
+    params: *const lk_selective_log_softmax_params,
+    grad_log_probs: *const f64,
+    grad_entropy: *const f64,
+    grad_lse: *const f64,
+    flags: u32,
+    grad: *mut f64,
+) -> lk_status {
+    // SAFETY: the caller's promise about pointers is passed on
+    guard(|| unsafe {
+        let input = Input { shape, logits, index_type, indices, params };
+        backward(ctx, input, [grad_log_probs, grad_entropy, grad_lse], flags, grad)
+    })
+}
+
+/// The entropy of each row's softmax, in nats: lk_selective_log_softmax_f32 of the entropy alone. `shape` is one of rows,
+/// `entropy` has an element a row.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lk_entropy_f32(
+    ctx: *const lk_context,
+    shape: *const lk_class_shape,
+    logits: *const f32,
+    entropy: *mut f32,
+) -> lk_status {
+    // SAFETY: the caller's promise about pointers is passed on
+    guard(|| unsafe { entropy_forward(ctx, shape, logits, entropy) })
+}
+
+/// As lk_entropy_f32, in double precision.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lk_entropy_f64(
+    ctx: *const lk_context,
+    shape: *const lk_class_shape,
+    logits: *const f64,
+    entropy: *mut f64,
+) -> lk_status {
+    // SAFETY: the caller's promise about pointers is passed on
+    guard(|| unsafe { entropy_forward(ctx, shape, logits, entropy) })
+}
+
+/// The gradient of lk_entropy_f32 with respect to the logits, from that with respect to each row's entropy:
+/// grad_j = -grad_entropy p_j (log p_j + entropy).
+///
+/// `flags`: LK_ACCUMULATE_GRAD or 0. `grad` has the shape and stride of the logits and may be the logits themselves,
+/// unless it is accumulated.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lk_entropy_backward_f32(
+    ctx: *const lk_context,
+    shape: *const lk_class_shape,
+    logits: *const f32,
+    grad_entropy: *const f32,
+    flags: u32,
+    grad: *mut f32,
+) -> lk_status {
+    // SAFETY: the caller's promise about pointers is passed on
+    guard(|| unsafe { entropy_backward(ctx, shape, logits, grad_entropy, flags, grad) })
+}
+
+/// As lk_entropy_backward_f32, in double precision.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lk_entropy_backward_f64(
+    ctx: *const lk_context,
+    shape: *const lk_class_shape,
+    logits: *const f64,
+    grad_entropy: *const f64,
+    flags: u32,
+    grad: *mut f64,
+) -> lk_status {
+    // SAFETY: the caller's promise about pointers is passed on
+    guard(|| unsafe { entropy_backward(ctx, shape, logits, grad_entropy, flags, grad) })
+}

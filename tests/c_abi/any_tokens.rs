@@ -1,0 +1,172 @@
+//! Any call of selective_log_softmax and entropy, and of their backward passes.
+
+use std::ffi::c_void;
+
+use super::*;
+use crate::functions::index_array;
+
+type Call = Box<dyn Fn(&Frame) -> i32>;
+
+/// Forwards, backwards, and the same of the entropy alone.
+fn functions<T: Real>(dims: Dims, index_type: i32, per_row: usize) -> Vec<Function> {
+    let rows = dims.outer.saturating_mul(dims.inner);
+    let Dims { outer, classes, inner, outer_stride, class_stride } = dims;
+    let shape = losskit::ClassShape::new(outer, classes, inner).outer_stride(outer_stride).class_stride(class_stride);
+    let (elements, entries) = (shape.elements(), rows.saturating_mul(per_row));
+    let of_rows = |name, role, len| Array::of::<T>(name, role, len);
+    let function = |name: &str, has_indices: bool, arrays: Vec<Array>, in_place, call: Call| {
+        let mut all = vec![
+            Array::of::<lk_class_shape>("shape", Role::RequiredStruct, 1),
+            Array::of::<T>("logits", Role::Input, elements),
+        ];
+        if has_indices {
+            all.push(index_array("indices", Role::OptionalInput, index_type, entries));
+            all.push(Array::of::<lk_selective_log_softmax_params>("params", Role::OptionalStruct, 1));
+        }
+        all.extend(arrays);
+        Function {
+            name: format!("lk_{name}_{}", T::SUFFIX),
+            arrays: all,
+            in_place,
+            indices: if has_indices { Some("indices") } else { None },
+            takes_n: false,
+            call,
+            rust: None,
+        }
+    };
+    let in_place = Some(("logits", "grad"));
+    // SAFETY: what is not NULL is valid, or an error finds it out first
+    unsafe {
+        vec![
+            function(
+                "selective_log_softmax",
+                true,
+                vec![
+                    of_rows("log_probs", Role::Output, entries),
+                    of_rows("entropy", Role::Output, rows),
+                    of_rows("lse", Role::Output, rows),
+                ],
+                None,
+                Box::new(|f| {
+                    let (shape, logits, indices) = (f.at("shape"), f.at("logits"), f.at::<c_void>("indices"));
+                    let (log_probs, entropy, lse) = (f.at("log_probs"), f.at("entropy"), f.at("lse"));
+                    let (t, params) = (f.index_type, f.at("params"));
+                    (T::C.selective_log_softmax)(f.ctx, shape, logits, t, indices, params, log_probs, entropy, lse)
+                }),
+            ),
+            function(
+                "selective_log_softmax_backward",
+                true,
+                vec![
+                    of_rows("grad_log_probs", Role::OptionalInput, entries),
+                    of_rows("grad_entropy", Role::OptionalInput, rows),
+                    of_rows("grad_lse", Role::OptionalInput, rows),
+                    of_rows("grad", Role::RequiredOutput, elements),
+                ],
+                in_place,
+                Box::new(|f| {
+                    let (shape, logits, indices) = (f.at("shape"), f.at("logits"), f.at::<c_void>("indices"));
+                    let grads = [f.at("grad_log_probs"), f.at("grad_entropy"), f.at("grad_lse")];
+                    let (t, params, [g, h, l]) = (f.index_type, f.at("params"), grads);
+                    let function = T::C.selective_log_softmax_backward;
+                    function(f.ctx, shape, logits, t, indices, params, g, h, l, f.flags, f.at("grad"))
+                }),
+            ),
+            function(
+                "entropy",
+                false,
+                vec![of_rows("entropy", Role::RequiredOutput, rows)],
+                None,
+                Box::new(|f| (T::C.entropy)(f.ctx, f.at("shape"), f.at("logits"), f.at("entropy"))),
+            ),
+            function(
+                "entropy_backward",
+                false,
+                vec![of_rows("grad_entropy", Role::Input, rows), of_rows("grad", Role::RequiredOutput, elements)],
+                in_place,
+                Box::new(|f| {
+                    let (shape, logits, h) = (f.at("shape"), f.at("logits"), f.at("grad_entropy"));
+                    (T::C.entropy_backward)(f.ctx, shape, logits, h, f.flags, f.at("grad"))
+                }),
+            ),
+        ]
+    }
+}
+
+/// One call by one of the functions.
+pub fn call(source: &mut Source<'_>, guard: Guard) {
+    if source.one_in(2) { call_of::<f64>(source, guard) } else { call_of::<f32>(source, guard) }
+}
+
+fn call_of<T: Real>(source: &mut Source<'_>, guard: Guard) {
+    let index_type = source.choose(&[LK_I32, LK_I64, LK_U8]);
+    let which = source.choose(&[0, 1, 0, 1, 1, 2, 3, 0]);
+    let per_row = match source.below(8) {
+        0..4 => 1,
+        4..7 => source.below(5),
+        _ => source.up_to_bits(6),
+    };
+    let asked = match source.dims() {
+        // what is not made of rows is refused
+        dims if source.one_in(8) => dims,
+        dims => Dims { inner: 1, class_stride: source.below(2), ..dims },
+    };
+    let make = |dims| functions::<T>(dims, index_type, per_row).swap_remove(which);
+    let Some(mut case) = allocate(asked, index_type, make) else { return };
+
+    let ignore_index = if source.one_in(8) { source.bits() as i64 } else { source.below(8) as i64 - 4 };
+    let mostly_ignored = source.one_in(4);
+    for array in case.function.arrays.clone() {
+        let place = case.frame.at::<u8>(array.name);
+        match array.name {
+            "shape" => {
+                let shape = case.frame.edit::<lk_class_shape>("shape");
+                let Dims { outer, classes, inner, outer_stride, class_stride } = asked;
+                (shape.outer, shape.classes, shape.inner) = (outer, classes, inner);
+                (shape.outer_stride, shape.class_stride) = (outer_stride, class_stride);
+            }
+            "params" => {
+                *case.frame.edit::<lk_selective_log_softmax_params>("params") = lk_selective_log_softmax_params {
+                    struct_size: size_of::<lk_selective_log_softmax_params>(),
+                    per_row,
+                    ignore_index,
+                }
+            }
+            "indices" => {
+                let mut random = Random(source.bits());
+                let is_wild = source.one_in(8);
+                for i in 0..array.len {
+                    let bits = random.bits();
+                    let class = (bits >> 8) as i64 % 1024 % case.dims.classes.clamp(1, 1024) as i64;
+                    let index = match bits % 16 {
+                        0..12 if mostly_ignored => ignore_index,
+                        0 => ignore_index,
+                        1 if is_wild => bits as i64 >> (bits % 64),
+                        _ => class,
+                    };
+                    case.frame.set_index("indices", i, index);
+                }
+            }
+            _ => fill_numbers(source, place, array.size, array.len),
+        }
+    }
+    case.frame.flags = u32::from(source.one_in(3));
+    if source.one_in(64) {
+        case.frame.flags = source.bits() as u32;
+    }
+    // without params there is one index a row
+    let params_may_go = per_row == 1;
+    resize_structs(source, &mut case);
+    move_arrays(source, &mut case);
+    if !params_may_go && case.function.has("params") && case.frame.at::<u8>("params").is_null() {
+        return;
+    }
+    if source.one_in(64) {
+        let other_type = source.bits() as i32 % 16;
+        // a known one could need more memory than there is
+        if !matches!(other_type, LK_I32 | LK_I64 | LK_U8) {
+            case.frame.index_type = other_type;
+        }
+    }
+    check(source, case, guard);
+}

@@ -468,11 +468,9 @@ impl<S: Lanes, T: Real, const SOFT: bool> Groups for Phase<SOFT, Exponentials<'_
         let (stretch, origin) = (pass.stretch, pass.origin);
         let s = origin.max.s;
         let (zero, lowest) = (splat::<S, T>(s, T::from_f64(0.0)), splat(s, -T::INFINITY));
-        // finding the next chunk's maximum takes no longer than reading it: it should be here by then
-        let ahead = at + CHUNK_BYTES / size_of::<T>();
-        stretch.x.prefetch(s, ahead);
+        prefetch_next_chunk(s, stretch.x, at);
         if SOFT && let Some(probabilities) = stretch.probabilities {
-            probabilities.prefetch(s, ahead);
+            prefetch_next_chunk(s, probabilities, at);
         }
         let x = stretch.x.part(at, len);
         let stash = stretch.stash.map(|view| view.part(at, len));
@@ -504,6 +502,13 @@ impl<S: Lanes, T: Real, const SOFT: bool> Groups for Phase<SOFT, Exponentials<'_
             pass.rest.as_mut()[i].add_two(terms[0], terms[1]);
         }
     }
+}
+
+/// Asks for the group of the next chunk, whose maximum takes no longer to find than it takes to read: it should be here
+/// by then.
+#[inline(always)]
+pub fn prefetch_next_chunk<S: Lanes, T: Real>(s: S, x: In<'_, T>, at: usize) {
+    x.prefetch(s, at + CHUNK_BYTES / size_of::<T>());
 }
 
 /// e^(x - max) 2^SHIFT, and the same with 0 in the place of those that attain the maximum, which are counted.

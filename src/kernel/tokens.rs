@@ -18,7 +18,8 @@
 //!   lose digits: there 1 - p is rest / S.
 
 use super::class_rows::{
-    Groups, MAX_CHUNKS, chunk_len, each_group, exponentials, maximum, rest_of_chunk, rows_per_batch, rows_per_block,
+    Groups, MAX_CHUNKS, chunk_len, each_group, exponentials, maximum, prefetch_next_chunk, rest_of_chunk,
+    rows_per_batch, rows_per_block,
 };
 use super::softmax::{Finished, Origin, Sample};
 use crate::parallel::{Blocks, Partial};
@@ -275,6 +276,7 @@ impl<S: Lanes, T: Real, const ENTROPY: bool> Groups for Sums<'_, S, T, ENTROPY> 
     fn group(&mut self, at: usize, len: usize) {
         let (origin, x) = (self.origin, self.x.part(at, len));
         let s = origin.max.s;
+        prefetch_next_chunk(s, self.x, at);
         let lowest = splat(s, -T::INFINITY);
         #[allow(clippy::manual_map, reason = "closures may be compiled apart, without the instruction set")]
         let stash = match self.stash {

@@ -153,8 +153,11 @@ fn typed<T: Number>(setting: &Setting<'_>, type_name: &str) -> Vec<(String, u64)
     pointwise!("bce_with_logits(pos_weight)", logits, SPECIALS, labels; 5);
 
     let mut digest = Digest::new();
-    cross_entropy::<T>(&mut digest, setting);
+    cross_entropy::<T>(&mut digest, setting, [0.0; 6]);
     digests.push((format!("cross_entropy {type_name}"), digest.0));
+    let mut digest = Digest::new();
+    cross_entropy::<T>(&mut digest, setting, [1e-4, 0.5, 1e-4, -0.25, 1.0, 1e3]);
+    digests.push((format!("cross_entropy with z_loss {type_name}"), digest.0));
     let mut digest = Digest::new();
     distributions::<T>(&mut digest, setting);
     digests.push((format!("softmax {type_name}"), digest.0));
@@ -294,7 +297,8 @@ fn shapes() -> Vec<(ClassShape, usize)> {
     shapes
 }
 
-fn cross_entropy<T: Number>(digest: &mut Digest, setting: &Setting<'_>) {
+/// With a z-loss for each kind of call.
+fn cross_entropy<T: Number>(digest: &mut Digest, setting: &Setting<'_>, z_loss: [f64; 6]) {
     let mut random = Random(2);
     for (round, (shape, classes)) in shapes().into_iter().enumerate() {
         let (samples, elements) = (shape.samples(), shape.elements());
@@ -325,7 +329,7 @@ fn cross_entropy<T: Number>(digest: &mut Digest, setting: &Setting<'_>) {
             if variant > 2 {
                 weights = weights.row(&row_weight);
             }
-            let loss = CrossEntropy::new().label_smoothing([0.0, 0.0, 0.0, 0.1, 0.3, 0.05][variant]);
+            let loss = CrossEntropy::new().label_smoothing([0.0, 0.0, 0.0, 0.1, 0.3, 0.05][variant]).z_loss(z_loss[variant]);
             let reduction = REDUCTIONS[(round + variant) % 3];
             let options = Options::new().reduction(reduction).grad_scale(if variant == 1 { 0.3 } else { 1.0 });
 

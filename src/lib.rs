@@ -26,8 +26,8 @@ pub use error::Error;
 #[doc(hidden)]
 pub use kernel::elementary::Function as ElementaryFunction;
 pub use loss::{
-    Bce, BceWithLogits, ClassChunk, CrossEntropy, Element, Huber, L1, Likelihood, LogSoftmax, Mse, Nll, SmoothL1,
-    Softmax, Td, TdInputs,
+    Bce, BceWithLogits, ClassChunk, CrossEntropy, Distillation, Element, Huber, L1, Likelihood, LogSoftmax, Mse, Nll,
+    SmoothL1, Softmax, Td, TdInputs,
 };
 #[cfg(feature = "linear")]
 pub use loss::{LinearCrossEntropy, LinearInputs, LinearOutputs};

@@ -375,7 +375,7 @@ impl<'a, S: Lanes, T: Real> Row<'a, '_, S, T> {
 
 /// The largest element, as a number: where there is a NaN it may be any, for the sum will be NaN.
 #[inline(always)]
-fn maximum<S: Lanes, T: Real>(s: S, x: In<'_, T>) -> T {
+pub fn maximum<S: Lanes, T: Real>(s: S, x: In<'_, T>) -> T {
     let pass = each_group::<T, _>(x.len(), Maximum { s, x, most: S::per_group(splat(s, -T::INFINITY)) });
     let [first, others @ ..] = &pass.most.as_ref()[..Pack::<S, T>::PER_GROUP] else { unreachable!() };
     let most = others.iter().fold(*first, |most, other| most.max_any(*other));

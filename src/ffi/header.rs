@@ -3,7 +3,8 @@
 use std::path::Path;
 
 /// In the order that the header has them.
-const SOURCES: [&str; 8] = ["types", "status", "context", "cost", "pointwise", "classes", "softmax_state", "td"];
+const SOURCES: [&str; 9] =
+    ["types", "status", "context", "cost", "pointwise", "classes", "distillation", "softmax_state", "td"];
 
 /// The text of `include/losskit.h`.
 pub fn generate(root: &Path) -> Vec<u8> {

@@ -10,10 +10,10 @@
 //!     w sum of m_j f(p_j / m_j) + (1 - w) sum of m_j f(q_j / m_j),          f(u) = u log u - (u - 1) >= 0
 //! ```
 //! For each row:
-//! - the largest of x and y; then both exponentials of each class, relative to these, with the sums of rest and of
-//!   p_j g_j in the same pass. A divergence to the mixture m needs p and q first, so its sums are a pass of their own;
+//! - the largest of x and y; then, part by part, the exponentials of x relative to it, and those of y with the sum of
+//!   p_j g_j. A divergence to the mixture m needs p and q first, so its sums are a pass of their own;
 //! - rows that are short enough keep their exponentials on the stack for what follows; longer ones make them anew, as
-//!   there is no room for two arrays, and the gradient may be where the logits are.
+//!   there is no room for two arrays; but the student's wait where the gradient will be, if nothing is there.
 //!
 //! The rest leaves out one class that attains the maximum: so the divergence of confident rows keeps its digits.
 
@@ -22,8 +22,7 @@ use crate::parallel::{Blocks, Partial};
 use crate::shape::Layout;
 use crate::simd::view::{In, Out};
 use crate::simd::{
-    Isa, Kernel, LaneSum, Lanes, Mask, Pack, Real, Temperature, TemperedExp, Total, log1p, splat, total, unshift,
-    x_log_x,
+    Isa, Kernel, LaneSum, Lanes, Pack, Real, Temperature, TemperedExp, Total, log1p, splat, total, unshift, x_log_x,
 };
 
 /// Longest row whose exponentials are kept.
@@ -123,16 +122,25 @@ impl<T: Real> Distillation<'_, T> {
         let is_reverse = self.divergence == Divergence::Reverse;
         let [x, y] = if is_reverse { [student, teacher] } else { [teacher, student] };
         let is_mixture = matches!(self.divergence, Divergence::Mixture { .. });
-        let kept = if len <= KEPT && (is_mixture || grad.is_some()) {
-            let [p, q] = kept;
-            Some([Out::from(&mut p[..len]), Out::from(&mut q[..len])])
-        } else {
-            None
+        let [p, q] = kept;
+        let room = [Out::from(&mut p[..]), Out::from(&mut q[..])];
+        let kept = match grad {
+            _ if len <= KEPT && (is_mixture || grad.is_some()) => {
+                [Some(room[0].slice(0, len)), Some(room[1].slice(0, len))]
+            }
+            Some(grad) if !self.accumulate && !student.begins_with(grad) => {
+                if is_reverse {
+                    [Some(grad), None]
+                } else {
+                    [None, Some(grad)]
+                }
+            }
+            _ => [None; 2],
         };
         let pair = RowPair::new(s, [x, y], self.temperature, kept);
         let factor = self.scale.mul(Total::new(weight.to_f64()));
         let loss = if let Divergence::Mixture { beta } = self.divergence {
-            let sums = pair.sum::<false>();
+            let sums = pair.sum::<false>(room[0]);
             let mixture = Mixture::new(s, beta, &sums);
             let terms = MixtureTerms { pair, mixture, sums: [S::per_group(LaneSum::zero(s)); 2] };
             let terms = each_group::<T, _>(len, terms).sums;
@@ -147,7 +155,7 @@ impl<T: Real> Distillation<'_, T> {
             let loss = beta * p.value() + (1.0 - beta) * q.value();
             if (sums.rest[0] + sums.rest[1]).is_nan() { f64::NAN } else { loss }
         } else {
-            let sums = pair.sum::<true>();
+            let sums = pair.sum::<true>(room[0]);
             let [log_p, log_q] = [sums.log(s, 0), sums.log(s, 1)];
             let mean = sums.gap / sums.all(0);
             if let Some(grad) = grad {
@@ -156,12 +164,13 @@ impl<T: Real> Distillation<'_, T> {
                 let factors = [splat(s, factors[0]), splat(s, factors[1])];
                 if is_reverse {
                     let mean = splat(s, T::from_f64(mean));
-                    each_group::<T, _>(len, ReverseGrad { pair, mean, factor: factors[0], out });
+                    let factor = sums.factor(factor.over(Total::new(self.temperature.value)), 0);
+                    each_group::<T, _>(len, ReverseGrad { pair, mean, factor: splat(s, factor), out });
                 } else {
                     each_group::<T, _>(len, ForwardGrad { pair, factors, out });
                 }
             }
-            let loss = mean + (log_q - log_p);
+            let loss = mean / self.temperature.value + (log_q - log_p);
             // what rounding leaves of nothing
             if loss < 0.0 { 0.0 } else { loss }
         };
@@ -195,9 +204,8 @@ struct RowPair<'a, S: Lanes, T: Real> {
     logits: [In<'a, T>; 2],
     max: [Pack<S, T>; 2],
     exp: [TemperedExp<S, T>; 2],
-    inverse: Pack<S, T>,
     /// Room for the exponentials, shifted as they are.
-    kept: Option<[Out<'a, T>; 2]>,
+    kept: [Option<Out<'a, T>>; 2],
     /// Whether both have a largest logit, and it is a number.
     is_number: bool,
 }
@@ -228,22 +236,54 @@ impl RowSums {
 
 impl<'a, S: Lanes, T: Real> RowPair<'a, S, T> {
     #[inline(always)]
-    fn new(s: S, logits: [In<'a, T>; 2], temperature: Temperature<T>, kept: Option<[Out<'a, T>; 2]>) -> Self {
+    fn new(s: S, logits: [In<'a, T>; 2], temperature: Temperature<T>, kept: [Option<Out<'a, T>>; 2]) -> Self {
         let found = [maximum(s, logits[0]), maximum(s, logits[1])];
         let is_number = found[0].to_f64().is_finite() && found[1].to_f64().is_finite();
         let max = if is_number { found } else { [T::ZERO; 2] };
         let max = [splat(s, max[0]), splat(s, max[1])];
         let exp = [TemperedExp::new(max[0], temperature), TemperedExp::new(max[1], temperature)];
-        RowPair { logits, max, exp, inverse: splat(s, temperature.inverse), kept, is_number }
+        RowPair { logits, max, exp, kept, is_number }
     }
 
-    /// With `GAP` the sum of p_j g_j too.
+    /// With `GAP` the sum of p_j g_j T too. `room` is for KEPT exponentials.
     #[inline(always)]
-    fn sum<const GAP: bool>(self) -> RowSums {
-        let s = self.inverse.s;
+    fn sum<const GAP: bool>(self, room: Out<'a, T>) -> RowSums {
+        let (s, len) = (self.max[0].s, self.logits[0].len());
         let zeros = S::per_group(LaneSum::zero(s));
-        let pass = Sums::<S, T, GAP> { pair: self, rest: [zeros; 2], gap: zeros, far: zeros, ties: [0; 2] };
-        let Sums { rest, gap, far, ties, .. } = each_group::<T, _>(self.logits[0].len(), pass);
+        let (mut rest, mut ties, mut gap, mut far) = ([zeros; 2], [0; 2], zeros, zeros);
+        // x, then y: of either there are enough registers
+        let mut start = 0;
+        while start < len {
+            let count = KEPT.min(len - start);
+            let part = |view: Out<'a, T>| view.slice(start, count);
+            let x = self.logits[0].slice(start, count);
+            let p = match self.kept[0] {
+                Some(kept) => part(kept),
+                None => room.slice(0, count),
+            };
+            let stash = if GAP || self.kept[0].is_some() { Some(p) } else { None };
+            let [exp, _] = self.exp;
+            let pass = Exponentials { exp, max: self.max[0], logits: x, stash, rest: rest[0], ties: ties[0] };
+            let pass = each_group::<T, _>(count, pass);
+            (rest[0], ties[0]) = (pass.rest, pass.ties);
+            let stash = match self.kept[1] {
+                Some(kept) => Some(part(kept)),
+                None => None,
+            };
+            let [_, exp] = self.exp;
+            let logits = self.logits[1].slice(start, count);
+            let pass = Exponentials { exp, max: self.max[1], logits, stash, rest: rest[1], ties: ties[1] };
+            let pass = if GAP {
+                let pass = Gaps { exponentials: pass, x, max: self.max[0], p: p.as_in(), gap, far };
+                let pass = each_group::<T, _>(count, pass);
+                (gap, far) = (pass.gap, pass.far);
+                pass.exponentials
+            } else {
+                each_group::<T, _>(count, pass)
+            };
+            (rest[1], ties[1]) = (pass.rest, pass.ties);
+            start += count;
+        }
         let scale = Total::new(T::EXP.unshift());
         let rest = [total::<S, T>(s, rest[0]), total::<S, T>(s, rest[1])];
         let others = [ties[0] as f64 - 1.0, ties[1] as f64 - 1.0];
@@ -259,110 +299,144 @@ impl<'a, S: Lanes, T: Real> RowPair<'a, S, T> {
     /// The `i`-th vector of x (0) or y (1) in the group at `at`; -inf where there is none.
     #[inline(always)]
     fn load(&self, which: usize, at: usize, len: usize, i: usize) -> Pack<S, T> {
-        let s = self.inverse.s;
+        let s = self.max[0].s;
         self.logits[which].part(at, len).load_or(s, i, splat(s, -T::INFINITY))
     }
 
     /// Exponentials as `sum` has them.
     #[inline(always)]
     fn exponential(&self, which: usize, at: usize, len: usize, i: usize) -> Pack<S, T> {
-        match self.kept {
-            Some(kept) => kept[which].as_in().part(at, len).load(self.inverse.s, i),
+        match self.kept[which] {
+            Some(kept) => kept.as_in().part(at, len).load(self.max[0].s, i),
             None => self.exp[which].shifted(self.load(which, at, len, i)),
         }
     }
-
-    /// g_j
-    #[inline(always)]
-    fn gap(&self, x: Pack<S, T>, y: Pack<S, T>) -> Pack<S, T> {
-        ((x - self.max[0]) - (y - self.max[1])) * self.inverse
-    }
-
-    /// p_j g_j where g_j is large or no number: what can be added to the others, and what is too large for that and not
-    /// shifted.
-    #[inline(always)]
-    fn large_terms(&self, x: Pack<S, T>, y: Pack<S, T>, e: Pack<S, T>) -> [Pack<S, T>; 2] {
-        let (zero, lowest, half) = (x.c(0.0), x.c(f64::NEG_INFINITY), x.c(0.5));
-        let gap = self.gap(x, y);
-        let usual = is_usual(gap);
-        let difference = (x * half - self.max[0] * half) - (y * half - self.max[1] * half);
-        let far = ((e * unshift(x.s)) * self.inverse) * difference * x.c(2.0);
-        let far = (usual | e.same(zero)).select(zero, far);
-        // p_j may be below the smallest number
-        let infinite = y.same(lowest) & lowest.lt(x);
-        [usual.select(e * gap, zero), infinite.select(x.c(f64::INFINITY), far)]
-    }
 }
 
-/// Whether a shifted exponential times it is no larger than numbers can be.
+/// What a shifted exponential may be multiplied by.
 #[inline(always)]
-fn is_usual<S: Lanes, T: Real>(gap: Pack<S, T>) -> Mask<S, T> {
-    let limit = if size_of::<T>() == size_of::<f32>() { 1e18 } else { 1e200 };
-    gap.abs().lt(gap.c(limit))
+fn large<T: Real>() -> f64 {
+    if size_of::<T>() == size_of::<f32>() { 1e18 } else { 1e200 }
 }
 
+/// Half of [`unshift`]: its square root. What is multiplied by large numbers is not to become subnormal before.
+#[inline(always)]
+fn half_unshift<S: Lanes, T: Real>(s: S) -> Pack<S, T> {
+    let power = if size_of::<T>() == size_of::<f32>() { 1.0 / 4_294_967_296.0 } else { 2.938_735_877_055_719e-39 };
+    splat(s, T::from_f64(power))
+}
+
+/// The exponentials of a part of x or y.
 #[derive(Clone, Copy)]
-struct Sums<'a, S: Lanes, T: Real, const GAP: bool> {
-    pair: RowPair<'a, S, T>,
-    rest: [S::PerGroup<LaneSum<S>>; 2],
-    gap: S::PerGroup<LaneSum<S>>,
-    far: S::PerGroup<LaneSum<S>>,
-    /// Elements that attain each maximum; their exponentials are not in `rest`.
-    ties: [usize; 2],
+struct Exponentials<'a, S: Lanes, T: Real> {
+    exp: TemperedExp<S, T>,
+    max: Pack<S, T>,
+    logits: In<'a, T>,
+    stash: Option<Out<'a, T>>,
+    rest: S::PerGroup<LaneSum<S>>,
+    /// Elements that attain the maximum; their exponentials are not in `rest`.
+    ties: usize,
 }
 
-impl<S: Lanes, T: Real, const GAP: bool> Groups for Sums<'_, S, T, GAP> {
+impl<S: Lanes, T: Real> Exponentials<'_, S, T> {
+    /// The `i`-th vector and that half a group further.
     #[inline(always)]
-    fn group(&mut self, at: usize, len: usize) {
-        let pair = self.pair;
-        let s = pair.inverse.s;
-        let lowest = splat(s, -T::INFINITY);
-        let zero = lowest.c(0.0);
-        let vectors = pair.logits[0].part(at, len).vectors::<S>();
-        // vectors half a group apart are added to each other
-        let half = Pack::<S, T>::PER_GROUP / 2;
-        for i in 0..half.min(vectors) {
-            let other = i + half;
-            let has_other = other < vectors;
-            let load = [
-                [pair.load(0, at, len, i), if has_other { pair.load(0, at, len, other) } else { lowest }],
-                [pair.load(1, at, len, i), if has_other { pair.load(1, at, len, other) } else { lowest }],
-            ];
-            let mut p = [zero; 2];
-            for which in 0..2 {
-                let [a, b] = load[which];
-                let e = [pair.exp[which].shifted(a), pair.exp[which].shifted(b)];
-                if let Some(kept) = pair.kept {
-                    let kept = kept[which].part(at, len);
-                    kept.store(i, e[0]);
-                    if has_other {
-                        kept.store(other, e[1]);
-                    }
-                }
-                let mut terms = e;
-                let ties = [a.same(pair.max[which]), b.same(pair.max[which])];
-                if (ties[0] | ties[1]).any() {
-                    self.ties[which] += ties[0].count() + ties[1].count();
-                    terms = [ties[0].select(zero, e[0]), ties[1].select(zero, e[1])];
-                }
-                self.rest[which].as_mut()[i].add_two(terms[0], terms[1]);
-                if which == 0 {
-                    p = e;
-                }
-            }
-            if GAP {
-                let [x, y] = load;
-                let gaps = [pair.gap(x[0], y[0]), pair.gap(x[1], y[1])];
-                let mut terms = [p[0] * gaps[0], p[1] * gaps[1]];
-                if !(is_usual(gaps[0]) & is_usual(gaps[1])).all() {
-                    let [first, second] = [pair.large_terms(x[0], y[0], p[0]), pair.large_terms(x[1], y[1], p[1])];
-                    terms = [first[0], second[0]];
-                    self.far.as_mut()[i].add_two(first[1], second[1]);
-                }
-                self.gap.as_mut()[i].add_two(terms[0], terms[1]);
+    fn two(&mut self, at: usize, len: usize, i: usize) -> [Pack<S, T>; 2] {
+        let x = two_of(self.max.s, self.logits, at, len, i, -T::INFINITY);
+        let e = [self.exp.shifted(x[0]), self.exp.shifted(x[1])];
+        if let Some(stash) = self.stash {
+            let stash = stash.part(at, len);
+            stash.store(i, e[0]);
+            let other = i + Pack::<S, T>::PER_GROUP / 2;
+            if other < stash.as_group().vectors::<S>() {
+                stash.store(other, e[1]);
             }
         }
+        let mut terms = e;
+        let ties = [x[0].same(self.max), x[1].same(self.max)];
+        if (ties[0] | ties[1]).any() {
+            let zero = self.max.c(0.0);
+            self.ties += ties[0].count() + ties[1].count();
+            terms = [ties[0].select(zero, e[0]), ties[1].select(zero, e[1])];
+        }
+        self.rest.as_mut()[i].add_two(terms[0], terms[1]);
+        x
     }
+}
+
+/// The `i`-th vector of a group and that half a group further; `none` where there is none.
+#[inline(always)]
+fn two_of<S: Lanes, T: Real>(s: S, view: In<'_, T>, at: usize, len: usize, i: usize, none: T) -> [Pack<S, T>; 2] {
+    let (group, none) = (view.part(at, len), splat(s, none));
+    let other = i + Pack::<S, T>::PER_GROUP / 2;
+    [group.load_or(s, i, none), if other < group.vectors::<S>() { group.load_or(s, other, none) } else { none }]
+}
+
+impl<S: Lanes, T: Real> Groups for Exponentials<'_, S, T> {
+    #[inline(always)]
+    fn group(&mut self, at: usize, len: usize) {
+        let vectors = self.logits.part(at, len).vectors::<S>();
+        for i in 0..(Pack::<S, T>::PER_GROUP / 2).min(vectors) {
+            self.two(at, len, i);
+        }
+    }
+}
+
+/// The exponentials of a part of y, and p_j g_j T, from those of x.
+#[derive(Clone, Copy)]
+struct Gaps<'a, S: Lanes, T: Real> {
+    exponentials: Exponentials<'a, S, T>,
+    x: In<'a, T>,
+    max: Pack<S, T>,
+    p: In<'a, T>,
+    gap: S::PerGroup<LaneSum<S>>,
+    /// What is too large for the others; not shifted.
+    far: S::PerGroup<LaneSum<S>>,
+}
+
+impl<S: Lanes, T: Real> Groups for Gaps<'_, S, T> {
+    #[inline(always)]
+    fn group(&mut self, at: usize, len: usize) {
+        let max = [self.max, self.exponentials.max];
+        let s = max[0].s;
+        // further below than anything that counts, so that the difference is no NaN where both are masked
+        let floor = max[0].c(-1e-1 * large::<T>());
+        for i in 0..(Pack::<S, T>::PER_GROUP / 2).min(self.x.part(at, len).vectors::<S>()) {
+            let x = two_of(s, self.x, at, len, i, -T::INFINITY);
+            let p = two_of(s, self.p, at, len, i, T::ZERO);
+            let y = self.exponentials.two(at, len, i);
+            let gaps =
+                [(x[0] - max[0]).at_least(floor) - (y[0] - max[1]), (x[1] - max[0]).at_least(floor) - (y[1] - max[1])];
+            let mut terms = [p[0] * gaps[0], p[1] * gaps[1]];
+            // NaN is no matter: the result will be NaN
+            if floor.c(large::<T>()).le(gaps[0].abs() + gaps[1].abs()).any() {
+                let [first, second] =
+                    [large_terms(max, [x[0], y[0]], p[0], gaps[0]), large_terms(max, [x[1], y[1]], p[1], gaps[1])];
+                terms = [first[0], second[0]];
+                self.far.as_mut()[i].add_two(first[1], second[1]);
+            }
+            self.gap.as_mut()[i].add_two(terms[0], terms[1]);
+        }
+    }
+}
+
+/// p_j g_j T where that difference is large: what can be added to the others, and what is too large for that and not
+/// shifted.
+#[inline(always)]
+fn large_terms<S: Lanes, T: Real>(
+    max: [Pack<S, T>; 2],
+    [x, y]: [Pack<S, T>; 2],
+    e: Pack<S, T>,
+    gap: Pack<S, T>,
+) -> [Pack<S, T>; 2] {
+    let (zero, lowest, half) = (x.c(0.0), x.c(f64::NEG_INFINITY), x.c(0.5));
+    let is_large = gap.c(large::<T>()).le(gap.abs());
+    let difference = (x * half - max[0] * half) - (y * half - max[1] * half);
+    let far = (e * unshift(x.s)) * difference * x.c(2.0);
+    let far = e.same(zero).select(zero, is_large.select(far, zero));
+    // p_j may be below the smallest number
+    let infinite = y.same(lowest) & lowest.lt(x);
+    [is_large.select(zero, e * gap), infinite.select(x.c(f64::INFINITY), far)]
 }
 
 #[derive(Clone, Copy)]
@@ -376,11 +450,12 @@ impl<S: Lanes, T: Real> Groups for ForwardGrad<'_, S, T> {
     #[inline(always)]
     fn group(&mut self, at: usize, len: usize) {
         let ForwardGrad { pair, factors, out } = *self;
-        let unshift = unshift(pair.inverse.s);
+        let unshift = unshift(pair.max[0].s);
         for i in 0..pair.logits[0].part(at, len).vectors::<S>() {
             let p = (pair.exponential(0, at, len, i) * unshift) * factors[0];
             let q = pair.exponential(1, at, len, i) * unshift;
-            out.put(at, len, i, q.fma(factors[1], -p));
+            // (not fused, so that equal ones leave nothing)
+            out.put(at, len, i, q * factors[1] - p);
         }
     }
 }
@@ -388,7 +463,7 @@ impl<S: Lanes, T: Real> Groups for ForwardGrad<'_, S, T> {
 #[derive(Clone, Copy)]
 struct ReverseGrad<'a, S: Lanes, T: Real> {
     pair: RowPair<'a, S, T>,
-    /// The sum of p_k g_k.
+    /// The sum of p_k g_k T.
     mean: Pack<S, T>,
     factor: Pack<S, T>,
     out: Sink<'a, T>,
@@ -398,12 +473,13 @@ impl<S: Lanes, T: Real> Groups for ReverseGrad<'_, S, T> {
     #[inline(always)]
     fn group(&mut self, at: usize, len: usize) {
         let ReverseGrad { pair, mean, factor, out } = *self;
-        let unshift = unshift(mean.s);
+        let half = half_unshift(mean.s);
         for i in 0..pair.logits[0].part(at, len).vectors::<S>() {
             let e = pair.exponential(0, at, len, i);
-            let gap = pair.gap(pair.load(0, at, len, i), pair.load(1, at, len, i));
+            let (x, y) = (pair.load(0, at, len, i), pair.load(1, at, len, i));
+            let gap = (x - pair.max[0]) - (y - pair.max[1]);
             let slope = e.same(e.c(0.0)).select(e.c(0.0), gap - mean);
-            out.put(at, len, i, ((e * unshift) * factor) * slope);
+            out.put(at, len, i, (((e * half) * factor) * slope) * half);
         }
     }
 }
@@ -489,11 +565,11 @@ impl<S: Lanes, T: Real> Groups for MixtureGrad<'_, S, T> {
     #[inline(always)]
     fn group(&mut self, at: usize, len: usize) {
         let MixtureGrad { pair, mixture, mean, factor, out } = *self;
-        let unshift = unshift(mean.s);
+        let half = half_unshift(mean.s);
         for i in 0..pair.logits[0].part(at, len).vectors::<S>() {
             let mixed = mixture.of(pair.exponential(0, at, len, i), pair.exponential(1, at, len, i));
             let log = x_log_x(mixed.ratio[1], mixed.excess[1]).1;
-            out.put(at, len, i, ((mixed.q * unshift) * factor) * (log - mean));
+            out.put(at, len, i, (((mixed.q * half) * factor) * (log - mean)) * half);
         }
     }
 }

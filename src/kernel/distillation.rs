@@ -106,6 +106,7 @@ impl<T: Real> Kernel for Block<'_, '_, T> {
 impl<T: Real> Distillation<'_, T> {
     /// A row's loss; its gradient is written.
     #[inline(always)]
+    #[allow(clippy::manual_map, reason = "closures may be compiled apart, without the instruction set")]
     fn row<S: Lanes>(&self, s: S, row: usize, weight: T, kept: &mut [[T; KEPT]; 2]) -> T {
         let (at, len) = (self.layout.offset(row), self.layout.classes);
         let grad = match self.grad {
@@ -247,6 +248,7 @@ impl<'a, S: Lanes, T: Real> RowPair<'a, S, T> {
 
     /// With `GAP` the sum of p_j g_j T too. `room` is for KEPT exponentials.
     #[inline(always)]
+    #[allow(clippy::manual_map, reason = "closures may be compiled apart, without the instruction set")]
     fn sum<const GAP: bool>(self, room: Out<'a, T>) -> RowSums {
         let (s, len) = (self.max[0].s, self.logits[0].len());
         let zeros = S::per_group(LaneSum::zero(s));
@@ -255,10 +257,9 @@ impl<'a, S: Lanes, T: Real> RowPair<'a, S, T> {
         let mut start = 0;
         while start < len {
             let count = KEPT.min(len - start);
-            let part = |view: Out<'a, T>| view.slice(start, count);
             let x = self.logits[0].slice(start, count);
             let p = match self.kept[0] {
-                Some(kept) => part(kept),
+                Some(kept) => kept.slice(start, count),
                 None => room.slice(0, count),
             };
             let stash = if GAP || self.kept[0].is_some() { Some(p) } else { None };
@@ -267,7 +268,7 @@ impl<'a, S: Lanes, T: Real> RowPair<'a, S, T> {
             let pass = each_group::<T, _>(count, pass);
             (rest[0], ties[0]) = (pass.rest, pass.ties);
             let stash = match self.kept[1] {
-                Some(kept) => Some(part(kept)),
+                Some(kept) => Some(kept.slice(start, count)),
                 None => None,
             };
             let [_, exp] = self.exp;

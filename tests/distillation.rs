@@ -72,7 +72,8 @@ fn reference(beta: f64, temperature: f64, student: &[Exact], teacher: &[Exact]) 
         let grad = (0..classes).map(|j| match beta {
             0.0 => ((q.p[j] - p.p[j]) / t, larger(q.p[j], p.p[j]) / temperature),
             _ => {
-                let of_terms = [q.log[j], p.log[j], loss].map(|term| term.abs().hi).into_iter().fold(0.0, f64::max);
+                // what is subtracted is a sum of terms as large as those of the cross-entropy
+                let of_terms = q.log[j].abs().hi.max(p.log[j].abs().hi).max(scale);
                 (q.p[j] * (q.log[j] - p.log[j] - loss) / t, q.p[j].hi * of_terms / temperature)
             }
         });

@@ -211,11 +211,13 @@ pub fn log1p_fraction<S: Lanes, T: Real>(x: Pack<S, T>) -> Pack<S, T> {
 }
 
 /// x log x - (x - 1) and log x for x >= 0, z being x - 1 to all its digits: the first is z^2 / 2 and more near z = 0, and
-/// nothing cancels there. At x = 0, and for what is below the smallest normal number, the logarithm is some number below -80.
+/// nothing cancels there. At x = 0 the logarithm is some number below -100.
 #[inline(always)]
 pub fn x_log_x<S: Lanes, T: Real>(x: Pack<S, T>, z: Pack<S, T>) -> (Pack<S, T>, Pack<S, T>) {
     let k = T::LOG;
-    let (exponent, mantissa) = split(x);
+    let subnormal = x.lt(x.c(k.smallest));
+    let (exponent, mantissa) = split(subnormal.select(x * x.c(k.lift), x));
+    let exponent = exponent - subnormal.keep(x.c(k.lift_exponent));
     let is_near = exponent.same(x.c(0.0));
     let f = is_near.select(z, mantissa - x.c(1.0));
     let tail = Pack { s: x.s, v: T::log_tail(x.s, f.v) };

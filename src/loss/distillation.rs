@@ -39,8 +39,8 @@ use crate::simd::{Temperature, Total, in_environment};
 ///
 /// A loss is within 4 units in the last place of the exact one, counted at the cross-entropy -sum of p_j log q_j that
 /// KL(p || q) is a part of, or at the sum of the terms' magnitudes for a mixture. It is never negative, and 0 for equal logits.
-/// Gradients are within 4 units of the larger of q_j and p_j (over T) for beta = 0; within 6, of q_j times the larger of the
-/// logarithms and what is subtracted from them, else.
+/// Gradients are within 4 units of the larger of q_j and p_j (over T) for beta = 0; else within 6, of q_j (over T) times the
+/// largest of its logarithms, of what is subtracted from them, and, for a mixture, of 1.
 ///
 /// ```
 /// use losskit::{ClassShape, Context, Distillation, Options, Outputs};

@@ -128,7 +128,10 @@ fn check<T: Float>(how: (f64, f64), classes: usize, student: &[T], teacher: &[T]
         let want = reference(beta, temperature, &exact(student), &exact(teacher));
         let what = format!("{what}, {}, beta {beta}, T {temperature}, {classes} classes, row {row}", T::NAME);
         assert!(loss[row].wide() >= 0.0, "{what}: {:e}", loss[row].wide());
-        let off = ulps_off(loss[row], want.loss, want.scale);
+        // p and q of a class that both are sure of differ by less than they can say
+        let is_mixture = beta != 0.0 && beta != 1.0;
+        let scale = if is_mixture { want.scale.max(T::EPSILON) } else { want.scale };
+        let off = ulps_off(loss[row], want.loss, scale);
         let off = if loss[row].wide() < REFERENCE_ENDS && want.scale < REFERENCE_ENDS { 0.0 } else { off };
         assert!(off <= 4.0, "{what}: loss {:e}, not {:e}, {off} off", loss[row].wide(), want.loss.hi);
         worst[0] = worst[0].max(off);
@@ -141,7 +144,7 @@ fn check<T: Float>(how: (f64, f64), classes: usize, student: &[T], teacher: &[T]
                 continue;
             }
             // where it is a product with the difference of two sums
-            let bound = if beta == 0.0 { 4.0 } else { 6.0 };
+            let bound = if beta == 0.0 { 4.0 } else { 8.0 };
             assert!(off <= bound, "{what}: gradient {class} is {:e}, not {:e}, {off} off", got.wide(), value.hi);
             worst[1] = worst[1].max(off);
         }

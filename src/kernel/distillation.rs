@@ -154,11 +154,11 @@ impl<T: Real> Distillation<'_, T> {
                 each_group::<T, _>(len, MixtureGrad { pair, mixture, mean, factor, out: self.sink(grad) });
             }
             let loss = beta * p.value() + (1.0 - beta) * q.value();
-            if (sums.rest[0] + sums.rest[1]).is_nan() { f64::NAN } else { loss }
+            if (sums.rest[0].hi + sums.rest[1].hi).is_nan() { f64::NAN } else { loss }
         } else {
             let sums = pair.sum::<true>(room[0]);
             let [log_p, log_q] = [sums.log(s, 0), sums.log(s, 1)];
-            let mean = sums.gap / sums.all(0);
+            let mean = sums.gap.over(sums.all(0)).value();
             if let Some(grad) = grad {
                 let out = self.sink(grad);
                 let factors = [sums.factor(factor, 0), sums.factor(factor, 1)];
@@ -213,25 +213,25 @@ struct RowPair<'a, S: Lanes, T: Real> {
 
 /// What a row adds up to. `rest` leaves out one class that attains the maximum; NaN if there is no number.
 struct RowSums {
-    rest: [f64; 2],
-    gap: f64,
+    rest: [Total; 2],
+    gap: Total,
 }
 
 impl RowSums {
     /// The sum of all exponentials.
     #[inline(always)]
-    fn all(&self, which: usize) -> f64 {
-        1.0 + self.rest[which]
+    fn all(&self, which: usize) -> Total {
+        Total::new(1.0).merge(self.rest[which])
     }
     /// Its logarithm.
     #[inline(always)]
     fn log<S: Lanes>(&self, s: S, which: usize) -> f64 {
-        log1p(splat::<S, f64>(s, self.rest[which])).first()
+        log1p(splat::<S, f64>(s, self.rest[which].value())).first()
     }
     /// What makes a probability of an exponential, times a factor.
     #[inline(always)]
     fn factor<T: Real>(&self, factor: Total, which: usize) -> T {
-        T::from_f64(factor.value() / self.all(which))
+        T::from_f64(factor.over(self.all(which)).value())
     }
 }
 
@@ -293,8 +293,7 @@ impl<'a, S: Lanes, T: Real> RowPair<'a, S, T> {
             true => total::<S, T>(s, gap).mul(scale).merge(total::<S, T>(s, far)),
             false => Total::ZERO,
         };
-        let or_nan = if self.is_number { 0.0 } else { f64::NAN };
-        RowSums { rest: [rest[0].value() + or_nan, rest[1].value() + or_nan], gap: gap.value() }
+        RowSums { rest: if self.is_number { rest } else { [Total::new(f64::NAN); 2] }, gap }
     }
 
     /// The `i`-th vector of x (0) or y (1) in the group at `at`; -inf where there is none.
@@ -505,7 +504,8 @@ struct Mixed<S: Lanes, T: Real> {
 impl<S: Lanes, T: Real> Mixture<S, T> {
     #[inline(always)]
     fn new(s: S, beta: f64, sums: &RowSums) -> Self {
-        let recip = [1.0 / sums.all(0), 1.0 / sums.all(1)];
+        let one = Total::new(1.0);
+        let recip = [one.over(sums.all(0)).value(), one.over(sums.all(1)).value()];
         Mixture {
             recip: [splat(s, T::from_f64(recip[0])), splat(s, T::from_f64(recip[1]))],
             share: [splat(s, T::from_f64(beta)), splat(s, T::from_f64(1.0 - beta))],

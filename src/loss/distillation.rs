@@ -38,8 +38,8 @@ use crate::simd::{Temperature, Total, in_environment};
 ///   reverse KL, whose gradient is NaN at that class then. All masked, NaN or +inf: NaN in that row.
 ///
 /// A loss is within 4 units in the last place of the exact one, counted at the cross-entropy -sum of p_j log q_j that
-/// KL(p || q) is a part of, or at the sum of the terms' magnitudes for a mixture. It is never negative, and 0 for equal logits.
-/// Gradients are within 4 units of the larger of q_j and p_j (over T) for beta = 0; else within 6, of q_j (over T) times the
+/// KL(p || q) is a part of; for a mixture, at the sum of the terms' magnitudes or the type's epsilon. It is never negative, and 0 for equal logits.
+/// Gradients are within 4 units of the larger of q_j and p_j (over T) for beta = 0; else within 8, of q_j (over T) times the
 /// largest of its logarithms, of what is subtracted from them, and, for a mixture, of 1.
 ///
 /// ```

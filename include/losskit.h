@@ -50,6 +50,9 @@
 /** One index a row, ignore_index -100. */
 #define LK_SELECTIVE_LOG_SOFTMAX_PARAMS_INIT { sizeof(lk_selective_log_softmax_params), 1, -100 }
 
+/** Forward KL at temperature 1. */
+#define LK_DISTILLATION_PARAMS_INIT { sizeof(lk_distillation_params), 0.0, 1.0 }
+
 /** Dense rows of actions. */
 #define LK_TD_SHAPE(batch, actions) { sizeof(lk_td_shape), (batch), (actions), 0 }
 
@@ -216,6 +219,24 @@ typedef struct lk_selective_log_softmax_params {
 } lk_selective_log_softmax_params;
 
 /**
+ * Options of distillation. Begin with LK_DISTILLATION_PARAMS_INIT.
+ */
+typedef struct lk_distillation_params {
+    /**
+     * sizeof(lk_distillation_params)
+     */
+    size_t struct_size;
+    /**
+     * The teacher's share of the mixture, from 0 (forward KL) to 1 (reverse KL).
+     */
+    double beta;
+    /**
+     * What all logits are divided by, from 1e-9 to 1e9.
+     */
+    double temperature;
+} lk_distillation_params;
+
+/**
  * What was seen of a row of logits whose classes come in pieces. Made by lk_softmax_state_init; to be copied, sent
  * and merged as one likes. Its fields are five doubles: for MPI, MPI_Type_contiguous(5, MPI_DOUBLE, ...), and an
  * operator that calls lk_softmax_state_merge and commutes.
@@ -364,7 +385,7 @@ typedef struct lk_td_params {
 #define LK_INVALID_DELTA -9
 
 /**
- * Smooth L1's beta is negative or not a number.
+ * Smooth L1's beta is negative or not a number, or distillation's is outside of [0, 1].
  */
 #define LK_INVALID_BETA -10
 
@@ -397,6 +418,11 @@ typedef struct lk_td_params {
  * A row whose target was in none of the classes that its state has seen, or in several.
  */
 #define LK_INCOMPLETE_STATE -16
+
+/**
+ * Distillation's temperature is not from 1e-9 to 1e9.
+ */
+#define LK_INVALID_TEMPERATURE -17
 
 /**
  * Their sum, divided by their number or by the sum of their weights: each loss says which.
@@ -1080,6 +1106,50 @@ lk_status lk_entropy_backward_f64(const struct lk_context *ctx,
                                   const double *grad_entropy,
                                   uint32_t flags,
                                   double *grad);
+
+/**
+ * Knowledge distillation: how far a student's distribution is from its teacher's, from the logits of both, at a
+ * temperature T (Hinton et al., 2015; generalised Jensen-Shannon divergence: Agarwal et al., 2024, and TRL's GKD
+ * trainer).
+ *
+ * With p = softmax(teacher / T), q = softmax(student / T) and m = beta p + (1 - beta) q: for beta = 0, the default,
+ * loss = KL(p || q) (PyTorch's kl_div of log_softmax with log_target), gradient = (q - p) / T; for beta = 1,
+ * loss = KL(q || p), gradient = q (log(q / p) - loss) / T; else loss = beta KL(p || m) + (1 - beta) KL(q || m),
+ * gradient = (1 - beta) q (log(q / m) - KL(q || m)) / T. The gradient is that of the student's logits; student and
+ * teacher exchanged, with 1 - beta for beta, is the same loss and gives that of the teacher's. Hinton's factor T^2 is
+ * the caller's: grad_scale for the gradient.
+ *
+ * Rows only: the shape's `inner` must be 1 and its classes contiguous (else LK_UNSUPPORTED_OPTION). `student`,
+ * `teacher` and `grad` share its stride; `grad` may be `student` itself. A row weight multiplies its row's loss and
+ * gradient; LK_MEAN divides by their sum, or the number of rows (batchmean). Rows of weight 0 are not read: weights of
+ * 0 and 1 are a mask. `row_weight` may be NULL (all 1).
+ *
+ * Logits of -inf are masked classes: where the student's alone is, forward KL is infinite, where the teacher's alone,
+ * reverse KL. All masked, NaN or +inf: NaN in that row. `loss` is one element for LK_MEAN and LK_SUM, one a row for
+ * LK_NONE. Outputs may be NULL, `params` and `opts` too.
+ */
+lk_status lk_distillation_f32(const struct lk_context *ctx,
+                              const struct lk_class_shape *shape,
+                              const float *student,
+                              const float *teacher,
+                              const float *row_weight,
+                              const struct lk_distillation_params *params,
+                              const struct lk_options *opts,
+                              float *loss,
+                              float *grad);
+
+/**
+ * As lk_distillation_f32, in double precision.
+ */
+lk_status lk_distillation_f64(const struct lk_context *ctx,
+                              const struct lk_class_shape *shape,
+                              const double *student,
+                              const double *teacher,
+                              const double *row_weight,
+                              const struct lk_distillation_params *params,
+                              const struct lk_options *opts,
+                              double *loss,
+                              double *grad);
 
 /**
  * States that have seen nothing.

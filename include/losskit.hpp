@@ -77,7 +77,8 @@ enum class status : lk_status {
     invalid_struct_size = LK_INVALID_STRUCT_SIZE,
     unsupported_option = LK_UNSUPPORTED_OPTION,
     panic = LK_PANIC,
-    incomplete_state = LK_INCOMPLETE_STATE
+    incomplete_state = LK_INCOMPLETE_STATE,
+    invalid_temperature = LK_INVALID_TEMPERATURE
 };
 
 /// How the samples' losses become one.
@@ -590,6 +591,20 @@ struct cross_entropy_options {
     const losskit::context *context = nullptr;
 };
 
+/// Options of distillation.
+template <class T>
+struct distillation_options {
+    double beta = 0.0;              ///< the teacher's share of the mixture, 0 (forward KL) to 1 (reverse KL)
+    double temperature = 1.0;       ///< what all logits are divided by
+    optional_input<T> row_weight{}; ///< one for each row, 0 for rows that are masked; none: all 1
+    losskit::reduction reduction = losskit::reduction::mean; ///< as in options, and so on
+    bool accumulate_grad = false;
+    double grad_scale = 1.0;
+    double *weight_sum = nullptr;
+    losskit::cost *cost = nullptr;
+    const losskit::context *context = nullptr;
+};
+
 /// What td reads besides q.
 template <class T>
 struct td_inputs {
@@ -900,6 +915,64 @@ struct class_loss {
                 detail::pointer(how.class_weight), detail::pointer(how.row_weight), params, &shared,
                 detail::pointer(out.loss), detail::pointer(out.grad), detail::pointer(out.hess));
         }));
+    }
+};
+
+/// The divergence between a teacher's and a student's distribution, in float and double. There is no Hessian.
+struct knowledge_distillation {
+    /// Gives the mean or the sum.
+    template <class Student, class T = detail::real<Student>>
+    LOSSKIT_INLINE T operator()(const class_shape &shape, const Student &student, detail::given<span<const T>> teacher,
+                                const detail::given<distillation_options<T>> &how = {}) const
+    {
+        T loss{};
+        (*this)(std::nothrow, shape, student, teacher, {span<T>(&loss, 1)}, how).or_throw();
+        return loss;
+    }
+
+    /// Gives the mean or the sum, and writes the gradient of the student's logits, which may take their place.
+    template <class Student, class T = detail::real<Student>>
+    LOSSKIT_INLINE T operator()(const class_shape &shape, const Student &student, detail::given<span<const T>> teacher,
+                                detail::given<span<T>> grad,
+                                const detail::given<distillation_options<T>> &how = {}) const
+    {
+        T loss{};
+        (*this)(std::nothrow, shape, student, teacher, {span<T>(&loss, 1), grad}, how).or_throw();
+        return loss;
+    }
+
+    /// Writes what `out` names, no more.
+    template <class Student, class T = detail::real<Student>>
+    LOSSKIT_INLINE status operator()(const class_shape &shape, const Student &student,
+                                     detail::given<span<const T>> teacher, const detail::given<outputs<T>> &out,
+                                     const detail::given<distillation_options<T>> &how = {}) const
+    {
+        return (*this)(std::nothrow, shape, student, teacher, out, how).or_throw();
+    }
+
+    /// The same, without exceptions.
+    template <class Student, class T = detail::real<Student>>
+    LOSSKIT_INLINE result operator()(std::nothrow_t, const class_shape &shape, const Student &student,
+                                     detail::given<span<const T>> teacher, const detail::given<outputs<T>> &out,
+                                     const detail::given<distillation_options<T>> &how = {}) const noexcept
+    {
+        const detail::extent extent = detail::extent_of(shape);
+        detail::lengths lengths;
+        lengths.check("student", detail::size_of(student), extent.elements, extent.has_gaps);
+        lengths.check("teacher", teacher.size(), extent.elements, extent.has_gaps);
+        lengths.check("row_weight", how.row_weight, extent.samples);
+        lengths.check("hess", out.hess, 0);
+        lengths.check_outputs(out, how.reduction, extent);
+        if (!lengths.fit())
+            return lengths.misfit();
+        lk_distillation_params params = LK_DISTILLATION_PARAMS_INIT;
+        params.beta = how.beta;
+        params.temperature = how.temperature;
+        const lk_class_shape c_shape = detail::to_c(shape);
+        const lk_options shared = detail::to_c(how);
+        return result(detail::function<T, lk_distillation_f32, lk_distillation_f64>()(
+            detail::handle(how.context), &c_shape, std::data(student), teacher.data(),
+            detail::pointer(how.row_weight), &params, &shared, detail::pointer(out.loss), detail::pointer(out.grad)));
     }
 };
 
@@ -1320,6 +1393,9 @@ inline constexpr pointwise_loss<lk_likelihood_f32, lk_likelihood_f64, options> l
 inline constexpr class_loss<lk_cross_entropy_f32, lk_cross_entropy_f64, targets, cross_entropy_options> cross_entropy{};
 /// Negative log-likelihood of log-probabilities, with indices: lk_nll_f32, lk_nll_f64.
 inline constexpr class_loss<lk_nll_f32, lk_nll_f64, detail::indices_for, nll_options> nll{};
+
+/// The divergence between a teacher's and a student's distribution: lk_distillation_f32, lk_distillation_f64.
+inline constexpr knowledge_distillation distillation{};
 
 /// Softmax over classes: lk_softmax_f32, lk_softmax_f64.
 inline constexpr class_function<lk_softmax_f32, lk_softmax_f64> softmax{};

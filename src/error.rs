@@ -43,8 +43,8 @@ pub enum Error {
     /// Huber's delta must be greater than 0.
     #[error("delta {value} is not greater than 0")]
     InvalidDelta { value: f64 },
-    /// smooth L1's beta must not be negative.
-    #[error("beta {value} is negative or not a number")]
+    /// smooth L1's beta must not be negative, distillation's must be between 0 and 1.
+    #[error("beta {value} is outside its range, or not a number")]
     InvalidBeta { value: f64 },
     /// Label smoothing must be between 0 and 1.
     #[error("label_smoothing {value} is outside [0, 1]")]
@@ -61,6 +61,9 @@ pub enum Error {
     /// A row whose target was in none of the classes that its state has seen, or in several.
     #[error("the target of row {row} was seen {times} times, not once")]
     IncompleteState { row: usize, times: f64 },
+    /// Distillation's temperature must be from 1e-9 to 1e9.
+    #[error("temperature {value} is outside [1e-9, 1e9]")]
+    InvalidTemperature { value: f64 },
     /// A fault of this library: outputs may have been written in part.
     #[error("internal error: {message}")]
     Panic { message: &'static str },
@@ -86,6 +89,7 @@ impl Error {
             Error::UnsupportedOption { .. } => -14,
             Error::Panic { .. } => -15,
             Error::IncompleteState { .. } => -16,
+            Error::InvalidTemperature { .. } => -17,
         }
     }
 }

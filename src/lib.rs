@@ -26,8 +26,8 @@ pub use error::Error;
 #[doc(hidden)]
 pub use kernel::elementary::Function as ElementaryFunction;
 pub use loss::{
-    Bce, BceWithLogits, ClassChunk, CrossEntropy, Element, Entropy, Huber, L1, Likelihood, LogSoftmax, Mse, Nll,
-    SelectiveLogSoftmax, SmoothL1, Softmax, Td, TdInputs, TokenGrads, TokenOutputs,
+    Bce, BceWithLogits, ClassChunk, CrossEntropy, Distillation, Element, Entropy, Huber, L1, Likelihood, LogSoftmax,
+    Mse, Nll, SelectiveLogSoftmax, SmoothL1, Softmax, Td, TdInputs, TokenGrads, TokenOutputs,
 };
 #[cfg(feature = "linear")]
 pub use loss::{LinearCrossEntropy, LinearInputs, LinearOutputs};

@@ -365,7 +365,7 @@ fn options_that_make_no_sense_are_refused() {
     for (beta, text) in [(-1.5, "-1.5"), (-0.0001, "-0.0001"), (NAN, "NaN"), (f64::NEG_INFINITY, "-inf")] {
         let mut outputs = Untouched::new(1, 2);
         let error = Error::InvalidBeta { value: beta };
-        let message = format!("beta {text} is negative or not a number");
+        let message = format!("beta {text} is outside its range, or not a number");
         refuse(SmoothL1::new(beta).eval(&context(), &x, &y, None, &plain, outputs.outputs()), error, -10, &message);
     }
     assert!(SmoothL1::new(-0.0).mean(&x, &y).is_ok());
@@ -543,7 +543,7 @@ fn every_error_has_its_own_number_for_ever() {
         (Error::UnknownConstant { name, value: -9 }, -7, "x has the unknown value -9"),
         (Error::TargetOutOfRange { target: 7, row: 3, classes: 5 }, -8, "target 7 at row 3 is outside 0..5"),
         (Error::InvalidDelta { value: -0.5 }, -9, "delta -0.5 is not greater than 0"),
-        (Error::InvalidBeta { value: -0.5 }, -10, "beta -0.5 is negative or not a number"),
+        (Error::InvalidBeta { value: -0.5 }, -10, "beta -0.5 is outside its range, or not a number"),
         (Error::InvalidLabelSmoothing { value: 2.0 }, -11, "label_smoothing 2 is outside [0, 1]"),
         (Error::NanOption { name }, -12, "x is NaN"),
         (Error::InvalidStructSize { name, size: 4, needed: 8 }, -13, "x.struct_size is 4, at least 8 is needed"),

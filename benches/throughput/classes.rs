@@ -4,8 +4,8 @@ use crate::data::{Buffer, Float, Random};
 use crate::measure::{Bench, Size};
 use crate::roof::{self, Traffic};
 use losskit::{
-    ClassChunk, ClassShape, Context, CrossEntropy, Entropy, Indices, Isa, LogSoftmax, Nll, Options, Outputs,
-    SelectiveLogSoftmax, Softmax, SoftmaxState, Targets, TokenGrads, TokenOutputs, Weights,
+    ClassChunk, ClassShape, Context, CrossEntropy, Distillation, Entropy, Indices, Isa, LogSoftmax, Nll, Options,
+    Outputs, SelectiveLogSoftmax, Softmax, SoftmaxState, Targets, TokenGrads, TokenOutputs, Weights,
 };
 
 #[derive(Clone, Copy)]
@@ -81,6 +81,9 @@ pub fn run<T: Float>(bench: &mut Bench) {
         if shape.inner == 1 && shape.classes >= 1000 {
             states(bench, &case, &mut output);
             tokens(bench, &case, &mut output);
+            if shape.outer > 1 {
+                distillation(bench, &case, &mut output);
+            }
         }
     }
 }
@@ -200,4 +203,27 @@ fn states<T: Float>(bench: &mut Bench, case: &Case<'_, T>, output: &mut [T]) {
     bench.threads(&format!("softmax_state_{}_merge", T::NAME), "", size, || {
         SoftmaxState::merge_all(&mut states, &context, &others)
     });
+}
+
+/// The same logits, once more at random, are the teacher's.
+fn distillation<T: Float>(bench: &mut Bench, case: &Case<'_, T>, output: &mut [T]) {
+    let (context, options, shape) = (Context::default(), Options::new(), case.shape.class_shape());
+    let mut random = Random(4);
+    let teacher = Buffer::new(1, case.shape.elements(), || T::of(random.normal(3.0)));
+    let mut value = [T::of(0.0)];
+    for (name, beta) in [("kl", 0.0), ("reverse_kl", 1.0), ("jsd", 0.5)] {
+        if bench.is_quick && beta == 1.0 {
+            continue;
+        }
+        let loss = Distillation::new().beta(beta).temperature(2.0);
+        let group = |pass| format!("distillation_{name}_{}_{pass}", T::NAME);
+        bench.threads(&group("value"), "", case.size(2), || {
+            let outputs = Outputs::new().loss(&mut value);
+            loss.eval(&context, shape, case.logits, &teacher, None, &options, outputs)
+        });
+        bench.threads(&group("grad"), "", case.size(3), || {
+            let outputs = Outputs::new().loss(&mut value).grad(output);
+            loss.eval(&context, shape, case.logits, &teacher, None, &options, outputs)
+        });
+    }
 }

@@ -3,7 +3,7 @@
 use super::memory::{read_sized, sinks};
 use crate::cost::Cost;
 use crate::error::Error;
-use crate::loss::{CheckedChunk, ClassChunk, CrossEntropy, Element, Nll, SelectiveLogSoftmax, Td};
+use crate::loss::{CheckedChunk, ClassChunk, CrossEntropy, Distillation, Element, Nll, SelectiveLogSoftmax, Td};
 use crate::options::{Options, Sinks, Summary};
 use crate::shape::{ClassShape, Layout, Reduction};
 
@@ -33,7 +33,7 @@ pub const LK_UNKNOWN_CONSTANT: lk_status = -7;
 pub const LK_TARGET_OUT_OF_RANGE: lk_status = -8;
 /// Huber's delta is not greater than 0.
 pub const LK_INVALID_DELTA: lk_status = -9;
-/// Smooth L1's beta is negative or not a number.
+/// Smooth L1's beta is negative or not a number, or distillation's is outside of [0, 1].
 pub const LK_INVALID_BETA: lk_status = -10;
 /// Label smoothing is outside of [0, 1].
 pub const LK_INVALID_LABEL_SMOOTHING: lk_status = -11;
@@ -47,6 +47,8 @@ pub const LK_UNSUPPORTED_OPTION: lk_status = -14;
 pub const LK_PANIC: lk_status = -15;
 /// A row whose target was in none of the classes that its state has seen, or in several.
 pub const LK_INCOMPLETE_STATE: lk_status = -16;
+/// Distillation's temperature is not from 1e-9 to 1e9.
+pub const LK_INVALID_TEMPERATURE: lk_status = -17;
 
 /// How the samples' losses become one.
 pub type lk_reduction = i32;
@@ -218,6 +220,18 @@ pub struct lk_selective_log_softmax_params {
     pub per_row: usize,
     /// The index that stands for none.
     pub ignore_index: i64,
+}
+
+/// Options of distillation. Begin with LK_DISTILLATION_PARAMS_INIT.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct lk_distillation_params {
+    /// sizeof(lk_distillation_params)
+    pub struct_size: usize,
+    /// The teacher's share of the mixture, from 0 (forward KL) to 1 (reverse KL).
+    pub beta: f64,
+    /// What all logits are divided by, from 1e-9 to 1e9.
+    pub temperature: f64,
 }
 
 /// Shape of td: q[batch][actions]. Begin with LK_TD_SHAPE.
@@ -394,6 +408,17 @@ impl lk_selective_log_softmax_params {
         // SAFETY: the caller's promise
         let given = unsafe { read_sized("params", pointer, size_of::<Self>(), init) }?;
         Ok(SelectiveLogSoftmax::new().per_row(given.per_row).ignore_index(given.ignore_index))
+    }
+}
+
+impl lk_distillation_params {
+    /// # Safety
+    /// NULL, or valid for reading `struct_size` bytes.
+    pub(super) unsafe fn read(pointer: *const Self) -> Result<Distillation, Error> {
+        let init = || lk_distillation_params { struct_size: 0, beta: 0.0, temperature: 1.0 };
+        // SAFETY: the caller's promise
+        let given = unsafe { read_sized("params", pointer, size_of::<Self>(), init) }?;
+        Ok(Distillation::new().beta(given.beta).temperature(given.temperature))
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod class_backward;
 mod class_columns;
 mod class_rows;
+pub mod distillation;
 #[doc(hidden)]
 pub mod elementary;
 pub mod gather;

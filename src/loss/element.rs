@@ -9,6 +9,7 @@ use super::mse::Square;
 use super::smooth_l1::Smooth;
 use crate::context::Context;
 use crate::kernel::class_backward::Backward;
+use crate::kernel::distillation::Distillation;
 use crate::kernel::gather::{Gather, Nll, Td};
 use crate::kernel::pointwise::Pointwise;
 use crate::kernel::softmax::{self, Softmax};
@@ -39,6 +40,7 @@ pub(crate) enum Work<'a, T> {
     Nll(&'a Gather<'a, T, Nll<'a, T>>),
     Softmax(&'a Softmax<'a, T>),
     SoftmaxBackward(&'a Backward<'a, T>),
+    Distillation(&'a Distillation<'a, T>),
     StateUpdate(&'a Update<'a, T>),
     StateFinish(&'a Finish<'a, T>),
     StateGradient(&'a Gradient<'a, T>),
@@ -61,6 +63,7 @@ impl<T: Real> Work<'_, T> {
             Work::Nll(call) => parallel::reduce(here, context, call),
             Work::Softmax(call) => softmax::run(here, context, call),
             Work::SoftmaxBackward(call) => parallel::reduce(here, context, call),
+            Work::Distillation(call) => parallel::reduce(here, context, call),
             Work::StateUpdate(call) => parallel::reduce(here, context, call),
             Work::StateFinish(call) => parallel::reduce(here, context, call),
             Work::StateGradient(call) => parallel::reduce(here, context, call),

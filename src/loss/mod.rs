@@ -4,6 +4,7 @@ mod bce;
 mod bce_with_logits;
 mod classes;
 mod cross_entropy;
+mod distillation;
 mod element;
 mod entropy;
 mod huber;
@@ -25,6 +26,9 @@ pub use bce_with_logits::BceWithLogits;
 pub use cross_entropy::CrossEntropy;
 #[cfg(all(feature = "capi", not(test)))]
 pub(crate) use cross_entropy::CrossEntropyInputs;
+pub use distillation::Distillation;
+#[cfg(all(feature = "capi", not(test)))]
+pub(crate) use distillation::DistillationInputs;
 pub use element::Element;
 pub use entropy::Entropy;
 pub use huber::Huber;

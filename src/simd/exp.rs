@@ -10,7 +10,7 @@
 //! - An error term of the argument joins where the second reduction step rounds anyway.
 
 use super::pair::{Pair, fast_two_sum};
-use super::{Lanes, Pack, Real, pack, splat};
+use super::{Lanes, Pack, Real, Total, pack, splat};
 
 /// What differs between the types.
 pub struct Constants {
@@ -261,5 +261,82 @@ impl<S: Lanes, T: Real> RelativeExp<S, T> {
     #[inline(always)]
     fn reached(&self, x: Pack<S, T>) -> Pack<S, T> {
         (x - self.subtracted).at_least(self.end)
+    }
+}
+
+/// A temperature T that logits are divided by, and what that makes of the constants of [`exp`].
+#[derive(Clone, Copy)]
+pub struct Temperature<T> {
+    pub value: f64,
+    inverse: T,
+    /// 1 / (T ln 2)
+    per_ln_2: T,
+    /// T times the first part of ln 2 T, and what that leaves of ln 2.
+    ln_2: [T; 2],
+}
+
+impl<T: Real> Temperature<T> {
+    pub fn new(value: f64) -> Self {
+        let ln_2 = Total { hi: core::f64::consts::LN_2, lo: f64::EXP.ln_2[1] };
+        let [upper, lower] = ln_2.mul(Total::new(value)).split::<T>();
+        Temperature {
+            value,
+            inverse: T::from_f64(1.0 / value),
+            per_ln_2: T::from_f64(core::f64::consts::LOG2_E / value),
+            ln_2: [upper, T::from_f64(lower.to_f64() / value)],
+        }
+    }
+}
+
+/// e^((x - max) / T) for many x <= max: as [`RelativeExp`], with T ln 2 in the place of ln 2, so that the argument is divided
+/// when it is small, and its division's rounding is a fraction of the last place.
+#[derive(Clone, Copy)]
+pub struct TemperedExp<S: Lanes, T: Real> {
+    temperature: Temperature<T>,
+    subtracted: Pack<S, T>,
+    near: Pack<S, T>,
+    round: Pack<S, T>,
+    upper: Pack<S, T>,
+    /// The product of the second part of ln 2 and what is in `t` but not in n.
+    lower: Pack<S, T>,
+    end: Pack<S, T>,
+}
+
+impl<S: Lanes, T: Real> TemperedExp<S, T> {
+    /// `max` is larger than -inf.
+    #[inline(always)]
+    pub fn new(max: Pack<S, T>, temperature: Temperature<T>) -> Self {
+        let (k, s) = (T::EXP, max.s);
+        let (zero, to_integer, value) = (max.c(0.0), max.c(k.round), max.c(temperature.value));
+        let is_near = max.abs().lt(max.c(k.far) * value);
+        let near = is_near.select(max, zero);
+        let n = near.fma(splat(s, temperature.per_ln_2), to_integer) - to_integer;
+        let round = shifted_round(s);
+        TemperedExp {
+            temperature,
+            subtracted: is_near.select(zero, max),
+            near,
+            round: round - n,
+            upper: (-n).fma(splat(s, temperature.ln_2[0]), near),
+            lower: max.c(k.round + k.bias + k.shift) * splat(s, temperature.ln_2[1]),
+            end: end(round).fma(value, near),
+        }
+    }
+
+    /// e^((x - max) / T) 2^SHIFT: see [`RelativeExp::shifted`].
+    #[inline(always)]
+    pub fn shifted(&self, x: Pack<S, T>) -> Pack<S, T> {
+        let s = x.s;
+        let Temperature { inverse, per_ln_2, ln_2, .. } = self.temperature;
+        let inverse = splat(s, inverse);
+        let x = (x - self.subtracted).at_least(self.end);
+        let t = (x - self.near).fma(splat(s, per_ln_2), shifted_round(s));
+        let n = t - self.round;
+        let upper = (-n).fma(splat(s, ln_2[0]), x) - self.upper;
+        let lower = (-t).fma(splat(s, ln_2[1]), self.lower);
+        let r = upper.fma(inverse, lower);
+        let q = pack(s, T::exp_polynomial(s, r.v));
+        let sum = upper.fma(inverse, (r * q).fma(r, lower)) + r.c(1.0);
+        sum * t.shl_exponent()
     }
 }

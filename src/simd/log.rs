@@ -209,3 +209,22 @@ pub fn log1p_fraction<S: Lanes, T: Real>(x: Pack<S, T>) -> Pack<S, T> {
     let lost = x.fma(scale, -half - f);
     combine(upper_half.keep(x.c(1.0)), f, lost.fma(-f, lost))
 }
+
+/// x log x - (x - 1) and log x for x >= 0, z being x - 1 to all its digits: the first is z^2 / 2 and more near z = 0, and
+/// nothing cancels there. At x = 0 the logarithm is some number below -100.
+#[inline(always)]
+pub fn x_log_x<S: Lanes, T: Real>(x: Pack<S, T>, z: Pack<S, T>) -> (Pack<S, T>, Pack<S, T>) {
+    let k = T::LOG;
+    let subnormal = x.lt(x.c(k.smallest));
+    let (exponent, mantissa) = split(subnormal.select(x * x.c(k.lift), x));
+    let exponent = exponent - subnormal.keep(x.c(k.lift_exponent));
+    let is_near = exponent.same(x.c(0.0));
+    let f = is_near.select(z, mantissa - x.c(1.0));
+    let tail = Pack { s: x.s, v: T::log_tail(x.s, f.v) };
+    let upper = exponent * x.c(k.ln_2[0]);
+    let sum = upper + f;
+    let lost = f - (sum - upper);
+    let log = sum + (lost + exponent.fma(x.c(k.ln_2[1]), tail));
+    let near = x.fma(tail, z * z);
+    (is_near.select(near, x.fma(log, -z)), log)
+}

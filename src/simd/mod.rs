@@ -19,13 +19,13 @@ pub mod view;
 
 pub use cpu::prefers_several_places;
 pub use exp::{
-    RelativeExp, exp, exp_non_positive, exp_non_positive_pair, exp_non_positive_pair_shifted, exp_parts, power_of_two,
-    unshift,
+    RelativeExp, Temperature, TemperedExp, exp, exp_non_positive, exp_non_positive_pair, exp_non_positive_pair_shifted,
+    exp_parts, power_of_two, unshift,
 };
 pub use fpenv::{Environment, in_environment};
 pub use isa::Isa;
 pub use lanes::{Kernel, Lanes};
-pub use log::{log, log_complement, log_fraction, log1p, log1p_fraction, log1p_with_error};
+pub use log::{log, log_complement, log_fraction, log1p, log1p_fraction, log1p_with_error, x_log_x};
 use pack::pack;
 pub use pack::{Mask, Pack, first_lanes, splat};
 pub use pair::{Pair, exact_product, two_diff};

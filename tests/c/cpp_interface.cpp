@@ -200,7 +200,7 @@ void pointwise_losses()
     smooth.beta = 0;
     CHECK(losskit::smooth_l1(input, target, smooth) == losskit::l1(input, target));
     smooth.beta = -1;
-    throws(losskit::status::invalid_beta, "beta -1 is negative or not a number",
+    throws(losskit::status::invalid_beta, "beta -1 is outside its range, or not a number",
            [&] { losskit::smooth_l1(input, target, smooth); });
     vec<T> losses(2);
     losskit::outputs<T> out;
@@ -720,6 +720,38 @@ void log_probs_and_entropy()
 }
 
 template <class T>
+void knowledge_distillation()
+{
+    const losskit::class_shape shape{2, 2};
+    const vec<T> student{0, 0, 7, 5}, teacher{-infinity<T>, 3, 1, -infinity<T>}, weights{2, 0};
+    losskit::distillation_options<T> options;
+    options.row_weight = weights;
+    vec<T> loss(2), grad(4), in_place = student;
+    CHECK(losskit::distillation(shape, student, teacher, options) == log_2<T>);
+    CHECK(losskit::distillation(shape, student, teacher, grad, options) == log_2<T>);
+    CHECK((grad == vec<T>{r<T>(0.5), r<T>(-0.5), 0, 0}));
+    CHECK(losskit::distillation(shape, in_place, teacher, in_place, options) == log_2<T> && in_place == grad);
+    options.reduction = losskit::reduction::none;
+    losskit::outputs<T> out;
+    out.loss = loss;
+    CHECK(losskit::distillation(shape, student, teacher, out, options) == losskit::status::ok);
+    CHECK((loss == vec<T>{2 * log_2<T>, 0}));
+    losskit::distillation_options<T> how;
+    how.beta = 0.5;
+    how.temperature = 2;
+    CHECK(losskit::distillation(shape, student, student, how) == 0);
+    how.temperature = 0;
+    throws(losskit::status::invalid_temperature, "temperature 0 is outside [1e-9, 1e9]",
+           [&] { losskit::distillation(shape, student, teacher, how); });
+    throws_mismatch("student has 3 elements, 4 are needed", [&] { losskit::distillation(shape, vec<T>(3), teacher); });
+    throws_mismatch("teacher has 3 elements, 4 are needed", [&] { losskit::distillation(shape, student, vec<T>(3)); });
+    out.hess = grad;
+    throws_mismatch("hess has 4 elements, 0 are needed",
+                    [&] { losskit::distillation(shape, student, teacher, out, options); });
+    static_assert(noexcept(losskit::distillation(std::nothrow, shape, student, teacher, out, options)), "");
+}
+
+template <class T>
 void softmax_in_pieces()
 {
     const losskit::class_chunk low{2, 1, 0}, high{2, 1, 1};
@@ -762,6 +794,7 @@ void all()
     layouts<T>();
     softmax_and_its_gradient<T>();
     log_probs_and_entropy<T>();
+    knowledge_distillation<T>();
     softmax_in_pieces<T>();
     temporal_difference<T>();
     arrays_of_any_kind<T>();

@@ -68,6 +68,8 @@ int main(void)
     log_probs_and_entropy_f64();
     softmax_in_pieces_f32();
     softmax_in_pieces_f64();
+    knowledge_distillation_f32();
+    knowledge_distillation_f64();
     temporal_difference_f32();
     temporal_difference_f64();
     puts("every function does what it says");

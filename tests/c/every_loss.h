@@ -180,6 +180,31 @@ static void TEST(softmax_in_pieces)(void)
     TEST(expect)(2, grad, (T)-0.5, 0);
 }
 
+static void TEST(knowledge_distillation)(void)
+{
+    const lk_class_shape shape = LK_CLASS_ROWS(2, 2);
+    const T student[4] = {0, 0, 7, 5}, teacher[4] = {(T)-HUGE_VAL, 3, 1, (T)-HUGE_VAL}, row_weight[2] = {2, 0};
+    const T log_2 = (T)0.69314718055994530942;
+    lk_distillation_params params = LK_DISTILLATION_PARAMS_INIT;
+    lk_options options = LK_OPTIONS_INIT;
+    T loss[2], grad[4], mean;
+
+    options.reduction = LK_NONE;
+    CHECK(LK(distillation)(NULL, &shape, student, teacher, row_weight, &params, &options, loss, grad) == LK_OK);
+    TEST(expect)(2, loss, 2 * log_2, 0);
+    TEST(expect)(2, grad, 1, -1);
+    TEST(expect)(2, grad + 2, 0, 0);
+    CHECK(LK(distillation)(NULL, &shape, student, teacher, row_weight, NULL, NULL, &mean, NULL) == LK_OK);
+    CHECK(mean == log_2);
+    params.beta = 0.5;
+    params.temperature = 2;
+    CHECK(LK(distillation)(NULL, &shape, student, student, NULL, &params, &options, loss, grad) == LK_OK);
+    TEST(expect)(2, loss, 0, 0);
+    TEST(expect)(2, grad, 0, 0);
+    params.temperature = 0;
+    CHECK(LK(distillation)(NULL, &shape, student, teacher, NULL, &params, NULL, &mean, NULL) == LK_INVALID_TEMPERATURE);
+}
+
 static void TEST(temporal_difference)(void)
 {
     const lk_td_shape shape = LK_TD_SHAPE(2, 2);

@@ -58,6 +58,14 @@ pub struct lk_nll_params {
 
 #[repr(C)]
 #[derive(Clone, Copy)]
+pub struct lk_distillation_params {
+    pub struct_size: usize,
+    pub beta: f64,
+    pub temperature: f64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
 pub struct lk_td_shape {
     pub struct_size: usize,
     pub batch: usize,
@@ -104,7 +112,7 @@ pub struct lk_softmax_state {
 }
 
 /// Every status, its name and its number, fixed for ever.
-pub const STATUSES: [(&str, i32); 18] = [
+pub const STATUSES: [(&str, i32); 19] = [
     ("LK_OK", LK_OK),
     ("LK_INPUT_OUT_OF_DOMAIN", LK_INPUT_OUT_OF_DOMAIN),
     ("LK_NULL_POINTER", LK_NULL_POINTER),
@@ -123,6 +131,7 @@ pub const STATUSES: [(&str, i32); 18] = [
     ("LK_UNSUPPORTED_OPTION", LK_UNSUPPORTED_OPTION),
     ("LK_PANIC", LK_PANIC),
     ("LK_INCOMPLETE_STATE", LK_INCOMPLETE_STATE),
+    ("LK_INVALID_TEMPERATURE", LK_INVALID_TEMPERATURE),
 ];
 
 pub const LK_OK: i32 = 0;
@@ -143,6 +152,7 @@ pub const LK_INVALID_STRUCT_SIZE: i32 = -13;
 pub const LK_UNSUPPORTED_OPTION: i32 = -14;
 pub const LK_PANIC: i32 = -15;
 pub const LK_INCOMPLETE_STATE: i32 = -16;
+pub const LK_INVALID_TEMPERATURE: i32 = -17;
 
 pub const LK_MEAN: i32 = 0;
 pub const LK_SUM: i32 = 1;
@@ -339,6 +349,18 @@ pub type EntropyBackward<T> = unsafe extern "C" fn(
     grad: *mut T,
 ) -> i32;
 
+pub type Distillation<T> = unsafe extern "C" fn(
+    ctx: *const lk_context,
+    shape: *const lk_class_shape,
+    student: *const T,
+    teacher: *const T,
+    row_weight: *const T,
+    params: *const lk_distillation_params,
+    opts: *const lk_options,
+    loss: *mut T,
+    grad: *mut T,
+) -> i32;
+
 /// The functions of one element type.
 pub struct Losses<T> {
     pub mse: Pointwise<T>,
@@ -359,6 +381,7 @@ pub struct Losses<T> {
     pub selective_log_softmax_backward: SelectiveLogSoftmaxBackward<T>,
     pub entropy: Distribution<T>,
     pub entropy_backward: EntropyBackward<T>,
+    pub distillation: Distillation<T>,
     pub state_update: StateUpdate<T>,
     pub state_finish: StateFinish<T>,
     pub state_grad: StateGrad<T>,
@@ -501,6 +524,18 @@ macro_rules! declare {
                         grad: *mut T,
                         hess: *mut T,
                     ) -> i32;
+                    #[link_name = concat!("lk_distillation_", stringify!($t))]
+                    fn distillation(
+                        ctx: *const lk_context,
+                        shape: *const lk_class_shape,
+                        student: *const T,
+                        teacher: *const T,
+                        row_weight: *const T,
+                        params: *const lk_distillation_params,
+                        opts: *const lk_options,
+                        loss: *mut T,
+                        grad: *mut T,
+                    ) -> i32;
                     #[link_name = concat!("lk_softmax_", stringify!($t))]
                     fn softmax(
                         ctx: *const lk_context,
@@ -641,6 +676,7 @@ macro_rules! declare {
                     selective_log_softmax_backward,
                     entropy,
                     entropy_backward,
+                    distillation,
                     state_update,
                     state_finish,
                     state_grad,

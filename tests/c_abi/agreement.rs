@@ -22,7 +22,9 @@ fn c_and_rust_write_the_same_bytes() {
         // td has rows only
         let is_transposed = dims.class_stride > 1 && dims.inner == 1;
         for (function, index_type) in all_functions(dims) {
-            if function.has("action") && is_transposed {
+            let has_rows_only = function.has("action") && is_transposed;
+            let has_rows_of_classes_only = function.has("teacher") && (is_transposed || dims.inner > 1);
+            if has_rows_only || has_rows_of_classes_only {
                 continue;
             }
             let mut frame = Frame::new(&function, &dims, index_type);
@@ -57,6 +59,9 @@ fn c_and_rust_write_the_same_bytes() {
 fn optional_inputs_mean_in_c_what_they_mean_in_rust() {
     for dims in [Dims::rows(37, 10), Dims { inner: 33, ..Dims::rows(3, 5) }] {
         for (function, index_type) in all_functions(dims) {
+            if function.has("teacher") && dims.inner > 1 {
+                continue;
+            }
             let mut frame = Frame::new(&function, &dims, index_type);
             let before = frame.snapshot();
             let optional = function.arrays.iter().filter(|array| !array.role.is_required());
@@ -127,5 +132,5 @@ fn every_function_of_the_header_is_tested() {
     tested.sort_unstable();
     tested.dedup();
     assert_eq!(declared, tested);
-    assert_eq!(tested.len(), 28 + 28);
+    assert_eq!(tested.len(), 30 + 28);
 }

@@ -30,6 +30,7 @@ pub fn run(bytes: &[u8], guard: Guard) {
     let mut source = Source(Unstructured::new(bytes));
     match source.below(16) {
         10 => any_tokens::call(&mut source, guard),
+        9 => loss_of(&mut source, guard, Some(14)),
         11 | 12 => any_state::call(&mut source, guard),
         13 => any_state::parts(&mut source),
         14 => costs(&mut source),
@@ -175,7 +176,7 @@ impl Case {
     fn runs(&self, array: &Array) -> Vec<Range<usize>> {
         let has_shape = self.function.has("shape") || self.function.has("chunk");
         let has_classes = match array.name {
-            "logits" | "q" | "next_q" | "next_q_online" => true,
+            "logits" | "q" | "next_q" | "next_q_online" | "student" | "teacher" => true,
             // nll's
             "log_probs" => !array.role.is_output(),
             "output" | "grad_output" | "grad_input" | "grad" | "hess" => true,
@@ -370,7 +371,12 @@ fn fill_structs(source: &mut Source<'_>, case: &mut Case, asked: Dims) {
         let Dims { outer, classes, inner, outer_stride, class_stride } = asked;
         (shape.outer, shape.classes, shape.inner) = (outer, classes, inner);
         (shape.outer_stride, shape.class_stride) = (outer_stride, class_stride);
-        if function.has("params") {
+        if function.has("teacher") {
+            let (beta, temperature) = (source.below(9) as f64 / 8.0, source.choose(&[1.0, 2.0, 0.7, 1e-9, 1e9]));
+            let params = frame.edit::<lk_distillation_params>("params");
+            params.beta = if source.one_in(16) { source.double() } else { beta };
+            params.temperature = if source.one_in(16) { source.double() } else { temperature };
+        } else if function.has("params") {
             let ignored = if source.one_in(8) { source.bits() as i64 } else { source.below(8) as i64 - 4 };
             if function.array("params").size == size_of::<lk_nll_params>() {
                 frame.edit::<lk_nll_params>("params").ignore_index = ignored;
@@ -499,14 +505,19 @@ fn move_arrays(source: &mut Source<'_>, case: &mut Case) {
 }
 
 /// A loss with its shape, and the shape that is asked for.
-fn choose(source: &mut Source<'_>) -> Option<(Case, Dims)> {
+fn choose(source: &mut Source<'_>, function: Option<usize>) -> Option<(Case, Dims)> {
     let double = source.one_in(2);
-    let mut index_type = source.choose(&[LK_I32, LK_I64, LK_U8, LK_F32]);
+    let mut index_type = if function.is_some() { LK_I32 } else { source.choose(&[LK_I32, LK_I64, LK_U8, LK_F32]) };
     if index_type == LK_F32 && double {
         index_type = LK_F64;
     }
-    let index = source.below(if index_type == LK_F32 || index_type == LK_F64 { 1 } else { 14 });
-    let asked = source.dims();
+    let choices = if index_type == LK_F32 || index_type == LK_F64 { 1 } else { 14 };
+    let index = function.unwrap_or_else(|| source.below(choices));
+    let mut asked = source.dims();
+    // most calls of what takes rows only are of rows
+    if function.is_some() && !source.one_in(8) {
+        asked = Dims { outer_stride: asked.outer_stride, ..Dims::rows(asked.outer, asked.classes) };
+    }
     let make = |dims| {
         let mut all = if double { functions::<f64>(dims, index_type) } else { functions::<f32>(dims, index_type) };
         all.swap_remove(index)
@@ -547,7 +558,12 @@ fn allocate(asked: Dims, index_type: i32, make: impl Fn(Dims) -> Function) -> Op
 }
 
 fn loss(source: &mut Source<'_>, guard: Guard) {
-    let Some((mut case, asked)) = choose(source) else { return };
+    loss_of(source, guard, None);
+}
+
+/// By a function that is given, if it is one without targets, or any of the others.
+fn loss_of(source: &mut Source<'_>, guard: Guard, function: Option<usize>) {
+    let Some((mut case, asked)) = choose(source, function) else { return };
     let is_there = asked.n() == case.dims.n() || case.function.has("shape");
     fill_arrays(source, &case);
     if case.function.takes_n && !is_there {

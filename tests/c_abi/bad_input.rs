@@ -137,14 +137,18 @@ fn the_mean_of_nothing_is_nan_and_its_sum_is_0() {
             empty(function, frame, [0, 3, 1]);
             frame.edit::<lk_options>("opts").reduction = reduction;
             let cost = frame.bytes_of("opts.cost");
-            let [grad, hess] = ["grad", "hess"].map(|name| frame.bytes_of(name));
+            let written = |frame: &Frame| {
+                let outputs = ["grad", "hess"].into_iter().filter(|name| function.has(name));
+                outputs.map(|name| frame.bytes_of(name)).collect::<Vec<_>>()
+            };
+            let outputs = written(frame);
             accepted(function, frame, "empty");
             let loss = frame.numbers_of("loss")[0];
             assert!(loss == expected || (loss.is_nan() && expected.is_nan()), "{}: {loss}", function.name);
             // SAFETY: in the frame
             assert_eq!(unsafe { *frame.at::<f64>("opts.weight_sum") }, 0.0, "{}", function.name);
             assert_eq!(frame.bytes_of("opts.cost"), cost, "{}", function.name);
-            assert_eq!(["grad", "hess"].map(|name| frame.bytes_of(name)), [grad, hess], "{}", function.name);
+            assert_eq!(written(frame), outputs, "{}", function.name);
         }
     });
 }
@@ -497,7 +501,12 @@ fn numbers_that_make_no_sense_are_refused() {
         if function.name.contains("smooth_l1") {
             for (beta, text) in [(-1.5, "-1.5"), (f64::NEG_INFINITY, "-inf"), (f64::NAN, "NaN")] {
                 frame.number = beta;
-                refused_by_both(function, frame, LK_INVALID_BETA, &format!("beta {text} is negative or not a number"));
+                refused_by_both(
+                    function,
+                    frame,
+                    LK_INVALID_BETA,
+                    &format!("beta {text} is outside its range, or not a number"),
+                );
             }
             for beta in [0.0, -0.0, f64::INFINITY] {
                 frame.number = beta;
@@ -521,6 +530,33 @@ fn numbers_that_make_no_sense_are_refused() {
             for smoothing in [0.0, -0.0, 1.0] {
                 frame.edit::<lk_cross_entropy_params>("params").label_smoothing = smoothing;
                 accepted(function, frame, "label_smoothing");
+            }
+        }
+        if function.has("teacher") {
+            for (beta, text) in [(-0.5, "-0.5"), (1.5, "1.5"), (f64::NAN, "NaN")] {
+                frame.edit::<lk_distillation_params>("params").beta = beta;
+                let words = format!("beta {text} is outside its range, or not a number");
+                refused_by_both(function, frame, LK_INVALID_BETA, &words);
+            }
+            for beta in [0.0, -0.0, 1.0] {
+                frame.edit::<lk_distillation_params>("params").beta = beta;
+                accepted(function, frame, "beta");
+            }
+            for (temperature, text) in [(0.0, "0"), (-1.0, "-1"), (f64::INFINITY, "inf"), (f64::NAN, "NaN")] {
+                frame.edit::<lk_distillation_params>("params").temperature = temperature;
+                let words = format!("temperature {text} is outside [1e-9, 1e9]");
+                refused_by_both(function, frame, LK_INVALID_TEMPERATURE, &words);
+            }
+            for temperature in [1e-9, 1e9] {
+                frame.edit::<lk_distillation_params>("params").temperature = temperature;
+                accepted(function, frame, "temperature");
+            }
+            for (classes, inner, class_stride) in [(1, 3, 0), (3, 2, 0), (3, 1, 2)] {
+                frame.restore(&before);
+                let shape = frame.edit::<lk_class_shape>("shape");
+                (shape.outer, shape.classes, shape.inner, shape.class_stride) = (2, classes, inner, class_stride);
+                let words = "a shape whose classes are not contiguous is not supported";
+                refused(function, frame, LK_UNSUPPORTED_OPTION, words);
             }
         }
         if function.has("action") {

@@ -8,8 +8,8 @@ use std::ffi::c_void;
 use std::ptr;
 
 use losskit::{
-    Bce, BceWithLogits, ClassShape, Context, Cost, CrossEntropy, Error, Huber, Indices, L1, Likelihood, LogSoftmax,
-    Mse, Nll, Options, Outputs, Reduction, SmoothL1, Softmax, Summary, Targets, Td, TdInputs, Weights,
+    Bce, BceWithLogits, ClassShape, Context, Cost, CrossEntropy, Distillation, Error, Huber, Indices, L1, Likelihood,
+    LogSoftmax, Mse, Nll, Options, Outputs, Reduction, SmoothL1, Softmax, Summary, Targets, Td, TdInputs, Weights,
 };
 
 use crate::abi::*;
@@ -179,7 +179,10 @@ impl Frame {
     fn fill(&mut self, dims: &Dims) {
         let mut random = Random(1);
         for (array, place) in self.places.clone() {
-            let unit = !matches!(array.name, "logits" | "log_probs" | "q" | "next_q" | "next_q_online");
+            let unit = !matches!(
+                array.name,
+                "logits" | "log_probs" | "q" | "next_q" | "next_q_online" | "student" | "teacher"
+            );
             // SAFETY: the array's own memory
             unsafe {
                 match (array.name, array.role) {
@@ -205,6 +208,9 @@ impl Frame {
                     ("params", _) if array.size == size_of::<lk_nll_params>() => {
                         place.cast::<lk_nll_params>().write(lk_nll_params { struct_size: array.size, ignore_index: -5 })
                     }
+                    ("params", _) if self.place("teacher").is_some() => place
+                        .cast::<lk_distillation_params>()
+                        .write(lk_distillation_params { struct_size: array.size, beta: 0.25, temperature: 1.5 }),
                     ("params", _) => place.cast::<lk_cross_entropy_params>().write(lk_cross_entropy_params {
                         struct_size: array.size,
                         ignore_index: -5,
@@ -705,6 +711,39 @@ fn td<T: Real>(dims: Dims, index_type: i32) -> Function {
     }
 }
 
+fn distillation<T: Real>(dims: Dims) -> Function {
+    let (rows, elements) = (dims.samples(), dims.shape().elements());
+    let arrays = vec![
+        Array::of::<lk_class_shape>("shape", Role::RequiredStruct, 1),
+        Array::of::<T>("student", Role::Input, elements),
+        Array::of::<T>("teacher", Role::Input, elements),
+        Array::of::<T>("row_weight", Role::OptionalInput, rows),
+        Array::of::<lk_distillation_params>("params", Role::OptionalStruct, 1),
+    ];
+    let mut arrays = with_outputs::<T>(arrays, rows, elements);
+    arrays.retain(|array| array.name != "hess");
+    Function {
+        name: format!("lk_distillation_{}", T::SUFFIX),
+        arrays,
+        in_place: Some(("student", "grad")),
+        indices: None,
+        takes_n: false,
+        // SAFETY: as in `plain`
+        call: Box::new(|f| unsafe {
+            let (student, teacher, row_weight) = (f.at("student"), f.at("teacher"), f.at("row_weight"));
+            let (params, opts, loss, grad) = (f.at("params"), f.at("opts"), f.at("loss"), f.at("grad"));
+            (T::C.distillation)(f.ctx, f.at("shape"), student, teacher, row_weight, params, opts, loss, grad)
+        }),
+        rust: Some(Box::new(move |f| {
+            let params = f.params(lk_distillation_params { struct_size: 0, beta: 0.0, temperature: 1.0 });
+            let how = Distillation::new().beta(params.beta).temperature(params.temperature);
+            let (student, teacher) = (f.required::<T>("student"), f.required("teacher"));
+            let (context, row_weight) = (Context::default(), f.slice("row_weight"));
+            f.finish(how.eval(&context, dims.shape(), student, teacher, row_weight, &f.options(), f.outputs())?)
+        })),
+    }
+}
+
 fn cross_entropy<T: Real>(dims: Dims, index_type: i32) -> Function {
     class_loss(
         "cross_entropy",
@@ -765,6 +804,7 @@ pub fn functions<T: Real>(dims: Dims, index_type: i32) -> Vec<Function> {
             LogSoftmax::new().backward(&context(), shape, y, g, grad)
         }),
         td::<T>(dims, index_type),
+        distillation::<T>(dims),
     ]
 }
 

@@ -7,8 +7,8 @@
 mod random;
 
 use losskit::{
-    Bce, BceWithLogits, ClassChunk, ClassShape, Context, Cost, CrossEntropy, Element, Error, Huber, Indices, L1,
-    Likelihood, LogSoftmax, Mse, Nll, Options, Outputs, Reduction, SelectiveLogSoftmax, SmoothL1, Softmax,
+    Bce, BceWithLogits, ClassChunk, ClassShape, Context, Cost, CrossEntropy, Distillation, Element, Error, Huber,
+    Indices, L1, Likelihood, LogSoftmax, Mse, Nll, Options, Outputs, Reduction, SelectiveLogSoftmax, SmoothL1, Softmax,
     SoftmaxState, Summary, Targets, Td, TdInputs, TokenGrads, TokenOutputs, Weights,
 };
 use random::Random;
@@ -167,6 +167,9 @@ fn typed<T: Number>(setting: &Setting<'_>, type_name: &str) -> Vec<(String, u64)
     let mut digest = Digest::new();
     tokens::<T>(&mut digest, setting);
     digests.push((format!("selective_log_softmax {type_name}"), digest.0));
+    let mut digest = Digest::new();
+    distillation::<T>(&mut digest, setting);
+    digests.push((format!("distillation {type_name}"), digest.0));
     let mut digest = Digest::new();
     nll::<T>(&mut digest, setting);
     digests.push((format!("nll {type_name}"), digest.0));
@@ -329,7 +332,8 @@ fn cross_entropy<T: Number>(digest: &mut Digest, setting: &Setting<'_>, z_loss: 
             if variant > 2 {
                 weights = weights.row(&row_weight);
             }
-            let loss = CrossEntropy::new().label_smoothing([0.0, 0.0, 0.0, 0.1, 0.3, 0.05][variant]).z_loss(z_loss[variant]);
+            let loss =
+                CrossEntropy::new().label_smoothing([0.0, 0.0, 0.0, 0.1, 0.3, 0.05][variant]).z_loss(z_loss[variant]);
             let reduction = REDUCTIONS[(round + variant) % 3];
             let options = Options::new().reduction(reduction).grad_scale(if variant == 1 { 0.3 } else { 1.0 });
 
@@ -441,6 +445,47 @@ fn tokens<T: Number>(digest: &mut Digest, setting: &Setting<'_>) {
                 .call(|context| token.backward_in_place(context, shape, &mut logits, indices, grads))
                 .expect("good input");
             digest.numbers(&logits);
+        }
+    }
+}
+
+/// Rows below and above what is kept on the stack, each divergence, temperatures of 1 and of no power of two.
+fn distillation<T: Number>(digest: &mut Digest, setting: &Setting<'_>) {
+    let random = &mut Random(18);
+    for (round, classes) in SIZES.into_iter().filter(|&classes| classes > 0).enumerate() {
+        let rows = if classes > 1000 { 2 } else { 7 };
+        let (shape, elements) = (ClassShape::rows(rows, classes), rows * classes);
+        for (variant, (beta, temperature)) in
+            [(0.0, 1.0), (0.0, 2.7), (1.0, 0.9), (0.5, 1.0), (0.3, 4.0)].into_iter().enumerate()
+        {
+            let scale = [1.0, 8.0, 90.0, 700.0][(round + variant) % 4];
+            let (mut student, mut teacher): (Vec<T>, Vec<T>) =
+                (random.numbers(elements, scale), random.numbers(elements, scale));
+            if variant % 2 == 1 {
+                random.spoil(&mut student, &SPECIALS);
+                random.spoil(&mut teacher, &[f64::NEG_INFINITY, -3e38, -1e20]);
+            }
+            let weights: Vec<T> = random.units(rows);
+            let weights = if round % 2 == 0 { Some(&weights[..]) } else { None };
+            let how = Distillation::new().beta(beta).temperature(temperature);
+            let reduction = REDUCTIONS[(round + variant) % 3];
+            for accumulate in [false, true] {
+                let options = Options::new().reduction(reduction).accumulate_grad(accumulate).grad_scale(0.7);
+                let mut room = Room::new(random, rows, elements, reduction);
+                let summary = {
+                    let Room { loss, grad, cost, .. } = &mut room;
+                    let outputs = Outputs::new().loss(loss).grad(grad).cost(cost);
+                    setting.call(|context| how.eval(context, shape, &student, &teacher, weights, &options, outputs))
+                };
+                room.digest(digest, summary);
+            }
+            let options = Options::new().reduction(reduction);
+            let mut room = Room::<T>::new(random, rows, elements, reduction);
+            let outputs = Outputs::new().loss(&mut room.loss);
+            let summary = setting
+                .call(|context| how.eval_in_place(context, shape, &mut student, &teacher, weights, &options, outputs));
+            room.digest(digest, summary);
+            digest.numbers(&student);
         }
     }
 }

@@ -1,0 +1,576 @@
+//! How far two rows' softmaxes are from each other: Kullback-Leibler either way, and the generalised Jensen-Shannon
+//! divergence between.
+//!
+//! ```text
+//! p = softmax(x / T), q = softmax(y / T)            a_j = x_j - max x, b_j = y_j - max y
+//! KL(p || q) = sum of p_j g_j  +  log1p(rest of q) - log1p(rest of p),      g_j = (a_j - b_j) / T
+//! its gradient with respect to y: (q_j - p_j) / T;   to x: p_j (g_j - sum of p_k g_k) / T
+//!
+//! w KL(p || m) + (1 - w) KL(q || m), m = w p + (1 - w) q:
+//!     w sum of m_j f(p_j / m_j) + (1 - w) sum of m_j f(q_j / m_j),          f(u) = u log u - (u - 1) >= 0
+//! ```
+//! For each row:
+//! - the largest of x and y; then, part by part, the exponentials of x relative to it, and those of y with the sum of
+//!   p_j g_j. A divergence to the mixture m needs p and q first, so its sums are a pass of their own;
+//! - rows that are short enough keep their exponentials on the stack for what follows; longer ones make them anew, as
+//!   there is no room for two arrays; but the student's wait where the gradient will be, if nothing is there.
+//!
+//! The rest leaves out one class that attains the maximum: so the divergence of confident rows keeps its digits.
+
+use super::class_rows::{Groups, each_group, maximum, rows_in_block};
+use crate::parallel::{Blocks, Partial};
+use crate::shape::Layout;
+use crate::simd::view::{In, Out};
+use crate::simd::{
+    Isa, Kernel, LaneSum, Lanes, Pack, Real, Temperature, TemperedExp, Total, log1p, splat, total, unshift, x_log_x,
+};
+
+/// Longest row whose exponentials are kept.
+const KEPT: usize = 2048;
+
+/// What is between the teacher's distribution p and the student's distribution q.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Divergence {
+    /// KL(p || q)
+    Forward,
+    /// KL(q || p)
+    Reverse,
+    /// beta KL(p || m) + (1 - beta) KL(q || m), m = beta p + (1 - beta) q.
+    Mixture { beta: f64 },
+}
+
+/// A call.
+pub struct Distillation<'a, T> {
+    pub layout: Layout,
+    pub student: In<'a, T>,
+    pub teacher: In<'a, T>,
+    pub divergence: Divergence,
+    pub temperature: Temperature<T>,
+    /// Rows of weight 0 are not read.
+    pub row_weight: Option<In<'a, T>>,
+    /// One value a row.
+    pub loss: Option<Out<'a, T>>,
+    /// Of the student's logits.
+    pub grad: Option<Out<'a, T>>,
+    pub accumulate: bool,
+    /// A factor of the gradient, 1 / T included.
+    pub scale: Total,
+    pub needs_total: bool,
+}
+
+impl<T: Real> Distillation<'_, T> {
+    fn rows_per_block(&self) -> usize {
+        (rows_in_block::<T>(self.layout.classes) / 2).max(1)
+    }
+}
+
+impl<T: Real> Blocks for Distillation<'_, T> {
+    fn count(&self) -> usize {
+        if self.layout.samples == 0 { 0 } else { self.layout.outer.div_ceil(self.rows_per_block()) }
+    }
+    fn cycles(&self) -> usize {
+        5 * self.rows_per_block().min(self.layout.outer) * self.layout.classes
+    }
+    fn block(&self, isa: Isa, index: usize) -> Partial {
+        let first = index * self.rows_per_block();
+        let count = self.rows_per_block().min(self.layout.outer - first);
+        isa.dispatch(Block { call: self, first, count })
+    }
+}
+
+struct Block<'a, 'b, T> {
+    call: &'a Distillation<'b, T>,
+    first: usize,
+    count: usize,
+}
+
+impl<T: Real> Kernel for Block<'_, '_, T> {
+    type Output = Partial;
+
+    #[inline(always)]
+    fn run<S: Lanes>(self, s: S) -> Partial {
+        let Block { call, first, count } = self;
+        let (mut kept, mut sum) = ([[T::ZERO; KEPT]; 2], Total::ZERO);
+        for row in first..first + count {
+            let weight = call.row_weight.map_or(T::from_f64(1.0), |weights| weights.get(row));
+            let loss = call.row(s, row, weight, &mut kept);
+            if let Some(out) = call.loss {
+                out.set(row, loss);
+            }
+            sum = sum.merge(Total::new(loss.to_f64()));
+        }
+        Partial { total: if call.needs_total { sum } else { Total::ZERO }, out_of_domain: false }
+    }
+}
+
+impl<T: Real> Distillation<'_, T> {
+    /// A row's loss; its gradient is written.
+    #[inline(always)]
+    #[allow(clippy::manual_map, reason = "closures may be compiled apart, without the instruction set")]
+    fn row<S: Lanes>(&self, s: S, row: usize, weight: T, kept: &mut [[T; KEPT]; 2]) -> T {
+        let (at, len) = (self.layout.offset(row), self.layout.classes);
+        let grad = match self.grad {
+            Some(grad) => Some(grad.slice(at, len)),
+            None => None,
+        };
+        if weight == T::ZERO {
+            if let (Some(grad), false) = (grad, self.accumulate) {
+                grad.fill(T::ZERO);
+            }
+            return T::ZERO;
+        }
+        let (teacher, student) = (self.teacher.slice(at, len), self.student.slice(at, len));
+        let is_reverse = self.divergence == Divergence::Reverse;
+        let [x, y] = if is_reverse { [student, teacher] } else { [teacher, student] };
+        let is_mixture = matches!(self.divergence, Divergence::Mixture { .. });
+        let [p, q] = kept;
+        let room = [Out::from(&mut p[..]), Out::from(&mut q[..])];
+        let kept = match grad {
+            _ if len <= KEPT && (is_mixture || grad.is_some()) => {
+                [Some(room[0].slice(0, len)), Some(room[1].slice(0, len))]
+            }
+            Some(grad) if !self.accumulate && !student.begins_with(grad) => {
+                if is_reverse {
+                    [Some(grad), None]
+                } else {
+                    [None, Some(grad)]
+                }
+            }
+            _ => [None; 2],
+        };
+        let pair = RowPair::new(s, [x, y], self.temperature, kept);
+        let factor = self.scale.mul(Total::new(weight.to_f64()));
+        let loss = if let Divergence::Mixture { beta } = self.divergence {
+            let sums = pair.sum::<false>(room[0]);
+            let mixture = Mixture::new(s, beta, &sums);
+            let terms = MixtureTerms { pair, mixture, sums: [S::per_group(LaneSum::zero(s)); 2] };
+            let terms = each_group::<T, _>(len, terms).sums;
+            let [p, q] = [total::<S, T>(s, terms[0]), total::<S, T>(s, terms[1])];
+            let scale = Total::new(T::EXP.unshift());
+            let (p, q) = (p.mul(scale), q.mul(scale));
+            if let Some(grad) = grad {
+                let mean = splat(s, T::from_f64(q.value()));
+                let factor = splat(s, T::from_f64(factor.value() * (1.0 - beta)));
+                each_group::<T, _>(len, MixtureGrad { pair, mixture, mean, factor, out: self.sink(grad) });
+            }
+            let loss = beta * p.value() + (1.0 - beta) * q.value();
+            if (sums.rest[0].hi + sums.rest[1].hi).is_nan() { f64::NAN } else { loss }
+        } else {
+            let sums = pair.sum::<true>(room[0]);
+            let [log_p, log_q] = [sums.log(s, 0), sums.log(s, 1)];
+            let mean = sums.gap.over(sums.all(0)).value();
+            if let Some(grad) = grad {
+                let out = self.sink(grad);
+                let factors = [sums.factor(factor, 0), sums.factor(factor, 1)];
+                let factors = [splat(s, factors[0]), splat(s, factors[1])];
+                if is_reverse {
+                    let mean = splat(s, T::from_f64(mean));
+                    let factor = sums.factor(factor.over(Total::new(self.temperature.value)), 0);
+                    each_group::<T, _>(len, ReverseGrad { pair, mean, factor: splat(s, factor), out });
+                } else {
+                    each_group::<T, _>(len, ForwardGrad { pair, factors, out });
+                }
+            }
+            let loss = mean / self.temperature.value + (log_q - log_p);
+            // what rounding leaves of nothing
+            if loss < 0.0 { 0.0 } else { loss }
+        };
+        T::from_f64(weight.to_f64() * loss)
+    }
+
+    fn sink<'a>(&self, grad: Out<'a, T>) -> Sink<'a, T> {
+        Sink { grad, accumulate: self.accumulate }
+    }
+}
+
+/// Where a row's gradient goes.
+#[derive(Clone, Copy)]
+struct Sink<'a, T> {
+    grad: Out<'a, T>,
+    accumulate: bool,
+}
+
+impl<T: Real> Sink<'_, T> {
+    /// The `i`-th vector of the group at `at`.
+    #[inline(always)]
+    fn put<S: Lanes>(&self, at: usize, len: usize, i: usize, x: Pack<S, T>) {
+        let to = self.grad.part(at, len);
+        to.store(i, if self.accumulate { to.as_group().load(x.s, i) + x } else { x });
+    }
+}
+
+/// x and y, and their exponentials.
+#[derive(Clone, Copy)]
+struct RowPair<'a, S: Lanes, T: Real> {
+    logits: [In<'a, T>; 2],
+    max: [Pack<S, T>; 2],
+    exp: [TemperedExp<S, T>; 2],
+    /// Room for the exponentials, shifted as they are.
+    kept: [Option<Out<'a, T>>; 2],
+    /// Whether both have a largest logit, and it is a number.
+    is_number: bool,
+}
+
+/// What a row adds up to. `rest` leaves out one class that attains the maximum; NaN if there is no number.
+struct RowSums {
+    rest: [Total; 2],
+    gap: Total,
+}
+
+impl RowSums {
+    /// The sum of all exponentials.
+    #[inline(always)]
+    fn all(&self, which: usize) -> Total {
+        Total::new(1.0).merge(self.rest[which])
+    }
+    /// Its logarithm.
+    #[inline(always)]
+    fn log<S: Lanes>(&self, s: S, which: usize) -> f64 {
+        log1p(splat::<S, f64>(s, self.rest[which].value())).first()
+    }
+    /// What makes a probability of an exponential, times a factor.
+    #[inline(always)]
+    fn factor<T: Real>(&self, factor: Total, which: usize) -> T {
+        T::from_f64(factor.over(self.all(which)).value())
+    }
+}
+
+impl<'a, S: Lanes, T: Real> RowPair<'a, S, T> {
+    #[inline(always)]
+    fn new(s: S, logits: [In<'a, T>; 2], temperature: Temperature<T>, kept: [Option<Out<'a, T>>; 2]) -> Self {
+        let found = [maximum(s, logits[0]), maximum(s, logits[1])];
+        let is_number = found[0].to_f64().is_finite() && found[1].to_f64().is_finite();
+        let max = if is_number { found } else { [T::ZERO; 2] };
+        let max = [splat(s, max[0]), splat(s, max[1])];
+        let exp = [TemperedExp::new(max[0], temperature), TemperedExp::new(max[1], temperature)];
+        RowPair { logits, max, exp, kept, is_number }
+    }
+
+    /// With `GAP` the sum of p_j g_j T too. `room` is for KEPT exponentials.
+    #[inline(always)]
+    #[allow(clippy::manual_map, reason = "closures may be compiled apart, without the instruction set")]
+    fn sum<const GAP: bool>(self, room: Out<'a, T>) -> RowSums {
+        let (s, len) = (self.max[0].s, self.logits[0].len());
+        let zeros = S::per_group(LaneSum::zero(s));
+        let (mut rest, mut ties, mut gap, mut far) = ([zeros; 2], [0; 2], zeros, zeros);
+        // x, then y: of either there are enough registers
+        let mut start = 0;
+        while start < len {
+            let count = KEPT.min(len - start);
+            let x = self.logits[0].slice(start, count);
+            let p = match self.kept[0] {
+                Some(kept) => kept.slice(start, count),
+                None => room.slice(0, count),
+            };
+            let stash = if GAP || self.kept[0].is_some() { Some(p) } else { None };
+            let [exp, _] = self.exp;
+            let pass = Exponentials { exp, max: self.max[0], logits: x, stash, rest: rest[0], ties: ties[0] };
+            let pass = each_group::<T, _>(count, pass);
+            (rest[0], ties[0]) = (pass.rest, pass.ties);
+            let stash = match self.kept[1] {
+                Some(kept) => Some(kept.slice(start, count)),
+                None => None,
+            };
+            let [_, exp] = self.exp;
+            let logits = self.logits[1].slice(start, count);
+            let pass = Exponentials { exp, max: self.max[1], logits, stash, rest: rest[1], ties: ties[1] };
+            let pass = if GAP {
+                let pass = Gaps { exponentials: pass, x, max: self.max[0], p: p.as_in(), gap, far };
+                let pass = each_group::<T, _>(count, pass);
+                (gap, far) = (pass.gap, pass.far);
+                pass.exponentials
+            } else {
+                each_group::<T, _>(count, pass)
+            };
+            (rest[1], ties[1]) = (pass.rest, pass.ties);
+            start += count;
+        }
+        let scale = Total::new(T::EXP.unshift());
+        let rest = [total::<S, T>(s, rest[0]), total::<S, T>(s, rest[1])];
+        let others = [ties[0] as f64 - 1.0, ties[1] as f64 - 1.0];
+        let rest = [rest[0].mul(scale).merge(Total::new(others[0])), rest[1].mul(scale).merge(Total::new(others[1]))];
+        let gap = match GAP {
+            true => total::<S, T>(s, gap).mul(scale).merge(total::<S, T>(s, far)),
+            false => Total::ZERO,
+        };
+        RowSums { rest: if self.is_number { rest } else { [Total::new(f64::NAN); 2] }, gap }
+    }
+
+    /// The `i`-th vector of x (0) or y (1) in the group at `at`; -inf where there is none.
+    #[inline(always)]
+    fn load(&self, which: usize, at: usize, len: usize, i: usize) -> Pack<S, T> {
+        let s = self.max[0].s;
+        self.logits[which].part(at, len).load_or(s, i, splat(s, -T::INFINITY))
+    }
+
+    /// Exponentials as `sum` has them.
+    #[inline(always)]
+    fn exponential(&self, which: usize, at: usize, len: usize, i: usize) -> Pack<S, T> {
+        match self.kept[which] {
+            Some(kept) => kept.as_in().part(at, len).load(self.max[0].s, i),
+            None => self.exp[which].shifted(self.load(which, at, len, i)),
+        }
+    }
+}
+
+/// What a shifted exponential may be multiplied by.
+#[inline(always)]
+fn large<T: Real>() -> f64 {
+    if size_of::<T>() == size_of::<f32>() { 1e18 } else { 1e200 }
+}
+
+/// Half of [`unshift`]: its square root. What is multiplied by large numbers is not to become subnormal before.
+#[inline(always)]
+fn half_unshift<S: Lanes, T: Real>(s: S) -> Pack<S, T> {
+    let power = if size_of::<T>() == size_of::<f32>() { 1.0 / 4_294_967_296.0 } else { 2.938_735_877_055_719e-39 };
+    splat(s, T::from_f64(power))
+}
+
+/// The exponentials of a part of x or y.
+#[derive(Clone, Copy)]
+struct Exponentials<'a, S: Lanes, T: Real> {
+    exp: TemperedExp<S, T>,
+    max: Pack<S, T>,
+    logits: In<'a, T>,
+    stash: Option<Out<'a, T>>,
+    rest: S::PerGroup<LaneSum<S>>,
+    /// Elements that attain the maximum; their exponentials are not in `rest`.
+    ties: usize,
+}
+
+impl<S: Lanes, T: Real> Exponentials<'_, S, T> {
+    /// The `i`-th vector and that half a group further.
+    #[inline(always)]
+    fn two(&mut self, at: usize, len: usize, i: usize) -> [Pack<S, T>; 2] {
+        let x = two_of(self.max.s, self.logits, at, len, i, -T::INFINITY);
+        let e = [self.exp.shifted(x[0]), self.exp.shifted(x[1])];
+        if let Some(stash) = self.stash {
+            let stash = stash.part(at, len);
+            stash.store(i, e[0]);
+            let other = i + Pack::<S, T>::PER_GROUP / 2;
+            if other < stash.as_group().vectors::<S>() {
+                stash.store(other, e[1]);
+            }
+        }
+        let mut terms = e;
+        let ties = [x[0].same(self.max), x[1].same(self.max)];
+        if (ties[0] | ties[1]).any() {
+            let zero = self.max.c(0.0);
+            self.ties += ties[0].count() + ties[1].count();
+            terms = [ties[0].select(zero, e[0]), ties[1].select(zero, e[1])];
+        }
+        self.rest.as_mut()[i].add_two(terms[0], terms[1]);
+        x
+    }
+}
+
+/// The `i`-th vector of a group and that half a group further; `none` where there is none.
+#[inline(always)]
+fn two_of<S: Lanes, T: Real>(s: S, view: In<'_, T>, at: usize, len: usize, i: usize, none: T) -> [Pack<S, T>; 2] {
+    let (group, none) = (view.part(at, len), splat(s, none));
+    let other = i + Pack::<S, T>::PER_GROUP / 2;
+    [group.load_or(s, i, none), if other < group.vectors::<S>() { group.load_or(s, other, none) } else { none }]
+}
+
+impl<S: Lanes, T: Real> Groups for Exponentials<'_, S, T> {
+    #[inline(always)]
+    fn group(&mut self, at: usize, len: usize) {
+        let vectors = self.logits.part(at, len).vectors::<S>();
+        for i in 0..(Pack::<S, T>::PER_GROUP / 2).min(vectors) {
+            self.two(at, len, i);
+        }
+    }
+}
+
+/// The exponentials of a part of y, and p_j g_j T, from those of x.
+#[derive(Clone, Copy)]
+struct Gaps<'a, S: Lanes, T: Real> {
+    exponentials: Exponentials<'a, S, T>,
+    x: In<'a, T>,
+    max: Pack<S, T>,
+    p: In<'a, T>,
+    gap: S::PerGroup<LaneSum<S>>,
+    /// What is too large for the others; not shifted.
+    far: S::PerGroup<LaneSum<S>>,
+}
+
+impl<S: Lanes, T: Real> Groups for Gaps<'_, S, T> {
+    #[inline(always)]
+    fn group(&mut self, at: usize, len: usize) {
+        let max = [self.max, self.exponentials.max];
+        let s = max[0].s;
+        // further below than anything that counts, so that the difference is no NaN where both are masked
+        let floor = max[0].c(-1e-1 * large::<T>());
+        for i in 0..(Pack::<S, T>::PER_GROUP / 2).min(self.x.part(at, len).vectors::<S>()) {
+            let x = two_of(s, self.x, at, len, i, -T::INFINITY);
+            let p = two_of(s, self.p, at, len, i, T::ZERO);
+            let y = self.exponentials.two(at, len, i);
+            let gaps =
+                [(x[0] - max[0]).at_least(floor) - (y[0] - max[1]), (x[1] - max[0]).at_least(floor) - (y[1] - max[1])];
+            let mut terms = [p[0] * gaps[0], p[1] * gaps[1]];
+            // NaN is no matter: the result will be NaN
+            if floor.c(large::<T>()).le(gaps[0].abs() + gaps[1].abs()).any() {
+                let [first, second] =
+                    [large_terms(max, [x[0], y[0]], p[0], gaps[0]), large_terms(max, [x[1], y[1]], p[1], gaps[1])];
+                terms = [first[0], second[0]];
+                self.far.as_mut()[i].add_two(first[1], second[1]);
+            }
+            self.gap.as_mut()[i].add_two(terms[0], terms[1]);
+        }
+    }
+}
+
+/// p_j g_j T where that difference is large: what can be added to the others, and what is too large for that and not
+/// shifted.
+#[inline(always)]
+fn large_terms<S: Lanes, T: Real>(
+    max: [Pack<S, T>; 2],
+    [x, y]: [Pack<S, T>; 2],
+    e: Pack<S, T>,
+    gap: Pack<S, T>,
+) -> [Pack<S, T>; 2] {
+    let (zero, lowest, half) = (x.c(0.0), x.c(f64::NEG_INFINITY), x.c(0.5));
+    let is_large = gap.c(large::<T>()).le(gap.abs());
+    let difference = (x * half - max[0] * half) - (y * half - max[1] * half);
+    let far = (e * unshift(x.s)) * difference * x.c(2.0);
+    let far = e.same(zero).select(zero, is_large.select(far, zero));
+    // p_j may be below the smallest number
+    let infinite = y.same(lowest) & lowest.lt(x);
+    [is_large.select(zero, e * gap), infinite.select(x.c(f64::INFINITY), far)]
+}
+
+#[derive(Clone, Copy)]
+struct ForwardGrad<'a, S: Lanes, T: Real> {
+    pair: RowPair<'a, S, T>,
+    factors: [Pack<S, T>; 2],
+    out: Sink<'a, T>,
+}
+
+impl<S: Lanes, T: Real> Groups for ForwardGrad<'_, S, T> {
+    #[inline(always)]
+    fn group(&mut self, at: usize, len: usize) {
+        let ForwardGrad { pair, factors, out } = *self;
+        let unshift = unshift(pair.max[0].s);
+        for i in 0..pair.logits[0].part(at, len).vectors::<S>() {
+            let p = (pair.exponential(0, at, len, i) * unshift) * factors[0];
+            let q = pair.exponential(1, at, len, i) * unshift;
+            // (not fused, so that equal ones leave nothing)
+            out.put(at, len, i, q * factors[1] - p);
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct ReverseGrad<'a, S: Lanes, T: Real> {
+    pair: RowPair<'a, S, T>,
+    /// The sum of p_k g_k T.
+    mean: Pack<S, T>,
+    factor: Pack<S, T>,
+    out: Sink<'a, T>,
+}
+
+impl<S: Lanes, T: Real> Groups for ReverseGrad<'_, S, T> {
+    #[inline(always)]
+    fn group(&mut self, at: usize, len: usize) {
+        let ReverseGrad { pair, mean, factor, out } = *self;
+        let half = half_unshift(mean.s);
+        for i in 0..pair.logits[0].part(at, len).vectors::<S>() {
+            let e = pair.exponential(0, at, len, i);
+            let (x, y) = (pair.load(0, at, len, i), pair.load(1, at, len, i));
+            let gap = (x - pair.max[0]) - (y - pair.max[1]);
+            let slope = e.same(e.c(0.0)).select(e.c(0.0), gap - mean);
+            out.put(at, len, i, (((e * half) * factor) * slope) * half);
+        }
+    }
+}
+
+/// What makes the mixture of two distributions.
+#[derive(Clone, Copy)]
+struct Mixture<S: Lanes, T: Real> {
+    /// 1 / sum of all exponentials.
+    recip: [Pack<S, T>; 2],
+    /// beta, 1 - beta
+    share: [Pack<S, T>; 2],
+}
+
+/// p, q and m of some classes, shifted, and p / m, q / m with what they are more than 1.
+struct Mixed<S: Lanes, T: Real> {
+    q: Pack<S, T>,
+    m: Pack<S, T>,
+    ratio: [Pack<S, T>; 2],
+    excess: [Pack<S, T>; 2],
+}
+
+impl<S: Lanes, T: Real> Mixture<S, T> {
+    #[inline(always)]
+    fn new(s: S, beta: f64, sums: &RowSums) -> Self {
+        let one = Total::new(1.0);
+        let recip = [one.over(sums.all(0)).value(), one.over(sums.all(1)).value()];
+        Mixture {
+            recip: [splat(s, T::from_f64(recip[0])), splat(s, T::from_f64(recip[1]))],
+            share: [splat(s, T::from_f64(beta)), splat(s, T::from_f64(1.0 - beta))],
+        }
+    }
+
+    #[inline(always)]
+    fn of(&self, p: Pack<S, T>, q: Pack<S, T>) -> Mixed<S, T> {
+        let (p, q) = (p * self.recip[0], q * self.recip[1]);
+        let m = self.share[0].fma(p, self.share[1] * q);
+        // what is so small, shifted as it is, is below the smallest number
+        let tiny = if size_of::<T>() == size_of::<f32>() { 2e-36 } else { 2e-306 };
+        let counts = p.c(tiny).lt(m);
+        let inverse = p.c(1.0) / counts.select(m, p.c(1.0));
+        let d = (q - p) * inverse;
+        Mixed {
+            q,
+            m: counts.keep(m),
+            ratio: [p * inverse, q * inverse],
+            excess: [-(self.share[1] * d), self.share[0] * d],
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct MixtureTerms<'a, S: Lanes, T: Real> {
+    pair: RowPair<'a, S, T>,
+    mixture: Mixture<S, T>,
+    /// Of m f(p / m) and m f(q / m).
+    sums: [S::PerGroup<LaneSum<S>>; 2],
+}
+
+impl<S: Lanes, T: Real> Groups for MixtureTerms<'_, S, T> {
+    #[inline(always)]
+    fn group(&mut self, at: usize, len: usize) {
+        let MixtureTerms { pair, mixture, .. } = *self;
+        for i in 0..pair.logits[0].part(at, len).vectors::<S>() {
+            let mixed = mixture.of(pair.exponential(0, at, len, i), pair.exponential(1, at, len, i));
+            for which in 0..2 {
+                let term = mixed.m * x_log_x(mixed.ratio[which], mixed.excess[which]).0;
+                self.sums[which].as_mut()[i].add(term);
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct MixtureGrad<'a, S: Lanes, T: Real> {
+    pair: RowPair<'a, S, T>,
+    mixture: Mixture<S, T>,
+    /// KL(q || m)
+    mean: Pack<S, T>,
+    factor: Pack<S, T>,
+    out: Sink<'a, T>,
+}
+
+impl<S: Lanes, T: Real> Groups for MixtureGrad<'_, S, T> {
+    #[inline(always)]
+    fn group(&mut self, at: usize, len: usize) {
+        let MixtureGrad { pair, mixture, mean, factor, out } = *self;
+        let half = half_unshift(mean.s);
+        for i in 0..pair.logits[0].part(at, len).vectors::<S>() {
+            let mixed = mixture.of(pair.exponential(0, at, len, i), pair.exponential(1, at, len, i));
+            let log = x_log_x(mixed.ratio[1], mixed.excess[1]).1;
+            out.put(at, len, i, (((mixed.q * half) * factor) * (log - mean)) * half);
+        }
+    }
+}

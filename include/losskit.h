@@ -42,7 +42,7 @@
 #define LK_CLASS_CHUNK(rows, classes, first_class) { sizeof(lk_class_chunk), (rows), (classes), (first_class), 0, -100 }
 
 /** ignore_index -100, no label smoothing. */
-#define LK_CROSS_ENTROPY_PARAMS_INIT { sizeof(lk_cross_entropy_params), -100, 0.0, 0.0 }
+#define LK_CROSS_ENTROPY_PARAMS_INIT { sizeof(lk_cross_entropy_params), -100, 0.0, 0.0, 0.0 }
 
 /** ignore_index -100. */
 #define LK_NLL_PARAMS_INIT { sizeof(lk_nll_params), -100 }
@@ -184,6 +184,11 @@ typedef struct lk_cross_entropy_params {
      * z-loss); class weights do not touch it.
      */
     double z_loss;
+    /**
+     * c tanh(x / c) takes the logits' place (Gemma 2's soft-capping), where x is not -inf; there is no Hessian then.
+     * 0: none.
+     */
+    double soft_cap;
 } lk_cross_entropy_params;
 
 /**
@@ -423,6 +428,11 @@ typedef struct lk_td_params {
  * Distillation's temperature is not from 1e-9 to 1e9.
  */
 #define LK_INVALID_TEMPERATURE -17
+
+/**
+ * A soft cap is neither 0 nor a positive, normal number of the element type.
+ */
+#define LK_INVALID_SOFT_CAP -18
 
 /**
  * Their sum, divided by their number or by the sum of their weights: each loss says which.

@@ -78,7 +78,8 @@ enum class status : lk_status {
     unsupported_option = LK_UNSUPPORTED_OPTION,
     panic = LK_PANIC,
     incomplete_state = LK_INCOMPLETE_STATE,
-    invalid_temperature = LK_INVALID_TEMPERATURE
+    invalid_temperature = LK_INVALID_TEMPERATURE,
+    invalid_soft_cap = LK_INVALID_SOFT_CAP
 };
 
 /// How the samples' losses become one.
@@ -581,6 +582,7 @@ struct cross_entropy_options {
     std::int64_t ignore_index = -100;                        ///< samples with this target do not count
     double label_smoothing = 0.0;                            ///< share of the target spread over all classes, 0 to 1
     double z_loss = 0.0;                                     ///< factor of the squared log of the sum of exponentials
+    double soft_cap = 0.0;                                   ///< c tanh(x / c) in the logits' place; 0: none
     optional_input<T> class_weight{};                        ///< one for each class; none: all 1
     optional_input<T> row_weight{};                          ///< one for each sample; none: all 1
     losskit::reduction reduction = losskit::reduction::mean; ///< as in options, and so on
@@ -777,6 +779,7 @@ lk_status call_with_own(const cross_entropy_options<T> &own, Function function) 
     params.ignore_index = own.ignore_index;
     params.label_smoothing = own.label_smoothing;
     params.z_loss = own.z_loss;
+    params.soft_cap = own.soft_cap;
     return function(&params);
 }
 

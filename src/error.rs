@@ -64,6 +64,9 @@ pub enum Error {
     /// Distillation's temperature must be from 1e-9 to 1e9.
     #[error("temperature {value} is outside [1e-9, 1e9]")]
     InvalidTemperature { value: f64 },
+    /// A soft cap must be 0 or a positive, normal number of the element type.
+    #[error("soft_cap {value} is not a positive number of the element type")]
+    InvalidSoftCap { value: f64 },
     /// A fault of this library: outputs may have been written in part.
     #[error("internal error: {message}")]
     Panic { message: &'static str },
@@ -90,6 +93,7 @@ impl Error {
             Error::Panic { .. } => -15,
             Error::IncompleteState { .. } => -16,
             Error::InvalidTemperature { .. } => -17,
+            Error::InvalidSoftCap { .. } => -18,
         }
     }
 }

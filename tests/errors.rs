@@ -407,8 +407,11 @@ fn options_that_are_nan_are_refused() {
     let mut outputs = Untouched::new(1, 2);
     let (x, options) = ([0.5f32, 1.5], Options::new());
     let (targets, weights) = (Targets::U8(&[0]), Weights::new());
-    let losses =
-        [(CrossEntropy::new().label_smoothing(NAN), "label_smoothing"), (CrossEntropy::new().z_loss(NAN), "z_loss")];
+    let losses = [
+        (CrossEntropy::new().label_smoothing(NAN), "label_smoothing"),
+        (CrossEntropy::new().z_loss(NAN), "z_loss"),
+        (CrossEntropy::new().soft_cap(NAN), "soft_cap"),
+    ];
     for (loss, name) in losses {
         let result = loss.eval(&context(), ClassShape::rows(1, 2), &x, targets, weights, &options, outputs.outputs());
         let (error, message) = nan(name);
@@ -544,6 +547,7 @@ fn every_error_has_its_own_number_for_ever() {
         (Error::TargetOutOfRange { target: 7, row: 3, classes: 5 }, -8, "target 7 at row 3 is outside 0..5"),
         (Error::InvalidDelta { value: -0.5 }, -9, "delta -0.5 is not greater than 0"),
         (Error::InvalidBeta { value: -0.5 }, -10, "beta -0.5 is outside its range, or not a number"),
+        (Error::InvalidSoftCap { value: -1.0 }, -18, "soft_cap -1 is not a positive number of the element type"),
         (Error::InvalidLabelSmoothing { value: 2.0 }, -11, "label_smoothing 2 is outside [0, 1]"),
         (Error::NanOption { name }, -12, "x is NaN"),
         (Error::InvalidStructSize { name, size: 4, needed: 8 }, -13, "x.struct_size is 4, at least 8 is needed"),

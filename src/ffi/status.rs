@@ -83,6 +83,7 @@ pub extern "C" fn lk_status_name(status: lk_status) -> *const c_char {
         LK_PANIC => c"LK_PANIC",
         LK_INCOMPLETE_STATE => c"LK_INCOMPLETE_STATE",
         LK_INVALID_TEMPERATURE => c"LK_INVALID_TEMPERATURE",
+        LK_INVALID_SOFT_CAP => c"LK_INVALID_SOFT_CAP",
         _ => c"LK_?",
     };
     name.as_ptr()

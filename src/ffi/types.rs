@@ -49,6 +49,8 @@ pub const LK_PANIC: lk_status = -15;
 pub const LK_INCOMPLETE_STATE: lk_status = -16;
 /// Distillation's temperature is not from 1e-9 to 1e9.
 pub const LK_INVALID_TEMPERATURE: lk_status = -17;
+/// A soft cap is neither 0 nor a positive, normal number of the element type.
+pub const LK_INVALID_SOFT_CAP: lk_status = -18;
 
 /// How the samples' losses become one.
 pub type lk_reduction = i32;
@@ -198,6 +200,9 @@ pub struct lk_cross_entropy_params {
     /// The factor of the squared logarithm of the sum of exponentials that is added to each sample's loss (PaLM's
     /// z-loss); class weights do not touch it.
     pub z_loss: f64,
+    /// c tanh(x / c) takes the logits' place (Gemma 2's soft-capping), where x is not -inf; there is no Hessian then.
+    /// 0: none.
+    pub soft_cap: f64,
 }
 
 /// Options of nll. Begin with LK_NLL_PARAMS_INIT.
@@ -379,13 +384,20 @@ impl lk_cross_entropy_params {
     /// # Safety
     /// NULL, or valid for reading `struct_size` bytes.
     pub(super) unsafe fn read(pointer: *const Self) -> Result<CrossEntropy, Error> {
-        let init = || lk_cross_entropy_params { struct_size: 0, ignore_index: -100, label_smoothing: 0.0, z_loss: 0.0 };
+        let init = || lk_cross_entropy_params {
+            struct_size: 0,
+            ignore_index: -100,
+            label_smoothing: 0.0,
+            z_loss: 0.0,
+            soft_cap: 0.0,
+        };
         // SAFETY: the caller's promise
         let given = unsafe { read_sized("params", pointer, size_of::<Self>(), init) }?;
         Ok(CrossEntropy::new()
             .ignore_index(given.ignore_index)
             .label_smoothing(given.label_smoothing)
-            .z_loss(given.z_loss))
+            .z_loss(given.z_loss)
+            .soft_cap(given.soft_cap))
     }
 }
 

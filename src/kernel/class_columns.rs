@@ -79,7 +79,7 @@ impl<T: Real> Kernel for Block<'_, '_, T> {
         let tiles = [
             x.zeros(classes),
             probabilities.zeros(if matches!(call.goal, Goal::Probabilities { .. }) { classes } else { 1 }),
-            hess.zeros(if call.hess.is_some() || is_log(call) { classes } else { 1 }),
+            hess.zeros(if call.hess.is_some() || is_log(call) || call.soft_cap.is_some() { classes } else { 1 }),
         ];
         for group in first..first + count {
             match (is_tiled, call.is_soft()) {
@@ -112,6 +112,8 @@ struct Columns<'a, T> {
     probabilities: Option<Planes<'a, T>>,
     grad: Option<PlanesMut<'a, T>>,
     hess: Option<PlanesMut<'a, T>>,
+    /// The derivatives of bounded logits, if these replace the logits of a tile.
+    slopes: Option<PlanesMut<'a, T>>,
     accumulate: bool,
     /// What is asked for meanwhile: the next group's inputs, and what this one's gradient replaces.
     next: Lines,
@@ -270,6 +272,7 @@ fn tiled<S: Lanes, T: Real, const SOFT: bool>(
         probabilities,
         grad: grad.map(|(_, tile)| tile),
         hess: hess.map(|(_, tile)| tile),
+        slopes: if call.soft_cap.is_some() { Some(other) } else { None },
         accumulate: false,
         next: Lines::of::<T>(layout, sample + T::GROUP),
         replaced: match call.grad {
@@ -345,6 +348,7 @@ fn direct<S: Lanes, T: Real, const SOFT: bool>(
         },
         grad: call.grad.map(|out| out.planes(at, classes, stride, lanes)),
         hess: call.hess.map(|out| out.planes(at, classes, stride, lanes)),
+        slopes: None,
         accumulate: call.accumulate,
         next: Lines::of::<T>(layout, sample + T::GROUP),
         replaced: None,
@@ -413,7 +417,10 @@ impl<'a, T: Real> Columns<'a, T> {
                 let e = match (&call.goal, self.stash) {
                     (Goal::LogSoftmax, _) => max.c(0.0),
                     (_, Some(stash)) => stash.as_planes().class::<TILE>(class).load(s, i) * unshift(s),
-                    (_, None) => origin.exponential(self.logits::<S, TILE>(s, targets, class, i)),
+                    (_, None) => {
+                        let x = self.logits::<S, TILE>(s, targets, class, i);
+                        origin.exponential(if SOFT { call.capped(x, origin.max) } else { x })
+                    }
                 };
                 // the stash may be either output: e was read before
                 if let Some(grad) = self.grad {
@@ -421,7 +428,14 @@ impl<'a, T: Real> Columns<'a, T> {
                         let x = self.logits::<S, TILE>(s, targets, class, i);
                         -(x.same(max).drop(max - x) + log)
                     } else if SOFT {
-                        factors.grad(e, self.share::<S, TILE>(call, s, class, i))
+                        let grad = factors.grad(e, self.share::<S, TILE>(call, s, class, i));
+                        match self.slopes {
+                            Some(slopes) => grad * slopes.as_planes().class::<TILE>(class).load(s, i),
+                            None if call.soft_cap.is_some() => {
+                                grad * call.cap_slope(self.logits::<S, TILE>(s, targets, class, i))
+                            }
+                            None => grad,
+                        }
                     } else {
                         factors.plain_grad(e)
                     };
@@ -514,7 +528,10 @@ impl<S: Lanes, T: Real> Visit<'_, '_, S, T> {
                 }
             }
             let (tally, origin) = (&mut tallies[k], &origins[k]);
-            let x = columns.logits::<S, TILE>(s, targets, class, *i + k);
+            let mut x = columns.logits::<S, TILE>(s, targets, class, *i + k);
+            if SOFT && !TILE {
+                x = call.capped(x, origin.max);
+            }
             let tie = x.same(origin.max);
             let mut e = origin.shifted(x);
             tally.ties = tally.ties + tie.keep(one);
@@ -551,6 +568,23 @@ fn spread_infinities<S: Lanes, T: Real>(tile: PlanesMut<'_, T>, max: Pack<S, T>,
     is_infinite.select(zero, max)
 }
 
+/// Bounded logits in the place of logits, and their derivatives.
+#[inline(always)]
+fn bound<S: Lanes, T: Real>(
+    call: &Softmax<'_, T>,
+    logits: PlanesMut<'_, T>,
+    slopes: PlanesMut<'_, T>,
+    max: Pack<S, T>,
+    i: usize,
+) {
+    for class in 0..logits.classes() {
+        let tile = logits.class::<true>(class);
+        let x = tile.as_group().load(max.s, i);
+        tile.store(i, call.capped(x, max));
+        slopes.class::<true>(class).store(i, call.cap_slope(x));
+    }
+}
+
 /// All outputs of a group.
 #[inline(always)]
 fn evaluate<S: Lanes, T: Real, const SOFT: bool, const TILE: bool>(
@@ -575,9 +609,15 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const TILE: bool>(
         }
     }
     let mut any_infinite = false;
-    for most in &mut max.as_mut()[..vectors] {
+    for (i, most) in max.as_mut()[..vectors].iter_mut().enumerate() {
         // one sign of zero, whichever instruction set chose
         *most = *most + zero;
+        if SOFT && call.soft_cap.is_some() {
+            *most = call.capped(*most, infinity);
+            if let (Some(tile), Some(slopes)) = (columns.tile, columns.slopes) {
+                bound(call, tile, slopes, *most, i);
+            }
+        }
         any_infinite |= most.same(infinity).any();
     }
     let largest = max;
@@ -632,7 +672,8 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const TILE: bool>(
         let weight = targets.weight.group().load(s, i);
         let penalty = Penalty::new(call, largest.as_ref()[i]);
         let max = max.as_ref()[i];
-        let finished = Sample { max, rest, target: logit(i), hot, gap, mass: mass.hi, weight, penalty }.finish();
+        let target = if SOFT && !TILE { call.capped(logit(i), max) } else { logit(i) };
+        let finished = Sample { max, rest, target, hot, gap, mass: mass.hi, weight, penalty }.finish();
         let value = targets.hide(finished.loss, zero, i);
         if call.needs_total {
             sums.as_mut()[i].add(value);
@@ -657,12 +698,23 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const TILE: bool>(
             Some(view) => targets.each(|_, class| view.get(class)),
             None => Buffer::new(T::from_f64(1.0)),
         };
+        let slope = match columns.slopes {
+            Some(slopes) => targets.each(|lane, class| slopes.as_planes().get(class, lane)),
+            None => Buffer::new(T::ZERO),
+        };
         for i in 0..vectors {
-            let e = Origin::new(max.as_ref()[i]).exponential(logit(i));
+            let origin = Origin::new(max.as_ref()[i]);
+            let target = if SOFT && !TILE { call.capped(logit(i), origin.max) } else { logit(i) };
+            let e = origin.exponential(target);
             let factors = &factors.as_ref()[i];
             let result = if SOFT {
                 let base = call.share(s, None, Some(class_weight.group().load(s, i)));
-                factors.grad(e, targets.hot.group().load(s, i) + base)
+                let grad = factors.grad(e, targets.hot.group().load(s, i) + base);
+                match columns.slopes {
+                    Some(_) => grad * slope.group().load(s, i),
+                    None if call.soft_cap.is_some() => grad * call.cap_slope(logit(i)),
+                    None => grad,
+                }
             } else if call.z_loss.is_some() {
                 factors.grad(e, one)
             } else {

@@ -169,7 +169,7 @@ fn batch_of_rows<S: Lanes, T: Real, const SOFT: bool>(
         let sample = Sample {
             max: rows.max.group().load(s, i),
             rest: pair(&rows.rest),
-            target: rows.logit.group().load(s, i),
+            target: call.capped(rows.logit.group().load(s, i), rows.max.group().load(s, i)),
             hot: rows.hot.group().load(s, i),
             gap: pair(&rows.gap),
             mass: rows.mass[0].group().load(s, i),
@@ -292,7 +292,8 @@ impl<'a, S: Lanes, T: Real> Row<'a, '_, S, T> {
     fn sum_chunk<const SOFT: bool>(&self, start: usize, len: usize) -> Sum<T> {
         let s = self.s;
         let stretch = self.stretch(start, len);
-        let max = maximum(s, stretch.x);
+        let max = splat(s, maximum(s, stretch.x));
+        let max = if SOFT { self.call.capped(max, max.c(f64::INFINITY)).first() } else { max.first() };
         let origin = Origin::new(splat(s, max));
         let zeros = S::per_group(LaneSum::zero(s));
         let pass = Exponentials { call: self.call, stretch, origin, rest: zeros, gap: zeros, mass: zeros, ties: 0 };
@@ -356,9 +357,10 @@ impl<'a, S: Lanes, T: Real> Row<'a, '_, S, T> {
             let weight = splat(s, target.weight);
             let factors = Factors::new::<SOFT>(recip, top, row.mass, weight, call.scale, call.slopes(row.slope));
             if indices && (start..start + len).contains(&target.class) {
-                let e = origin.exponential(splat(s, row.logit));
+                let logit = splat(s, row.logit);
+                let e = origin.exponential(call.capped(logit, origin.max));
                 let q = splat(s, target.hot) + call.share_of(s, target.class, None);
-                at_target = factors.grad(e, q).first();
+                at_target = (factors.grad(e, q) * call.cap_slope(logit)).first();
             }
             let stretch = self.stretch(start, len);
             let is_plain = call.hess.is_none() && !call.accumulate && !matches!(call.goal, Goal::LogSoftmax);
@@ -482,7 +484,8 @@ impl<S: Lanes, T: Real, const SOFT: bool> Groups for Phase<SOFT, Exponentials<'_
             for i in 0..vectors {
                 let q = pass.call.share(s, probabilities.map(|q| q.load(s, i)), class_weight.map(|w| w.load(s, i)));
                 let q = x.or(i, q, zero);
-                pass.gap.as_mut()[i].add(distance(q, origin.max, x.load(s, i)));
+                let x = pass.call.capped(x.load(s, i), origin.max);
+                pass.gap.as_mut()[i].add(distance(q, origin.max, x));
                 pass.mass.as_mut()[i].add(q);
             }
         }
@@ -491,7 +494,11 @@ impl<S: Lanes, T: Real, const SOFT: bool> Groups for Phase<SOFT, Exponentials<'_
         for i in 0..half.min(vectors) {
             let other = i + half;
             let has_other = other < vectors;
-            let (a, b) = (x.load_or(s, i, lowest), if has_other { x.load_or(s, other, lowest) } else { lowest });
+            let (mut a, mut b) =
+                (x.load_or(s, i, lowest), if has_other { x.load_or(s, other, lowest) } else { lowest });
+            if SOFT {
+                (a, b) = (pass.call.capped(a, origin.max), pass.call.capped(b, origin.max));
+            }
             let [e, terms] = exponentials(&origin, [a, b], &mut pass.ties);
             if let Some(stash) = stash {
                 stash.store(i, e[0]);
@@ -597,6 +604,7 @@ impl<S: Lanes, T: Real, const SOFT: bool> Groups for Phase<SOFT, Emission<'_, '_
             let e = match (&call.goal, stash) {
                 (Goal::LogSoftmax, _) => splat(s, T::from_f64(0.0)),
                 (_, Some(stash)) => stash.as_group().load(s, i) * unshift(s),
+                (_, None) if SOFT => origin.exponential(call.capped(x.load(s, i), origin.max)),
                 (_, None) => origin.exponential(x.load(s, i)),
             };
             // the stash may be either output: e was read before
@@ -607,7 +615,8 @@ impl<S: Lanes, T: Real, const SOFT: bool> Groups for Phase<SOFT, Emission<'_, '_
                     -(x.same(*row_max).select(x.c(0.0), *row_max - x) + *log)
                 } else if SOFT {
                     let probability = probabilities.map(|q| q.load(s, i));
-                    factors.grad(e, call.share(s, probability, class_weight.map(|w| w.load(s, i))))
+                    let grad = factors.grad(e, call.share(s, probability, class_weight.map(|w| w.load(s, i))));
+                    if call.soft_cap.is_some() { grad * call.cap_slope(x.load(s, i)) } else { grad }
                 } else {
                     factors.plain_grad(e)
                 });

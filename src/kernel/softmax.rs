@@ -13,6 +13,8 @@
 //! q is the target distribution: for an index t, `hot` at t and `base` (times its class weight)
 //! everywhere; hot = 1, base = 0 without smoothing, and then Q = 1, the weight w carrying the class's.
 //!
+//! Bounded logits are c tanh(x / c) in the place of x, and gradients are times 1 - tanh^2.
+//!
 //! What is summed (rest, the target's part) is kept as value and error, `m - x_t` likewise, and e^(x_j - m) is
 //! made without rounding its argument: any of these alone would cost more than the promised last places.
 
@@ -24,7 +26,8 @@ use crate::shape::{IndexView, Layout};
 use crate::simd::tile::TILE_CLASSES;
 use crate::simd::view::{In, Out};
 use crate::simd::{
-    Environment, Lanes, Pack, Pair, Real, RelativeExp, Total, log1p_with_error, splat, two_diff, unshift,
+    Environment, Lanes, Pack, Pair, Real, RelativeExp, Total, log1p_with_error, splat, tanh_with_derivative, two_diff,
+    unshift,
 };
 
 /// What a sample's classes are held against.
@@ -72,6 +75,8 @@ pub struct Softmax<'a, T> {
     /// Factor of the squared logarithm of the sum of exponentials: value and error. Class weights of index targets are
     /// in the distribution then, not in the sample's weight.
     pub z_loss: Option<[T; 2]>,
+    /// What c tanh(x / c) bounds the logits by. Every class has a share of its own then, as with smoothing.
+    pub soft_cap: Option<T>,
     pub needs_total: bool,
 }
 
@@ -96,6 +101,29 @@ impl<T: Real> Softmax<'_, T> {
         matches!(self.goal, Goal::Probabilities { .. } | Goal::Indices { smoothing: Some(_), .. })
     }
 
+    /// Logits, bounded if they are to be, and by the largest of all (which its neighbours' rounding could exceed).
+    /// Those that are -inf stay so: they are masked.
+    #[inline(always)]
+    pub fn capped<S: Lanes>(&self, x: Pack<S, T>, max: Pack<S, T>) -> Pack<S, T> {
+        match self.soft_cap {
+            Some(cap) => {
+                let cap = splat(x.s, cap);
+                let [tanh, _] = tanh_with_derivative(x / cap);
+                x.same(x.c(f64::NEG_INFINITY)).select(x, (cap * tanh).at_most(max))
+            }
+            None => x,
+        }
+    }
+
+    /// The derivative of what bounds the logits; 1 if nothing does.
+    #[inline(always)]
+    pub fn cap_slope<S: Lanes>(&self, x: Pack<S, T>) -> Pack<S, T> {
+        match self.soft_cap {
+            Some(cap) => tanh_with_derivative(x / splat(x.s, cap))[1],
+            None => x.c(1.0),
+        }
+    }
+
     /// Whether outputs are made from the exponentials.
     #[inline(always)]
     pub fn keeps_exponentials(&self) -> bool {
@@ -105,7 +133,8 @@ impl<T: Real> Softmax<'_, T> {
     /// Where exponentials may wait until the sample's sum is known: an output that will be overwritten.
     #[inline(always)]
     pub fn stash(&self) -> Option<Out<'_, T>> {
-        if self.keeps_exponentials() && !self.accumulate { self.grad.or(self.hess) } else { None }
+        let has_room = !self.accumulate && self.soft_cap.is_none();
+        if self.keeps_exponentials() && has_room { self.grad.or(self.hess) } else { None }
     }
 
     #[inline(always)]

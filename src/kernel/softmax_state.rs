@@ -273,6 +273,7 @@ impl<T: Real> Kernel for UpdateBlock<'_, '_, T> {
             accumulate: false,
             scale: [T::ZERO; 2],
             z_loss: None,
+            soft_cap: None,
             needs_total: false,
         };
         for (first, count) in GroupsOfRows::new(layout.outer, chunk.rows_per_block::<T>(), index) {

@@ -31,7 +31,7 @@ use crate::simd::{Total, in_environment};
 /// row weight; those with target `ignore_index` do not count); with probabilities, by the sum of row
 /// weights, or the number of samples. Nothing to count gives NaN, and zero gradients.
 ///
-/// Logits of -inf are masked classes. Confident samples keep all their digits: the loss is
+/// Logits of -inf are masked classes, with a [`soft_cap`](Self::soft_cap) too. Confident samples keep all their digits: the loss is
 /// `(max - x_t) + log1p(sum of the other exponentials)`, never a difference of large numbers.
 ///
 /// ```
@@ -52,6 +52,7 @@ pub struct CrossEntropy {
     ignore_index: i64,
     label_smoothing: f64,
     z_loss: f64,
+    soft_cap: f64,
 }
 
 impl Default for CrossEntropy {
@@ -70,9 +71,9 @@ pub(crate) struct CrossEntropyInputs<'a, T> {
 }
 
 impl CrossEntropy {
-    /// `ignore_index` -100, no label smoothing, no z-loss.
+    /// `ignore_index` -100, no label smoothing, no z-loss, no soft cap.
     pub const fn new() -> Self {
-        CrossEntropy { ignore_index: -100, label_smoothing: 0.0, z_loss: 0.0 }
+        CrossEntropy { ignore_index: -100, label_smoothing: 0.0, z_loss: 0.0, soft_cap: 0.0 }
     }
     /// Samples with this target do not count; compared before the range check. Index targets only.
     pub const fn ignore_index(mut self, target: i64) -> Self {
@@ -100,6 +101,25 @@ impl CrossEntropy {
     /// ```
     pub const fn z_loss(mut self, factor: f64) -> Self {
         self.z_loss = factor;
+        self
+    }
+    /// The loss of c tanh(x / c) in the place of the logits x (Gemma 2's logit soft-capping; Bello et al. 2017, section
+    /// 3.1), with the gradient of x. Masked classes, those of -inf, stay masked. 0 is none; else c is a positive number of the element type, or
+    /// calls give [`Error::InvalidSoftCap`]. There is no Hessian then ([`Error::UnsupportedOption`]).
+    ///
+    /// Bounded logits are rounded to the element type, within 3 units in the last place; the loss is that of the rounded
+    /// logits.
+    ///
+    /// ```
+    /// use losskit::{ClassShape, CrossEntropy, Targets};
+    /// let (shape, targets) = (ClassShape::rows(1, 2), Targets::U8(&[0]));
+    /// let capped = CrossEntropy::new().soft_cap(30.0).mean(shape, &[50.0f64, -20.0], targets)?;
+    /// let bounded = [50.0f64, -20.0].map(|x| 30.0 * (x / 30.0).tanh());
+    /// assert!((capped / CrossEntropy::new().mean(shape, &bounded, targets)? - 1.0).abs() < 1e-13);
+    /// # Ok::<(), losskit::Error>(())
+    /// ```
+    pub const fn soft_cap(mut self, cap: f64) -> Self {
+        self.soft_cap = cap;
         self
     }
 
@@ -184,6 +204,9 @@ impl CrossEntropy {
         if self.z_loss.is_nan() {
             return Err(Error::NanOption { name: "z_loss" });
         }
+        if self.soft_cap.is_nan() {
+            return Err(Error::NanOption { name: "soft_cap" });
+        }
         if !(0.0..=1.0).contains(&self.label_smoothing) {
             return Err(Error::InvalidLabelSmoothing { value: self.label_smoothing });
         }
@@ -206,6 +229,13 @@ impl CrossEntropy {
         let CrossEntropyInputs { layout, logits, targets, weights } = inputs;
         options.check()?;
         self.check()?;
+        let soft_cap = if self.soft_cap == 0.0 { None } else { Some(T::from_f64(self.soft_cap)) };
+        if soft_cap.is_some_and(|cap| !(T::MIN_POSITIVE..T::INFINITY).contains(&cap)) {
+            return Err(Error::InvalidSoftCap { value: self.soft_cap });
+        }
+        if soft_cap.is_some() && sinks.hess.is_some() {
+            return Err(Error::UnsupportedOption { name: "hess" });
+        }
         check_optional("class_weight", weights.class, layout.classes)?;
         check_optional("row_weight", weights.row, layout.samples)?;
         in_environment(|here| {
@@ -218,7 +248,9 @@ impl CrossEntropy {
                     let ignore_index = self.ignore_index;
                     let divisor = targets::check(here, context, targets, layout.classes, Some(ignore_index), weights)?;
                     // class weights are no part of a sample's weight where there is a z-loss, which they do not touch
-                    let has_own_shares = self.label_smoothing != 0.0 || z_loss.is_some() && weights.class.is_some();
+                    let has_own_shares = self.label_smoothing != 0.0
+                        || soft_cap.is_some()
+                        || z_loss.is_some() && weights.class.is_some();
                     let smoothing = if !has_own_shares {
                         None
                     } else {
@@ -251,6 +283,7 @@ impl CrossEntropy {
                 accumulate: options.accumulate_grad,
                 scale,
                 z_loss,
+                soft_cap,
                 needs_total: sinks.needs_total(options.reduction),
             };
             let partial = T::reduce(here, context, Work::Softmax(&call));

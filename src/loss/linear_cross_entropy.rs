@@ -152,6 +152,11 @@ impl LinearCrossEntropy {
         self.loss = self.loss.z_loss(factor);
         self
     }
+    /// As [`CrossEntropy::soft_cap`].
+    pub const fn soft_cap(mut self, cap: f64) -> Self {
+        self.loss = self.loss.soft_cap(cap);
+        self
+    }
     /// How many bytes of logits a block may have; never less than one row. Blocks of some hundred rows are as fast as
     /// can be. What the gemm crate takes for copies of its own comes on top: some 100 MiB, more where caches are large.
     pub const fn memory(mut self, bytes: usize) -> Self {

@@ -128,6 +128,7 @@ macro_rules! distribution_methods {
                     accumulate: false,
                     scale: [one, zero],
                     z_loss: None,
+                    soft_cap: None,
                     needs_total: false,
                 };
                 in_environment(|here| T::reduce(here, context, Work::Softmax(&call)));

@@ -14,6 +14,7 @@ mod pack;
 mod pair;
 mod real;
 mod sum;
+mod tanh;
 pub mod tile;
 pub mod view;
 
@@ -31,3 +32,4 @@ pub use pack::{Mask, Pack, first_lanes, splat};
 pub use pair::{Pair, exact_product, two_diff};
 pub use real::{MAX_GROUP, Real};
 pub use sum::{LaneSum, Total, total};
+pub use tanh::tanh_with_derivative;

@@ -35,6 +35,8 @@ pub trait Real:
     const PIECE: usize = 16 / size_of::<Self>();
     const ZERO: Self;
     const INFINITY: Self;
+    /// The smallest normal number.
+    const MIN_POSITIVE: Self;
     const NAN: Self;
     /// The smallest positive number.
     const SMALLEST: Self;
@@ -129,6 +131,7 @@ macro_rules! real {
         impl Real for $t {
             const ZERO: Self = 0.0;
             const INFINITY: Self = $t::INFINITY;
+            const MIN_POSITIVE: Self = $t::MIN_POSITIVE;
             const NAN: Self = $t::NAN;
             const SMALLEST: Self = $t::from_bits(1);
             type V<S: Lanes> = S::$v;

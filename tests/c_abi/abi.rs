@@ -47,6 +47,7 @@ pub struct lk_cross_entropy_params {
     pub ignore_index: i64,
     pub label_smoothing: f64,
     pub z_loss: f64,
+    pub soft_cap: f64,
 }
 
 #[repr(C)]
@@ -112,7 +113,7 @@ pub struct lk_softmax_state {
 }
 
 /// Every status, its name and its number, fixed for ever.
-pub const STATUSES: [(&str, i32); 19] = [
+pub const STATUSES: [(&str, i32); 20] = [
     ("LK_OK", LK_OK),
     ("LK_INPUT_OUT_OF_DOMAIN", LK_INPUT_OUT_OF_DOMAIN),
     ("LK_NULL_POINTER", LK_NULL_POINTER),
@@ -132,6 +133,7 @@ pub const STATUSES: [(&str, i32); 19] = [
     ("LK_PANIC", LK_PANIC),
     ("LK_INCOMPLETE_STATE", LK_INCOMPLETE_STATE),
     ("LK_INVALID_TEMPERATURE", LK_INVALID_TEMPERATURE),
+    ("LK_INVALID_SOFT_CAP", LK_INVALID_SOFT_CAP),
 ];
 
 pub const LK_OK: i32 = 0;
@@ -153,6 +155,7 @@ pub const LK_UNSUPPORTED_OPTION: i32 = -14;
 pub const LK_PANIC: i32 = -15;
 pub const LK_INCOMPLETE_STATE: i32 = -16;
 pub const LK_INVALID_TEMPERATURE: i32 = -17;
+pub const LK_INVALID_SOFT_CAP: i32 = -18;
 
 pub const LK_MEAN: i32 = 0;
 pub const LK_SUM: i32 = 1;

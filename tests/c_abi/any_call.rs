@@ -385,6 +385,7 @@ fn fill_structs(source: &mut Source<'_>, case: &mut Case, asked: Dims) {
                 params.ignore_index = ignored;
                 params.label_smoothing = if source.one_in(16) { source.double() } else { source.below(9) as f64 / 8.0 };
                 params.z_loss = if source.one_in(16) { source.double() } else { source.below(3) as f64 / 4.0 };
+                params.soft_cap = if source.one_in(16) { source.double() } else { source.below(3) as f64 * 15.0 };
             }
         }
     }

@@ -314,6 +314,7 @@ fn parts_of<T: Real>(source: &mut Source<'_>) {
         ignore_index: -1,
         label_smoothing: 0.0,
         z_loss: 0.0,
+        soft_cap: 0.0,
     };
     let opts = lk_options {
         struct_size: size_of::<lk_options>(),

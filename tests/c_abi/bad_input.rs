@@ -527,6 +527,14 @@ fn numbers_that_make_no_sense_are_refused() {
             frame.edit::<lk_cross_entropy_params>("params").z_loss = f64::NAN;
             refused_by_both(function, frame, LK_NAN_OPTION, "z_loss is NaN");
             frame.edit::<lk_cross_entropy_params>("params").z_loss = 0.0;
+            frame.edit::<lk_cross_entropy_params>("params").soft_cap = f64::NAN;
+            refused_by_both(function, frame, LK_NAN_OPTION, "soft_cap is NaN");
+            for (cap, text) in [(-1.0, "-1"), (f64::INFINITY, "inf")] {
+                frame.edit::<lk_cross_entropy_params>("params").soft_cap = cap;
+                let words = format!("soft_cap {text} is not a positive number of the element type");
+                refused_by_both(function, frame, LK_INVALID_SOFT_CAP, &words);
+            }
+            frame.edit::<lk_cross_entropy_params>("params").soft_cap = 0.0;
             for smoothing in [0.0, -0.0, 1.0] {
                 frame.edit::<lk_cross_entropy_params>("params").label_smoothing = smoothing;
                 accepted(function, frame, "label_smoothing");

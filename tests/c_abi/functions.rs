@@ -216,6 +216,7 @@ impl Frame {
                         ignore_index: -5,
                         label_smoothing: 0.125,
                         z_loss: 0.25,
+                        soft_cap: 0.0,
                     }),
                     ("opts", _) => place.cast::<lk_options>().write(lk_options {
                         struct_size: array.size,
@@ -752,13 +753,19 @@ fn cross_entropy<T: Real>(dims: Dims, index_type: i32) -> Function {
         index_type,
         T::C.cross_entropy,
         |f, shape, logits, weights, options, outputs| {
-            let default =
-                lk_cross_entropy_params { struct_size: 0, ignore_index: -100, label_smoothing: 0.0, z_loss: 0.0 };
+            let default = lk_cross_entropy_params {
+                struct_size: 0,
+                ignore_index: -100,
+                label_smoothing: 0.0,
+                z_loss: 0.0,
+                soft_cap: 0.0,
+            };
             let params = f.params(default);
             CrossEntropy::new()
                 .ignore_index(params.ignore_index)
                 .label_smoothing(params.label_smoothing)
                 .z_loss(params.z_loss)
+                .soft_cap(params.soft_cap)
                 .eval(&Context::default(), shape, logits, targets(f), weights, options, outputs)
         },
     )

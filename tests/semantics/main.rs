@@ -8,5 +8,6 @@ mod families;
 mod layouts;
 mod outputs;
 mod reductions;
+mod soft_cap;
 mod special;
 mod td;

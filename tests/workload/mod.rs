@@ -159,6 +159,9 @@ fn typed<T: Number>(setting: &Setting<'_>, type_name: &str) -> Vec<(String, u64)
     cross_entropy::<T>(&mut digest, setting, [1e-4, 0.5, 1e-4, -0.25, 1.0, 1e3]);
     digests.push((format!("cross_entropy with z_loss {type_name}"), digest.0));
     let mut digest = Digest::new();
+    soft_caps::<T>(&mut digest, setting);
+    digests.push((format!("cross_entropy with soft_cap {type_name}"), digest.0));
+    let mut digest = Digest::new();
     distributions::<T>(&mut digest, setting);
     digests.push((format!("softmax {type_name}"), digest.0));
     let mut digest = Digest::new();
@@ -361,6 +364,29 @@ fn cross_entropy<T: Number>(digest: &mut Digest, setting: &Setting<'_>, z_loss: 
                 .call(|context| loss.eval_in_place(context, shape, &mut logits, targets, weights, &options, outputs));
             room.digest(digest, summary);
             digest.numbers(&logits);
+        }
+    }
+}
+
+/// Bounded logits, of indices and of probabilities.
+fn soft_caps<T: Number>(digest: &mut Digest, setting: &Setting<'_>) {
+    let mut random = Random(29);
+    for (round, (shape, classes)) in shapes().into_iter().enumerate() {
+        let (samples, elements) = (shape.samples(), shape.elements());
+        let mut logits: Vec<T> = random.numbers(elements, [1.0, 8.0, 90.0][round % 3]);
+        if round % 2 == 1 && elements > 0 {
+            random.spoil(&mut logits, &SPECIALS);
+        }
+        let (indices, probabilities): (Vec<i64>, Vec<T>) = (random.indices(samples, classes), random.units(elements));
+        for targets in [Targets::I64(&indices), Targets::Probabilities(&probabilities)] {
+            let loss = CrossEntropy::new().soft_cap(if round % 3 == 0 { 0.75 } else { 30.0 });
+            let options = Options::new().reduction(REDUCTIONS[round % 3]);
+            let mut room = Room::new(&mut random, samples, elements, REDUCTIONS[round % 3]);
+            let outputs = Outputs::new().loss(&mut room.loss).grad(&mut room.grad);
+            let weights = Weights::new();
+            let summary =
+                setting.call(|context| loss.eval(context, shape, &logits, targets, weights, &options, outputs));
+            room.digest(digest, summary);
         }
     }
 }

@@ -82,11 +82,13 @@ impl<T: Real> Kernel for Block<'_, '_, T> {
             hess.zeros(if call.hess.is_some() || is_log(call) || call.soft_cap.is_some() { classes } else { 1 }),
         ];
         for group in first..first + count {
-            match (is_tiled, call.is_soft()) {
-                (true, false) => tiled::<S, T, false>(call, s, group, tiles, &mut sums),
-                (true, true) => tiled::<S, T, true>(call, s, group, tiles, &mut sums),
-                (false, false) => direct::<S, T, false>(call, s, group, &mut sums),
-                (false, true) => direct::<S, T, true>(call, s, group, &mut sums),
+            match (is_tiled, call.is_soft(), call.soft_cap.is_some()) {
+                (true, _, true) => tiled::<S, T, true, true>(call, s, group, tiles, &mut sums),
+                (true, true, _) => tiled::<S, T, true, false>(call, s, group, tiles, &mut sums),
+                (true, false, _) => tiled::<S, T, false, false>(call, s, group, tiles, &mut sums),
+                (false, _, true) => direct::<S, T, true, true>(call, s, group, &mut sums),
+                (false, true, _) => direct::<S, T, true, false>(call, s, group, &mut sums),
+                (false, false, _) => direct::<S, T, false, false>(call, s, group, &mut sums),
             }
         }
         if call.logits.is_large() {
@@ -236,7 +238,7 @@ impl<T: Real> Targets<T> {
 
 /// Through tiles.
 #[inline(always)]
-fn tiled<S: Lanes, T: Real, const SOFT: bool>(
+fn tiled<S: Lanes, T: Real, const SOFT: bool, const CAP: bool>(
     call: &Softmax<'_, T>,
     s: S,
     group: usize,
@@ -282,7 +284,7 @@ fn tiled<S: Lanes, T: Real, const SOFT: bool>(
             _ => None,
         },
     };
-    evaluate::<S, T, SOFT, true>(call, s, columns, &targets, sample, sums);
+    evaluate::<S, T, SOFT, CAP, true>(call, s, columns, &targets, sample, sums);
     for (out, tile) in [grad, hess].into_iter().flatten() {
         targets.clear(tile, classes);
         let put = match call.accumulate {
@@ -325,7 +327,7 @@ impl Lines {
 
 /// Where they lie.
 #[inline(always)]
-fn direct<S: Lanes, T: Real, const SOFT: bool>(
+fn direct<S: Lanes, T: Real, const SOFT: bool, const CAP: bool>(
     call: &Softmax<'_, T>,
     s: S,
     group: usize,
@@ -353,7 +355,7 @@ fn direct<S: Lanes, T: Real, const SOFT: bool>(
         next: Lines::of::<T>(layout, sample + T::GROUP),
         replaced: None,
     };
-    evaluate::<S, T, SOFT, false>(call, s, columns, &Targets::new(call, sample, lanes), sample, sums);
+    evaluate::<S, T, SOFT, CAP, false>(call, s, columns, &Targets::new(call, sample, lanes), sample, sums);
 }
 
 impl<'a, T: Real> Columns<'a, T> {
@@ -400,18 +402,19 @@ impl<'a, T: Real> Columns<'a, T> {
 
     /// Outputs from the exponentials.
     #[inline(always)]
-    fn emit<S: Lanes, const SOFT: bool, const TILE: bool>(
+    fn emit<S: Lanes, const SOFT: bool, const CAP: bool, const TILE: bool>(
         &self,
         call: &Softmax<'_, T>,
         s: S,
         targets: &Targets<T>,
         vectors: usize,
-        [max, logs]: [S::PerGroup<Pack<S, T>>; 2],
+        [max, logs, slopes]: [S::PerGroup<Pack<S, T>>; 3],
         factors: S::PerGroup<Factors<S, T>>,
     ) {
         let classes = call.layout.classes;
         for i in 0..vectors {
             let (factors, max, log) = (factors.as_ref()[i], max.as_ref()[i], logs.as_ref()[i]);
+            let slope = slopes.as_ref()[i];
             let origin = Origin::new(max);
             for class in 0..classes {
                 let e = match (&call.goal, self.stash) {
@@ -419,7 +422,7 @@ impl<'a, T: Real> Columns<'a, T> {
                     (_, Some(stash)) => stash.as_planes().class::<TILE>(class).load(s, i) * unshift(s),
                     (_, None) => {
                         let x = self.logits::<S, TILE>(s, targets, class, i);
-                        origin.exponential(if SOFT { call.capped(x, origin.max) } else { x })
+                        origin.exponential(call.capped::<S, CAP>(x, origin.max))
                     }
                 };
                 // the stash may be either output: e was read before
@@ -428,13 +431,11 @@ impl<'a, T: Real> Columns<'a, T> {
                         let x = self.logits::<S, TILE>(s, targets, class, i);
                         -(x.same(max).drop(max - x) + log)
                     } else if SOFT {
-                        let grad = factors.grad(e, self.share::<S, TILE>(call, s, class, i));
+                        let grad = factors.grad(e, self.share::<S, TILE>(call, s, class, i), slope);
                         match self.slopes {
-                            Some(slopes) => grad * slopes.as_planes().class::<TILE>(class).load(s, i),
-                            None if call.soft_cap.is_some() => {
-                                grad * call.cap_slope(self.logits::<S, TILE>(s, targets, class, i))
-                            }
-                            None => grad,
+                            Some(slopes) if CAP => grad * slopes.as_planes().class::<TILE>(class).load(s, i),
+                            _ if CAP => grad * call.cap_slope(self.logits::<S, TILE>(s, targets, class, i)),
+                            _ => grad,
                         }
                     } else {
                         factors.plain_grad(e)
@@ -442,7 +443,7 @@ impl<'a, T: Real> Columns<'a, T> {
                     self.write::<S, TILE>(grad, targets, class, i, result);
                 }
                 if let Some(hess) = self.hess {
-                    self.write::<S, TILE>(hess, targets, class, i, factors.hess(e));
+                    self.write::<S, TILE>(hess, targets, class, i, factors.hess(e, call.z_loss));
                 }
             }
         }
@@ -462,7 +463,7 @@ struct Tally<S: Lanes, T: Real> {
 /// Two vectors' classes added up, exponentials kept if they are needed: the i-th vector, and the next, if there is one.
 /// (Two, because one alone would load its constants for itself and wait for its own results.)
 #[inline(always)]
-fn tally<S: Lanes, T: Real, const SOFT: bool, const TILE: bool>(
+fn tally<S: Lanes, T: Real, const SOFT: bool, const CAP: bool, const TILE: bool>(
     call: &Softmax<'_, T>,
     columns: Columns<'_, T>,
     targets: &Targets<T>,
@@ -480,13 +481,13 @@ fn tally<S: Lanes, T: Real, const SOFT: bool, const TILE: bool>(
     for first in (0..classes).step_by(T::GROUP) {
         let with_partner = (classes - first).saturating_sub(half).min(half);
         for class in first..first + with_partner {
-            let a = visit.class::<SOFT, TILE>(class, &mut tallies);
-            let b = visit.class::<SOFT, TILE>(class + half, &mut tallies);
+            let a = visit.class::<SOFT, CAP, TILE>(class, &mut tallies);
+            let b = visit.class::<SOFT, CAP, TILE>(class + half, &mut tallies);
             tallies[0].rest.add_two(a[0], b[0]);
             tallies[1].rest.add_two(a[1], b[1]);
         }
         for class in first + with_partner..classes.min(first + half) {
-            let a = visit.class::<SOFT, TILE>(class, &mut tallies);
+            let a = visit.class::<SOFT, CAP, TILE>(class, &mut tallies);
             tallies[0].rest.add(a[0]);
             tallies[1].rest.add(a[1]);
         }
@@ -507,7 +508,7 @@ struct Visit<'a, 'b, S: Lanes, T: Real> {
 impl<S: Lanes, T: Real> Visit<'_, '_, S, T> {
     /// A class's exponentials, 0 where they are the largest.
     #[inline(always)]
-    fn class<const SOFT: bool, const TILE: bool>(
+    fn class<const SOFT: bool, const CAP: bool, const TILE: bool>(
         &mut self,
         class: usize,
         tallies: &mut [Tally<S, T>; 2],
@@ -529,8 +530,8 @@ impl<S: Lanes, T: Real> Visit<'_, '_, S, T> {
             }
             let (tally, origin) = (&mut tallies[k], &origins[k]);
             let mut x = columns.logits::<S, TILE>(s, targets, class, *i + k);
-            if SOFT && !TILE {
-                x = call.capped(x, origin.max);
+            if CAP && !TILE {
+                x = call.capped::<S, CAP>(x, origin.max);
             }
             let tie = x.same(origin.max);
             let mut e = origin.shifted(x);
@@ -580,14 +581,14 @@ fn bound<S: Lanes, T: Real>(
     for class in 0..logits.classes() {
         let tile = logits.class::<true>(class);
         let x = tile.as_group().load(max.s, i);
-        tile.store(i, call.capped(x, max));
+        tile.store(i, call.capped::<S, true>(x, max));
         slopes.class::<true>(class).store(i, call.cap_slope(x));
     }
 }
 
 /// All outputs of a group.
 #[inline(always)]
-fn evaluate<S: Lanes, T: Real, const SOFT: bool, const TILE: bool>(
+fn evaluate<S: Lanes, T: Real, const SOFT: bool, const CAP: bool, const TILE: bool>(
     call: &Softmax<'_, T>,
     s: S,
     columns: Columns<'_, T>,
@@ -612,8 +613,8 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const TILE: bool>(
     for (i, most) in max.as_mut()[..vectors].iter_mut().enumerate() {
         // one sign of zero, whichever instruction set chose
         *most = *most + zero;
-        if SOFT && call.soft_cap.is_some() {
-            *most = call.capped(*most, infinity);
+        if CAP {
+            *most = call.capped::<S, CAP>(*most, infinity);
             if let (Some(tile), Some(slopes)) = (columns.tile, columns.slopes) {
                 bound(call, tile, slopes, *most, i);
             }
@@ -640,7 +641,7 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const TILE: bool>(
     let mut samples = S::per_group([Pair::new(zero); 3]);
     for i in (0..vectors).step_by(2) {
         let pair = [max.as_ref()[i], max.as_ref()[i + 1]];
-        let tallies = tally::<S, T, SOFT, TILE>(call, columns, targets, i, pair, any_infinite);
+        let tallies = tally::<S, T, SOFT, CAP, TILE>(call, columns, targets, i, pair, any_infinite);
         for (i, tally) in (i..vectors).zip(tallies) {
             let Tally { mut rest, gap, mass, ties } = tally;
             rest.add(ties * constant(1.0 / T::EXP.unshift()));
@@ -658,7 +659,7 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const TILE: bool>(
     }
 
     let mut factors = S::per_group(Factors::zero(s));
-    let mut logs = S::per_group(zero);
+    let (mut logs, mut slopes) = (S::per_group(zero), S::per_group(zero));
     for i in 0..vectors {
         let [rest, gap, shares] = samples.as_ref()[i];
         let (hot, mass) = if !SOFT {
@@ -672,7 +673,7 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const TILE: bool>(
         let weight = targets.weight.group().load(s, i);
         let penalty = Penalty::new(call, largest.as_ref()[i]);
         let max = max.as_ref()[i];
-        let target = if SOFT && !TILE { call.capped(logit(i), max) } else { logit(i) };
+        let target = if TILE { logit(i) } else { call.capped::<S, CAP>(logit(i), max) };
         let finished = Sample { max, rest, target, hot, gap, mass: mass.hi, weight, penalty }.finish();
         let value = targets.hide(finished.loss, zero, i);
         if call.needs_total {
@@ -682,7 +683,10 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const TILE: bool>(
             loss.part(sample, targets.count).store(i, value);
         }
         factors.as_mut()[i] =
-            Factors::new::<SOFT>(finished.recip, finished.top, mass, weight, call.scale, call.slopes(finished.slope));
+            Factors::new::<SOFT>(finished.recip, finished.top, mass, weight, call.scale, finished.slope);
+        if let Some(slope) = finished.slope {
+            slopes.as_mut()[i] = slope;
+        }
         logs.as_mut()[i] = finished.log;
     }
     if columns.grad.is_none() && columns.hess.is_none() {
@@ -699,24 +703,24 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const TILE: bool>(
             None => Buffer::new(T::from_f64(1.0)),
         };
         let slope = match columns.slopes {
-            Some(slopes) => targets.each(|lane, class| slopes.as_planes().get(class, lane)),
-            None => Buffer::new(T::ZERO),
+            Some(slopes) if CAP => targets.each(|lane, class| slopes.as_planes().get(class, lane)),
+            _ => Buffer::new(T::ZERO),
         };
         for i in 0..vectors {
             let origin = Origin::new(max.as_ref()[i]);
-            let target = if SOFT && !TILE { call.capped(logit(i), origin.max) } else { logit(i) };
+            let target = if TILE { logit(i) } else { call.capped::<S, CAP>(logit(i), origin.max) };
             let e = origin.exponential(target);
             let factors = &factors.as_ref()[i];
             let result = if SOFT {
                 let base = call.share(s, None, Some(class_weight.group().load(s, i)));
-                let grad = factors.grad(e, targets.hot.group().load(s, i) + base);
+                let grad = factors.grad(e, targets.hot.group().load(s, i) + base, slopes.as_ref()[i]);
                 match columns.slopes {
-                    Some(_) => grad * slope.group().load(s, i),
-                    None if call.soft_cap.is_some() => grad * call.cap_slope(logit(i)),
-                    None => grad,
+                    Some(_) if CAP => grad * slope.group().load(s, i),
+                    _ if CAP => grad * call.cap_slope(logit(i)),
+                    _ => grad,
                 }
             } else if call.z_loss.is_some() {
-                factors.grad(e, one)
+                factors.grad(e, one, slopes.as_ref()[i])
             } else {
                 factors.target_grad(e)
             };
@@ -747,7 +751,7 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const TILE: bool>(
             }
         }
     } else {
-        columns.emit::<S, SOFT, TILE>(call, s, targets, vectors, [max, logs], factors);
+        columns.emit::<S, SOFT, CAP, TILE>(call, s, targets, vectors, [max, logs, slopes], factors);
     }
     if let Some(grad) = columns.grad
         && has_indices

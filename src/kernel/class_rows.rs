@@ -89,10 +89,10 @@ impl<T: Real> Kernel for Block<'_, '_, T> {
         let mut done = 0;
         while done < count {
             let rows = batch.min(count - done);
-            if call.is_soft() {
-                batch_of_rows::<S, T, true>(call, s, first + done, rows, &mut sums);
-            } else {
-                batch_of_rows::<S, T, false>(call, s, first + done, rows, &mut sums);
+            match (call.is_soft(), call.soft_cap.is_some()) {
+                (_, true) => batch_of_rows::<S, T, true, true>(call, s, first + done, rows, &mut sums),
+                (true, _) => batch_of_rows::<S, T, true, false>(call, s, first + done, rows, &mut sums),
+                (false, _) => batch_of_rows::<S, T, false, false>(call, s, first + done, rows, &mut sums),
             }
             done += rows;
         }
@@ -119,7 +119,7 @@ struct Rows<T> {
 }
 
 #[inline(always)]
-fn batch_of_rows<S: Lanes, T: Real, const SOFT: bool>(
+fn batch_of_rows<S: Lanes, T: Real, const SOFT: bool, const CAP: bool>(
     call: &Softmax<'_, T>,
     s: S,
     first: usize,
@@ -149,7 +149,7 @@ fn batch_of_rows<S: Lanes, T: Real, const SOFT: bool>(
         let row = Row { call, s, at: layout.offset(first + i) };
         // before e may take the logit's place
         rows.logit.0[i] = call.logits.get(row.at + target.class);
-        let sum = row.sum::<SOFT>(&mut maxima);
+        let sum = row.sum::<SOFT, CAP>(&mut maxima);
         rows.max.0[i] = sum.max;
         for (pair, total) in [(&mut rows.rest, sum.rest), (&mut rows.gap, sum.gap)] {
             let [hi, lo] = total.split();
@@ -169,7 +169,7 @@ fn batch_of_rows<S: Lanes, T: Real, const SOFT: bool>(
         let sample = Sample {
             max: rows.max.group().load(s, i),
             rest: pair(&rows.rest),
-            target: call.capped(rows.logit.group().load(s, i), rows.max.group().load(s, i)),
+            target: call.capped::<S, CAP>(rows.logit.group().load(s, i), rows.max.group().load(s, i)),
             hot: rows.hot.group().load(s, i),
             gap: pair(&rows.gap),
             mass: rows.mass[0].group().load(s, i),
@@ -187,7 +187,9 @@ fn batch_of_rows<S: Lanes, T: Real, const SOFT: bool>(
         recip[1].group_mut().store(i, finished.recip.lo);
         top.group_mut().store(i, finished.top);
         log.group_mut().store(i, finished.log);
-        slope.group_mut().store(i, finished.slope);
+        if let Some(first) = finished.slope {
+            slope.group_mut().store(i, first);
+        }
     }
     if call.grad.is_none() && call.hess.is_none() {
         return;
@@ -210,14 +212,14 @@ fn batch_of_rows<S: Lanes, T: Real, const SOFT: bool>(
             target,
         };
         // the maxima are those of the batch's only row, if it has several chunks
-        row.emit::<SOFT>(finish, &maxima);
+        row.emit::<SOFT, CAP>(finish, &maxima);
     }
 }
 
 /// The maximum of a row that begins at `at`, and its rest.
 #[inline(always)]
 pub fn sum_row<S: Lanes, T: Real>(call: &Softmax<'_, T>, s: S, at: usize) -> (T, Total) {
-    let sum = Row { call, s, at }.sum::<false>(&mut [T::ZERO; MAX_CHUNKS]);
+    let sum = Row { call, s, at }.sum::<false, false>(&mut [T::ZERO; MAX_CHUNKS]);
     (sum.max, sum.rest)
 }
 
@@ -274,14 +276,14 @@ impl<'a, S: Lanes, T: Real> Row<'a, '_, S, T> {
     /// Sums up the row, leaves the exponentials of each chunk, by its own maximum, in the stash, and
     /// those maxima in `maxima`.
     #[inline(always)]
-    fn sum<const SOFT: bool>(&self, maxima: &mut [T; MAX_CHUNKS]) -> Sum<T> {
+    fn sum<const SOFT: bool, const CAP: bool>(&self, maxima: &mut [T; MAX_CHUNKS]) -> Sum<T> {
         let (s, classes) = (self.s, self.call.layout.classes);
         let chunk = chunk_len::<T>(classes);
-        let mut whole = self.sum_chunk::<SOFT>(0, chunk.min(classes));
+        let mut whole = self.sum_chunk::<SOFT, CAP>(0, chunk.min(classes));
         maxima[0] = whole.max;
         for (i, max) in maxima[..classes.div_ceil(chunk)].iter_mut().enumerate().skip(1) {
             let start = i * chunk;
-            let part = self.sum_chunk::<SOFT>(start, chunk.min(classes - start));
+            let part = self.sum_chunk::<SOFT, CAP>(start, chunk.min(classes - start));
             *max = part.max;
             whole = whole.merge(part, s);
         }
@@ -289,15 +291,15 @@ impl<'a, S: Lanes, T: Real> Row<'a, '_, S, T> {
     }
 
     #[inline(always)]
-    fn sum_chunk<const SOFT: bool>(&self, start: usize, len: usize) -> Sum<T> {
+    fn sum_chunk<const SOFT: bool, const CAP: bool>(&self, start: usize, len: usize) -> Sum<T> {
         let s = self.s;
         let stretch = self.stretch(start, len);
         let max = splat(s, maximum(s, stretch.x));
-        let max = if SOFT { self.call.capped(max, max.c(f64::INFINITY)).first() } else { max.first() };
+        let max = if CAP { self.call.capped::<S, CAP>(max, max.c(f64::INFINITY)).first() } else { max.first() };
         let origin = Origin::new(splat(s, max));
         let zeros = S::per_group(LaneSum::zero(s));
         let pass = Exponentials { call: self.call, stretch, origin, rest: zeros, gap: zeros, mass: zeros, ties: 0 };
-        let Exponentials { rest, gap, mass, ties, .. } = each_group::<T, _>(len, Phase::<SOFT, _>(pass)).0;
+        let Exponentials { rest, gap, mass, ties, .. } = each_group::<T, _>(len, Phase::<SOFT, CAP, _>(pass)).0;
         let rest = rest_of_chunk(s, max, rest, ties);
         let (gap, mass) = match SOFT {
             true => (total::<S, T>(s, gap), total::<S, T>(s, mass)),
@@ -333,7 +335,7 @@ impl<'a, S: Lanes, T: Real> Row<'a, '_, S, T> {
 
     /// The row's outputs from what its exponentials added up to.
     #[inline(always)]
-    fn emit<const SOFT: bool>(&self, row: RowFinish<S, T>, maxima: &[T; MAX_CHUNKS]) {
+    fn emit<const SOFT: bool, const CAP: bool>(&self, row: RowFinish<S, T>, maxima: &[T; MAX_CHUNKS]) {
         let (call, s, classes) = (self.call, self.s, self.call.layout.classes);
         let chunk = chunk_len::<T>(classes);
         let target = row.target;
@@ -355,12 +357,20 @@ impl<'a, S: Lanes, T: Real> Row<'a, '_, S, T> {
                 top = splat::<S, T>(s, T::from_f64(1.0)) - recip.round();
             }
             let weight = splat(s, target.weight);
-            let factors = Factors::new::<SOFT>(recip, top, row.mass, weight, call.scale, call.slopes(row.slope));
+            let factors = Factors::new::<SOFT>(
+                recip,
+                top,
+                row.mass,
+                weight,
+                call.scale,
+                if call.z_loss.is_some() { Some(row.slope) } else { None },
+            );
             if indices && (start..start + len).contains(&target.class) {
                 let logit = splat(s, row.logit);
-                let e = origin.exponential(call.capped(logit, origin.max));
+                let e = origin.exponential(call.capped::<S, CAP>(logit, origin.max));
                 let q = splat(s, target.hot) + call.share_of(s, target.class, None);
-                at_target = (factors.grad(e, q) * call.cap_slope(logit)).first();
+                let grad = factors.grad(e, q, row.slope);
+                at_target = if CAP { (grad * call.cap_slope(logit)).first() } else { grad.first() };
             }
             let stretch = self.stretch(start, len);
             let is_plain = call.hess.is_none() && !call.accumulate && !matches!(call.goal, Goal::LogSoftmax);
@@ -370,8 +380,16 @@ impl<'a, S: Lanes, T: Real> Row<'a, '_, S, T> {
             {
                 each_group::<T, _>(len, Scaling { stash: stash.as_in(), grad, factors });
             } else {
-                let pass = Emission { call, stretch, origin, factors, row_max: splat(s, row.max), log: row.log };
-                each_group::<T, _>(len, Phase::<SOFT, _>(pass));
+                let pass = Emission {
+                    call,
+                    stretch,
+                    origin,
+                    factors,
+                    row_max: splat(s, row.max),
+                    log: row.log,
+                    slope: row.slope,
+                };
+                each_group::<T, _>(len, Phase::<SOFT, CAP, _>(pass));
             }
         }
         if let Some(grad) = call.grad
@@ -431,7 +449,7 @@ pub fn each_group<T: Real, P: Groups>(len: usize, pass: P) -> P {
 
 /// A pass with or without a soft target distribution.
 #[derive(Clone, Copy)]
-struct Phase<const SOFT: bool, P>(P);
+struct Phase<const SOFT: bool, const CAP: bool, P>(P);
 
 #[derive(Clone, Copy)]
 struct Maximum<'a, S: Lanes, T: Real> {
@@ -463,7 +481,7 @@ struct Exponentials<'a, 'b, S: Lanes, T: Real> {
     ties: usize,
 }
 
-impl<S: Lanes, T: Real, const SOFT: bool> Groups for Phase<SOFT, Exponentials<'_, '_, S, T>> {
+impl<S: Lanes, T: Real, const SOFT: bool, const CAP: bool> Groups for Phase<SOFT, CAP, Exponentials<'_, '_, S, T>> {
     #[inline(always)]
     fn group(&mut self, at: usize, len: usize) {
         let pass = &mut self.0;
@@ -484,7 +502,7 @@ impl<S: Lanes, T: Real, const SOFT: bool> Groups for Phase<SOFT, Exponentials<'_
             for i in 0..vectors {
                 let q = pass.call.share(s, probabilities.map(|q| q.load(s, i)), class_weight.map(|w| w.load(s, i)));
                 let q = x.or(i, q, zero);
-                let x = pass.call.capped(x.load(s, i), origin.max);
+                let x = pass.call.capped::<S, CAP>(x.load(s, i), origin.max);
                 pass.gap.as_mut()[i].add(distance(q, origin.max, x));
                 pass.mass.as_mut()[i].add(q);
             }
@@ -496,8 +514,8 @@ impl<S: Lanes, T: Real, const SOFT: bool> Groups for Phase<SOFT, Exponentials<'_
             let has_other = other < vectors;
             let (mut a, mut b) =
                 (x.load_or(s, i, lowest), if has_other { x.load_or(s, other, lowest) } else { lowest });
-            if SOFT {
-                (a, b) = (pass.call.capped(a, origin.max), pass.call.capped(b, origin.max));
+            if CAP {
+                (a, b) = (pass.call.capped::<S, CAP>(a, origin.max), pass.call.capped::<S, CAP>(b, origin.max));
             }
             let [e, terms] = exponentials(&origin, [a, b], &mut pass.ties);
             if let Some(stash) = stash {
@@ -589,12 +607,13 @@ struct Emission<'a, 'b, S: Lanes, T: Real> {
     factors: Factors<S, T>,
     row_max: Pack<S, T>,
     log: Pack<S, T>,
+    slope: Pack<S, T>,
 }
 
-impl<S: Lanes, T: Real, const SOFT: bool> Groups for Phase<SOFT, Emission<'_, '_, S, T>> {
+impl<S: Lanes, T: Real, const SOFT: bool, const CAP: bool> Groups for Phase<SOFT, CAP, Emission<'_, '_, S, T>> {
     #[inline(always)]
     fn group(&mut self, at: usize, len: usize) {
-        let Emission { call, stretch, origin, factors, row_max, log } = &self.0;
+        let Emission { call, stretch, origin, factors, row_max, log, slope } = &self.0;
         let s = row_max.s;
         let x = stretch.x.part(at, len);
         let stash = stretch.stash.map(|view| view.part(at, len));
@@ -604,8 +623,7 @@ impl<S: Lanes, T: Real, const SOFT: bool> Groups for Phase<SOFT, Emission<'_, '_
             let e = match (&call.goal, stash) {
                 (Goal::LogSoftmax, _) => splat(s, T::from_f64(0.0)),
                 (_, Some(stash)) => stash.as_group().load(s, i) * unshift(s),
-                (_, None) if SOFT => origin.exponential(call.capped(x.load(s, i), origin.max)),
-                (_, None) => origin.exponential(x.load(s, i)),
+                (_, None) => origin.exponential(call.capped::<S, CAP>(x.load(s, i), origin.max)),
             };
             // the stash may be either output: e was read before
             let mut results = [None; 2];
@@ -615,14 +633,14 @@ impl<S: Lanes, T: Real, const SOFT: bool> Groups for Phase<SOFT, Emission<'_, '_
                     -(x.same(*row_max).select(x.c(0.0), *row_max - x) + *log)
                 } else if SOFT {
                     let probability = probabilities.map(|q| q.load(s, i));
-                    let grad = factors.grad(e, call.share(s, probability, class_weight.map(|w| w.load(s, i))));
-                    if call.soft_cap.is_some() { grad * call.cap_slope(x.load(s, i)) } else { grad }
+                    let grad = factors.grad(e, call.share(s, probability, class_weight.map(|w| w.load(s, i))), *slope);
+                    if CAP { grad * call.cap_slope(x.load(s, i)) } else { grad }
                 } else {
                     factors.plain_grad(e)
                 });
             }
             if hess.is_some() {
-                results[1] = Some(factors.hess(e));
+                results[1] = Some(factors.hess(e, call.z_loss));
             }
             for (out, result) in [grad, hess].into_iter().zip(results) {
                 if let (Some(out), Some(result)) = (out, result) {

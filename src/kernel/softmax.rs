@@ -104,14 +104,14 @@ impl<T: Real> Softmax<'_, T> {
     /// Logits, bounded if they are to be, and by the largest of all (which its neighbours' rounding could exceed).
     /// Those that are -inf stay so: they are masked.
     #[inline(always)]
-    pub fn capped<S: Lanes>(&self, x: Pack<S, T>, max: Pack<S, T>) -> Pack<S, T> {
+    pub fn capped<S: Lanes, const CAP: bool>(&self, x: Pack<S, T>, max: Pack<S, T>) -> Pack<S, T> {
         match self.soft_cap {
-            Some(cap) => {
+            Some(cap) if CAP => {
                 let cap = splat(x.s, cap);
                 let [tanh, _] = tanh_with_derivative(x / cap);
                 x.same(x.c(f64::NEG_INFINITY)).select(x, (cap * tanh).at_most(max))
             }
-            None => x,
+            _ => x,
         }
     }
 
@@ -162,15 +162,6 @@ impl<T: Real> Softmax<'_, T> {
                 }
             }
             _ => Target { class: 0, ignored: false, weight: row_weight, hot: zero, mass: [one, zero] },
-        }
-    }
-
-    /// The z-loss's derivatives, given the first.
-    #[inline(always)]
-    pub fn slopes<S: Lanes>(&self, first: Pack<S, T>) -> Option<Slopes<S, T>> {
-        match self.z_loss {
-            Some([z, _]) => Some(Slopes { first, second: splat(first.s, z + z) }),
-            None => None,
         }
     }
 
@@ -286,18 +277,11 @@ impl<S: Lanes, T: Real> Penalty<S, T> {
     }
 }
 
-/// The z-loss's derivatives by the logarithm of the sum.
-#[derive(Clone, Copy)]
-pub struct Slopes<S: Lanes, T: Real> {
-    first: Pack<S, T>,
-    second: Pack<S, T>,
-}
-
 /// What the outputs of a sample are made from.
 pub struct Finished<S: Lanes, T: Real> {
     pub loss: Pack<S, T>,
-    /// The derivative of the z-loss by the logarithm of the sum; 0 if there is none.
-    pub slope: Pack<S, T>,
+    /// The derivative of the z-loss by the logarithm of the sum, if there is one.
+    pub slope: Option<Pack<S, T>>,
     /// log1p(rest)
     pub log: Pack<S, T>,
     /// 1 / (1 + rest)
@@ -324,10 +308,10 @@ impl<S: Lanes, T: Real> Sample<S, T> {
         let small = self.mass.fma(log, self.hot.fma(lead.lo, self.gap.lo));
         let recip = rest.add(Pair::new(rest.hi.c(1.0))).recip();
         let top = rest.mul(recip).round();
-        let (mut value, mut slope) = (large + small, zero);
+        let (mut value, mut slope) = (large + small, None);
         if let Some(penalty) = self.penalty {
             let added = penalty.value_and_slope(log);
-            (value, slope) = (value + added.0, added.1);
+            (value, slope) = (value + added.0, Some(added.1));
         }
         Finished { loss: self.weight * value, slope, log, recip, top }
     }
@@ -347,9 +331,6 @@ pub struct Factors<S: Lanes, T: Real> {
     mass: Pack<S, T>,
     /// Sample weight times scale.
     weight: Pack<S, T>,
-    /// Of the z-loss: its slope, which `massive` has in it, and `plain` times its second derivative.
-    slope: Pack<S, T>,
-    curve: Option<Pack<S, T>>,
 }
 
 impl<S: Lanes, T: Real> Factors<S, T> {
@@ -360,20 +341,16 @@ impl<S: Lanes, T: Real> Factors<S, T> {
         mass: Pair<S, T>,
         weight: Pack<S, T>,
         scale: [T; 2],
-        penalty: Option<Slopes<S, T>>,
+        slope: Option<Pack<S, T>>,
     ) -> Self {
         let s = weight.s;
         let scale = Pair { hi: splat(s, scale[0]), lo: splat(s, scale[1]) };
         let weight = scale.scale(weight);
         let plain = recip.mul(weight);
-        let massive = match penalty {
-            Some(Slopes { first, .. }) => plain.mul(mass.add(Pair::new(first))).round(),
+        let massive = match slope {
+            Some(slope) => plain.mul(mass.add(Pair::new(slope))).round(),
             None if SOFT => plain.mul(mass).round(),
             None => plain.round(),
-        };
-        let (slope, curve) = match penalty {
-            Some(Slopes { first, second }) => (first, Some(plain.scale(second).round())),
-            None => (weight.hi.c(0.0), None),
         };
         Factors {
             recip: recip.round(),
@@ -383,8 +360,6 @@ impl<S: Lanes, T: Real> Factors<S, T> {
             massive,
             mass: mass.hi,
             weight: weight.round(),
-            slope,
-            curve,
         }
     }
 
@@ -397,17 +372,7 @@ impl<S: Lanes, T: Real> Factors<S, T> {
     #[inline(always)]
     pub fn zero(s: S) -> Self {
         let zero = splat(s, T::from_f64(0.0));
-        Factors {
-            recip: zero,
-            complement: zero,
-            top: zero,
-            plain: zero,
-            massive: zero,
-            mass: zero,
-            weight: zero,
-            slope: zero,
-            curve: None,
-        }
+        Factors { recip: zero, complement: zero, top: zero, plain: zero, massive: zero, mass: zero, weight: zero }
     }
 
     /// The probability times the sample's weight, and its complement times it.
@@ -418,11 +383,11 @@ impl<S: Lanes, T: Real> Factors<S, T> {
     }
 
     /// The gradient where the target distribution has the share q. Where that is most of the distribution, both
-    /// terms of Q p - q lose what they have in common first.
+    /// terms of Q p - q lose what they have in common first. `slope` is that of a z-loss, or 0.
     #[inline(always)]
-    pub fn grad(&self, e: Pack<S, T>, q: Pack<S, T>) -> Pack<S, T> {
+    pub fn grad(&self, e: Pack<S, T>, q: Pack<S, T>, slope: Pack<S, T>) -> Pack<S, T> {
         let (p, complement) = self.weighted(e);
-        let rest = (self.mass - q) + self.slope;
+        let rest = (self.mass - q) + slope;
         let apart = (-q).fma(complement, p * rest);
         rest.lt(q).select(apart, e.fma(self.massive, -(q * self.weight)))
     }
@@ -441,11 +406,11 @@ impl<S: Lanes, T: Real> Factors<S, T> {
     }
 
     #[inline(always)]
-    pub fn hess(&self, e: Pack<S, T>) -> Pack<S, T> {
+    pub fn hess(&self, e: Pack<S, T>, z_loss: Option<[T; 2]>) -> Pack<S, T> {
         let (p, one) = (e * self.recip, e.c(1.0));
         let complement = e.same(one).select(self.complement, one - p);
-        match self.curve {
-            Some(curve) => e * self.massive.fma(complement, curve * p),
+        match z_loss {
+            Some([z, _]) => e * self.massive.fma(complement, self.plain * splat(e.s, z + z) * p),
             None => (e * self.massive) * complement,
         }
     }

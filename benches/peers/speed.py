@@ -37,8 +37,11 @@ def take_turns(contestants, rounds, least):
     """Seconds a call, for each contestant a list with a number for each round."""
     calls = [max(1, round(least / seconds_of(contestant, 1))) for contestant in contestants]
     times = [[] for _ in contestants]
-    for _ in range(rounds):
-        for contestant, count, found in zip(contestants, calls, times):
+    turns = list(zip(contestants, calls, times))
+    for i in range(rounds):
+        # each begins a round in its turn, so that none always comes after the same one
+        first = i % len(turns)
+        for contestant, count, found in turns[first:] + turns[:first]:
             time.sleep(PAUSE)
             contestant.call()
             found.append(seconds_of(contestant, count))

@@ -136,19 +136,12 @@ impl Layout {
         }
     }
 
-    /// Consecutive samples as runs that are evenly apart: `run(i, at, samples)` from the i-th on, which begins at
-    /// element `at`.
+    /// Of `count` consecutive samples as many, from the first on, as are evenly apart, and the element they begin at.
     #[inline(always)]
-    pub fn runs(&self, first: usize, count: usize, mut run: impl FnMut(usize, usize, Samples)) {
+    pub fn run(&self, first: usize, count: usize) -> (usize, Samples) {
         let Layout { inner, outer_stride, classes, class_stride, .. } = *self;
-        let stride = if inner == 1 { outer_stride } else { 1 };
-        let mut i = 0;
-        while i < count {
-            let left = if inner == 1 { count } else { inner - (first + i) % inner };
-            let count = left.min(count - i);
-            run(i, self.offset(first + i), Samples { count, stride, classes, class_stride });
-            i += count;
-        }
+        let (stride, left) = if inner == 1 { (outer_stride, count) } else { (1, inner - first % inner) };
+        (self.offset(first), Samples { count: left.min(count), stride, classes, class_stride })
     }
 
     /// Whether each sample's classes are contiguous.
@@ -276,9 +269,12 @@ impl IndexView<'_> {
     /// As many from `at` on as fit.
     #[inline(always)]
     pub fn read(&self, at: usize, to: &mut [i64]) {
+        #[inline(always)]
         fn read<I: Copy + Into<i64>>(from: In<'_, I>, at: usize, to: &mut [i64]) {
             let from = from.slice(at, to.len());
-            to.iter_mut().enumerate().for_each(|(i, to)| *to = from.get(i).into());
+            for (i, to) in to.iter_mut().enumerate() {
+                *to = from.get(i).into();
+            }
         }
         match self {
             IndexView::I32(view) => read(*view, at, to),

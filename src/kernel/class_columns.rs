@@ -55,7 +55,8 @@ impl<T: Real> Blocks for ClassColumns<'_, T> {
     fn block(&self, isa: Isa, index: usize) -> Partial {
         let first = index * self.groups_per_block();
         let count = self.groups_per_block().min(self.groups() - first);
-        isa.dispatch(Block { call: self.0, is_tiled: self.is_tiled(), first, count })
+        let block = Block { call: self.0, is_tiled: self.is_tiled(), first, count };
+        if self.0.soft_cap.is_some() { isa.dispatch(Capped(block)) } else { isa.dispatch(block) }
     }
 }
 
@@ -71,6 +72,25 @@ impl<T: Real> Kernel for Block<'_, '_, T> {
 
     #[inline(always)]
     fn run<S: Lanes>(self, s: S) -> Partial {
+        self.groups::<S, false>(s)
+    }
+}
+
+/// The same for bounded logits.
+struct Capped<'a, 'b, T>(Block<'a, 'b, T>);
+
+impl<T: Real> Kernel for Capped<'_, '_, T> {
+    type Output = Partial;
+
+    #[inline(always)]
+    fn run<S: Lanes>(self, s: S) -> Partial {
+        self.0.groups::<S, true>(s)
+    }
+}
+
+impl<T: Real> Block<'_, '_, T> {
+    #[inline(always)]
+    fn groups<S: Lanes, const CAP: bool>(self, s: S) -> Partial {
         let Block { call, is_tiled, first, count } = self;
         let mut sums = S::per_group(LaneSum::zero(s));
         let mut tiles = [Tile::new(), Tile::new(), Tile::new()];
@@ -82,13 +102,11 @@ impl<T: Real> Kernel for Block<'_, '_, T> {
             hess.zeros(if call.hess.is_some() || is_log(call) || call.soft_cap.is_some() { classes } else { 1 }),
         ];
         for group in first..first + count {
-            match (is_tiled, call.is_soft(), call.soft_cap.is_some()) {
-                (true, _, true) => tiled::<S, T, true, true>(call, s, group, tiles, &mut sums),
-                (true, true, _) => tiled::<S, T, true, false>(call, s, group, tiles, &mut sums),
-                (true, false, _) => tiled::<S, T, false, false>(call, s, group, tiles, &mut sums),
-                (false, _, true) => direct::<S, T, true, true>(call, s, group, &mut sums),
-                (false, true, _) => direct::<S, T, true, false>(call, s, group, &mut sums),
-                (false, false, _) => direct::<S, T, false, false>(call, s, group, &mut sums),
+            match (is_tiled, CAP || call.is_soft()) {
+                (true, true) => tiled::<S, T, true, CAP>(call, s, group, tiles, &mut sums),
+                (true, false) => tiled::<S, T, false, false>(call, s, group, tiles, &mut sums),
+                (false, true) => direct::<S, T, true, CAP>(call, s, group, &mut sums),
+                (false, false) => direct::<S, T, false, false>(call, s, group, &mut sums),
             }
         }
         if call.logits.is_large() {
@@ -204,15 +222,20 @@ impl<T: Real> Targets<T> {
         }
     }
 
+    #[inline(always)]
     fn is_ignored(&self, lane: usize) -> bool {
         self.any_ignored && self.counts.0[lane] == T::ZERO
     }
 
     /// Zeros to the lanes of a tile that do not count.
+    #[inline(always)]
     fn clear(&self, tile: PlanesMut<'_, T>, classes: usize) {
         let lanes = if self.any_ignored { self.count } else { 0 };
-        for lane in (0..lanes).filter(|&lane| self.is_ignored(lane)) {
-            (0..classes).for_each(|class| tile.set(class, lane, T::ZERO));
+        for lane in 0..lanes {
+            let classes = if self.is_ignored(lane) { classes } else { 0 };
+            for class in 0..classes {
+                tile.set(class, lane, T::ZERO);
+            }
         }
     }
 
@@ -254,11 +277,11 @@ fn tiled<S: Lanes, T: Real, const SOFT: bool, const CAP: bool>(
         x.clear();
         probabilities.clear();
     }
-    layout.runs(sample, samples, |lane, at, run| x.fill(s, lane, call.logits.after(at), run));
+    fill(layout, s, x, call.logits, sample, samples);
     targets.clear(x, classes);
     let probabilities = match &call.goal {
         Goal::Probabilities { targets: from, .. } => {
-            layout.runs(sample, samples, |lane, at, run| probabilities.fill(s, lane, from.after(at), run));
+            fill(layout, s, probabilities, *from, sample, samples);
             targets.clear(probabilities, classes);
             Some(probabilities.as_planes())
         }
@@ -285,7 +308,8 @@ fn tiled<S: Lanes, T: Real, const SOFT: bool, const CAP: bool>(
         },
     };
     evaluate::<S, T, SOFT, CAP, true>(call, s, columns, &targets, sample, sums);
-    for (out, tile) in [grad, hess].into_iter().flatten() {
+    for result in [grad, hess] {
+        let Some((out, tile)) = result else { continue };
         targets.clear(tile, classes);
         let put = match call.accumulate {
             true => Put::Add,
@@ -294,12 +318,38 @@ fn tiled<S: Lanes, T: Real, const SOFT: bool, const CAP: bool>(
         };
         if call.accumulate && targets.any_ignored {
             // zeros could change the sign of what is there
-            for lane in (0..samples).filter(|&lane| !targets.is_ignored(lane)) {
-                layout.runs(sample + lane, 1, |_, at, run| tile.put(s, lane, out.after(at), run, Put::Add));
+            for lane in 0..samples {
+                if !targets.is_ignored(lane) {
+                    let (at, run) = layout.run(sample + lane, 1);
+                    tile.put(s, lane, out.after(at), run, Put::Add);
+                }
             }
-        } else {
-            layout.runs(sample, samples, |lane, at, run| tile.put(s, lane, out.after(at), run, put));
+            continue;
         }
+        let mut lane = 0;
+        while lane < samples {
+            let (at, run) = layout.run(sample + lane, samples - lane);
+            tile.put(s, lane, out.after(at), run, put);
+            lane += run.count;
+        }
+    }
+}
+
+/// Copies samples to a tile.
+#[inline(always)]
+fn fill<S: Lanes, T: Real>(
+    layout: &Layout,
+    s: S,
+    tile: PlanesMut<'_, T>,
+    from: In<'_, T>,
+    sample: usize,
+    samples: usize,
+) {
+    let mut lane = 0;
+    while lane < samples {
+        let (at, run) = layout.run(sample + lane, samples - lane);
+        tile.fill(s, lane, from.after(at), run);
+        lane += run.count;
     }
 }
 
@@ -702,10 +752,12 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const CAP: bool, const TILE: bo
             Some(view) => targets.each(|_, class| view.get(class)),
             None => Buffer::new(T::from_f64(1.0)),
         };
-        let slope = match columns.slopes {
-            Some(slopes) if CAP => targets.each(|lane, class| slopes.as_planes().get(class, lane)),
-            _ => Buffer::new(T::ZERO),
-        };
+        let mut slope = Buffer::new(T::ZERO);
+        if CAP && let Some(slopes) = columns.slopes {
+            for lane in 0..targets.count {
+                slope.0[lane] = slopes.as_planes().get(targets.class[lane], lane);
+            }
+        }
         for i in 0..vectors {
             let origin = Origin::new(max.as_ref()[i]);
             let target = if TILE { logit(i) } else { call.capped::<S, CAP>(logit(i), origin.max) };

@@ -68,7 +68,8 @@ impl<T: Real> Blocks for ClassRows<'_, T> {
     fn block(&self, isa: Isa, index: usize) -> Partial {
         let first = index * self.rows_per_block();
         let count = self.rows_per_block().min(self.0.layout.outer - first);
-        isa.dispatch(Block { call: self.0, first, count, batch: self.rows_per_batch() })
+        let block = Block { call: self.0, first, count, batch: self.rows_per_batch() };
+        if self.0.soft_cap.is_some() { isa.dispatch(Capped(block)) } else { isa.dispatch(block) }
     }
 }
 
@@ -84,15 +85,34 @@ impl<T: Real> Kernel for Block<'_, '_, T> {
 
     #[inline(always)]
     fn run<S: Lanes>(self, s: S) -> Partial {
+        self.rows::<S, false>(s)
+    }
+}
+
+/// The same for bounded logits.
+struct Capped<'a, 'b, T>(Block<'a, 'b, T>);
+
+impl<T: Real> Kernel for Capped<'_, '_, T> {
+    type Output = Partial;
+
+    #[inline(always)]
+    fn run<S: Lanes>(self, s: S) -> Partial {
+        self.0.rows::<S, true>(s)
+    }
+}
+
+impl<T: Real> Block<'_, '_, T> {
+    #[inline(always)]
+    fn rows<S: Lanes, const CAP: bool>(self, s: S) -> Partial {
         let Block { call, first, count, batch } = self;
         let mut sums = S::per_group(LaneSum::zero(s));
         let mut done = 0;
         while done < count {
             let rows = batch.min(count - done);
-            match (call.is_soft(), call.soft_cap.is_some()) {
-                (_, true) => batch_of_rows::<S, T, true, true>(call, s, first + done, rows, &mut sums),
-                (true, _) => batch_of_rows::<S, T, true, false>(call, s, first + done, rows, &mut sums),
-                (false, _) => batch_of_rows::<S, T, false, false>(call, s, first + done, rows, &mut sums),
+            if CAP || call.is_soft() {
+                batch_of_rows::<S, T, true, CAP>(call, s, first + done, rows, &mut sums);
+            } else {
+                batch_of_rows::<S, T, false, false>(call, s, first + done, rows, &mut sums);
             }
             done += rows;
         }

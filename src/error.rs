@@ -61,6 +61,9 @@ pub enum Error {
     /// A row whose target was in none of the classes that its state has seen, or in several.
     #[error("the target of row {row} was seen {times} times, not once")]
     IncompleteState { row: usize, times: f64 },
+    /// Memory that a call needs for itself could not be had.
+    #[error("{bytes} bytes of memory could not be had")]
+    OutOfMemory { bytes: usize },
     /// A fault of this library: outputs may have been written in part.
     #[error("internal error: {message}")]
     Panic { message: &'static str },
@@ -86,6 +89,7 @@ impl Error {
             Error::UnsupportedOption { .. } => -14,
             Error::Panic { .. } => -15,
             Error::IncompleteState { .. } => -16,
+            Error::OutOfMemory { .. } => -17,
         }
     }
 }

@@ -3,8 +3,18 @@
 use std::path::Path;
 
 /// In the order that the header has them.
-const SOURCES: [&str; 9] =
-    ["types", "status", "context", "cost", "pointwise", "classes", "selective_log_softmax", "softmax_state", "td"];
+const SOURCES: [&str; 10] = [
+    "types",
+    "status",
+    "context",
+    "cost",
+    "pointwise",
+    "classes",
+    "linear",
+    "selective_log_softmax",
+    "softmax_state",
+    "td",
+];
 
 /// The text of `include/losskit.h`.
 pub fn generate(root: &Path) -> Vec<u8> {

@@ -7,6 +7,7 @@
 mod classes;
 mod context;
 mod cost;
+mod linear;
 mod memory;
 mod pointwise;
 mod selective_log_softmax;

@@ -82,6 +82,7 @@ pub extern "C" fn lk_status_name(status: lk_status) -> *const c_char {
         LK_UNSUPPORTED_OPTION => c"LK_UNSUPPORTED_OPTION",
         LK_PANIC => c"LK_PANIC",
         LK_INCOMPLETE_STATE => c"LK_INCOMPLETE_STATE",
+        LK_OUT_OF_MEMORY => c"LK_OUT_OF_MEMORY",
         _ => c"LK_?",
     };
     name.as_ptr()

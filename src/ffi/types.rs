@@ -3,7 +3,7 @@
 use super::memory::{read_sized, sinks};
 use crate::cost::Cost;
 use crate::error::Error;
-use crate::loss::{CheckedChunk, ClassChunk, CrossEntropy, Element, Nll, SelectiveLogSoftmax, Td};
+use crate::loss::{CheckedChunk, ClassChunk, CrossEntropy, Element, LinearCrossEntropy, Nll, SelectiveLogSoftmax, Td};
 use crate::options::{Options, Sinks, Summary};
 use crate::shape::{ClassShape, Layout, Reduction};
 
@@ -47,6 +47,8 @@ pub const LK_UNSUPPORTED_OPTION: lk_status = -14;
 pub const LK_PANIC: lk_status = -15;
 /// A row whose target was in none of the classes that its state has seen, or in several.
 pub const LK_INCOMPLETE_STATE: lk_status = -16;
+/// Memory that a call needs for itself could not be had.
+pub const LK_OUT_OF_MEMORY: lk_status = -17;
 
 /// How the samples' losses become one.
 pub type lk_reduction = i32;
@@ -196,6 +198,33 @@ pub struct lk_cross_entropy_params {
     /// The factor of the squared logarithm of the sum of exponentials that is added to each sample's loss (PaLM's
     /// z-loss); class weights do not touch it.
     pub z_loss: f64,
+}
+
+/// Shape of linear_cross_entropy: hidden[rows][width], weight[classes][width]. Begin with LK_LINEAR_SHAPE.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct lk_linear_shape {
+    /// sizeof(lk_linear_shape)
+    pub struct_size: usize,
+    pub rows: usize,
+    pub width: usize,
+    pub classes: usize,
+}
+
+/// Options of linear_cross_entropy. Begin with LK_LINEAR_CROSS_ENTROPY_PARAMS_INIT.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct lk_linear_cross_entropy_params {
+    /// sizeof(lk_linear_cross_entropy_params)
+    pub struct_size: usize,
+    /// Rows with this target do not count.
+    pub ignore_index: i64,
+    /// As in lk_cross_entropy_params.
+    pub label_smoothing: f64,
+    /// As in lk_cross_entropy_params.
+    pub z_loss: f64,
+    /// How many bytes of logits stand in memory at once, never less than one row; 0 for 64 MiB.
+    pub memory: usize,
 }
 
 /// Options of nll. Begin with LK_NLL_PARAMS_INIT.
@@ -372,6 +401,33 @@ impl lk_cross_entropy_params {
             .ignore_index(given.ignore_index)
             .label_smoothing(given.label_smoothing)
             .z_loss(given.z_loss))
+    }
+}
+
+impl lk_linear_shape {
+    /// # Safety
+    /// NULL, or valid for reading `struct_size` bytes.
+    pub(super) unsafe fn read(pointer: *const Self) -> Result<Self, Error> {
+        if pointer.is_null() {
+            return Err(Error::NullPointer { name: "shape" });
+        }
+        // SAFETY: the caller's promise
+        unsafe { read_sized("shape", pointer, size_of::<Self>(), || *pointer) }
+    }
+}
+
+impl lk_linear_cross_entropy_params {
+    /// # Safety
+    /// NULL, or valid for reading `struct_size` bytes.
+    pub(super) unsafe fn read(pointer: *const Self) -> Result<LinearCrossEntropy, Error> {
+        let init = || Self { struct_size: 0, ignore_index: -100, label_smoothing: 0.0, z_loss: 0.0, memory: 0 };
+        // SAFETY: the caller's promise
+        let given = unsafe { read_sized("params", pointer, size_of::<Self>(), init) }?;
+        let loss = LinearCrossEntropy::new()
+            .ignore_index(given.ignore_index)
+            .label_smoothing(given.label_smoothing)
+            .z_loss(given.z_loss);
+        Ok(if given.memory == 0 { loss } else { loss.memory(given.memory) })
     }
 }
 

@@ -201,10 +201,21 @@ impl CrossEntropy {
         context: &Context,
         inputs: CrossEntropyInputs<'_, T>,
         options: &Options,
+        sinks: Sinks<'_, T>,
+    ) -> Result<Summary, Error> {
+        options.check()?;
+        self.run_with_any_scale(context, inputs, options, sinks)
+    }
+
+    /// A factor of gradients that a caller has reckoned may be NaN.
+    pub(crate) fn run_with_any_scale<T: Element>(
+        &self,
+        context: &Context,
+        inputs: CrossEntropyInputs<'_, T>,
+        options: &Options,
         mut sinks: Sinks<'_, T>,
     ) -> Result<Summary, Error> {
         let CrossEntropyInputs { layout, logits, targets, weights } = inputs;
-        options.check()?;
         self.check()?;
         check_optional("class_weight", weights.class, layout.classes)?;
         check_optional("row_weight", weights.row, layout.samples)?;

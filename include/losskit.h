@@ -20,7 +20,8 @@
  * - No output may overlap another array, but `grad` may be the input itself, unless LK_ACCUMULATE_GRAD is set.
  * - NaN in is NaN out, at that sample and in a reduced loss.
  * - Results have the same bits whatever the threads, the instruction set, the alignment, the outputs asked for,
- *   and the caller's floating-point environment.
+ *   and the caller's floating-point environment; but for linear_cross_entropy, whose matrix products may differ between
+ *   machines.
  * - Every function may be called from several threads at once, if none writes what another uses.
  *
  * Made from the sources by cbindgen; not to be edited. */
@@ -43,6 +44,12 @@
 
 /** ignore_index -100, no label smoothing. */
 #define LK_CROSS_ENTROPY_PARAMS_INIT { sizeof(lk_cross_entropy_params), -100, 0.0, 0.0, 0.0 }
+
+/** Dense rows of hidden activations, and a row of weights for each class. */
+#define LK_LINEAR_SHAPE(rows, width, classes) { sizeof(lk_linear_shape), (rows), (width), (classes) }
+
+/** ignore_index -100, no label smoothing, no z-loss, no soft cap, 64 MiB. */
+#define LK_LINEAR_CROSS_ENTROPY_PARAMS_INIT { sizeof(lk_linear_cross_entropy_params), -100, 0.0, 0.0, 0.0, 67108864 }
 
 /** ignore_index -100. */
 #define LK_NLL_PARAMS_INIT { sizeof(lk_nll_params), -100 }
@@ -204,6 +211,49 @@ typedef struct lk_nll_params {
      */
     int64_t ignore_index;
 } lk_nll_params;
+
+/**
+ * Shape of linear_cross_entropy: hidden[rows][width], weight[classes][width]. Begin with LK_LINEAR_SHAPE.
+ */
+typedef struct lk_linear_shape {
+    /**
+     * sizeof(lk_linear_shape)
+     */
+    size_t struct_size;
+    size_t rows;
+    size_t width;
+    size_t classes;
+} lk_linear_shape;
+
+/**
+ * Options of linear_cross_entropy. Begin with LK_LINEAR_CROSS_ENTROPY_PARAMS_INIT.
+ */
+typedef struct lk_linear_cross_entropy_params {
+    /**
+     * sizeof(lk_linear_cross_entropy_params)
+     */
+    size_t struct_size;
+    /**
+     * Rows with this target do not count.
+     */
+    int64_t ignore_index;
+    /**
+     * As in lk_cross_entropy_params.
+     */
+    double label_smoothing;
+    /**
+     * As in lk_cross_entropy_params.
+     */
+    double z_loss;
+    /**
+     * As in lk_cross_entropy_params.
+     */
+    double soft_cap;
+    /**
+     * How many bytes of logits stand in memory at once, never less than one row; 0 for 64 MiB.
+     */
+    size_t memory;
+} lk_linear_cross_entropy_params;
 
 /**
  * Options of selective_log_softmax. Begin with LK_SELECTIVE_LOG_SOFTMAX_PARAMS_INIT.
@@ -433,6 +483,11 @@ typedef struct lk_td_params {
  * A soft cap is neither 0 nor a positive, normal number of the element type.
  */
 #define LK_INVALID_SOFT_CAP -18
+
+/**
+ * Memory that a call needs for itself could not be had.
+ */
+#define LK_OUT_OF_MEMORY -19
 
 /**
  * Their sum, divided by their number or by the sum of their weights: each loss says which.
@@ -1002,6 +1057,56 @@ lk_status lk_log_softmax_backward_f64(const struct lk_context *ctx,
                                       const double *output,
                                       const double *grad_output,
                                       double *grad_input);
+
+/**
+ * Cross-entropy of a linear layer's outputs, logits = hidden weight^T + bias, with the gradients of all three (PyTorch's
+ * linear_cross_entropy). Logits are made block by block of rows, within `params->memory` bytes, and never stand in memory
+ * all at once.
+ *
+ * `hidden` is [rows][width], `weight` [classes][width], `bias` [classes] or NULL (zeros), all dense. Targets are
+ * LK_I32, LK_I64 or LK_U8 indices, one a row; they, weights, `loss` and what LK_MEAN divides by are as in
+ * lk_cross_entropy_f32. Each gradient has the shape of what it belongs to and may be NULL, `params` and `opts` too; no
+ * output may overlap an input. With LK_NONE the gradients of weight and bias are those of the sum of losses.
+ *
+ * Matrix products are those of the gemm crate, which chooses the instruction set itself: their last bits may differ
+ * between machines. Logits of ignored rows are made, so `hidden` must be finite there. The call allocates; besides
+ * `params->memory` it takes eight bytes a class and up to 12 MiB, and each thread keeps as much as a second-level cache.
+ * LK_OUT_OF_MEMORY if that cannot be had.
+ */
+lk_status lk_linear_cross_entropy_f32(const struct lk_context *ctx,
+                                      const struct lk_linear_shape *shape,
+                                      const float *hidden,
+                                      const float *weight,
+                                      const float *bias,
+                                      lk_dtype target_type,
+                                      const void *targets,
+                                      const float *class_weight,
+                                      const float *row_weight,
+                                      const struct lk_linear_cross_entropy_params *params,
+                                      const struct lk_options *opts,
+                                      float *loss,
+                                      float *grad_hidden,
+                                      float *grad_weight,
+                                      float *grad_bias);
+
+/**
+ * As lk_linear_cross_entropy_f32, in double precision.
+ */
+lk_status lk_linear_cross_entropy_f64(const struct lk_context *ctx,
+                                      const struct lk_linear_shape *shape,
+                                      const double *hidden,
+                                      const double *weight,
+                                      const double *bias,
+                                      lk_dtype target_type,
+                                      const void *targets,
+                                      const double *class_weight,
+                                      const double *row_weight,
+                                      const struct lk_linear_cross_entropy_params *params,
+                                      const struct lk_options *opts,
+                                      double *loss,
+                                      double *grad_hidden,
+                                      double *grad_weight,
+                                      double *grad_bias);
 
 /**
  * Log-probabilities of chosen classes of each row (TRL's selective_log_softmax), and each row's entropy, in one pass.

@@ -67,6 +67,9 @@ pub enum Error {
     /// A soft cap must be 0 or a positive, normal number of the element type.
     #[error("soft_cap {value} is not a positive number of the element type")]
     InvalidSoftCap { value: f64 },
+    /// Memory that a call needs for itself could not be had.
+    #[error("{bytes} bytes of memory could not be had")]
+    OutOfMemory { bytes: usize },
     /// A fault of this library: outputs may have been written in part.
     #[error("internal error: {message}")]
     Panic { message: &'static str },
@@ -94,6 +97,7 @@ impl Error {
             Error::IncompleteState { .. } => -16,
             Error::InvalidTemperature { .. } => -17,
             Error::InvalidSoftCap { .. } => -18,
+            Error::OutOfMemory { .. } => -19,
         }
     }
 }

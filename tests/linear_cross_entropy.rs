@@ -184,3 +184,15 @@ fn wrong_arguments_are_refused_and_nothing_is_written() {
     let error = how.eval(&Context::default(), &good, &Options::new(), outputs).unwrap_err();
     assert_eq!(error.to_string(), "grad_bias has 2 elements, 3 are needed");
 }
+
+/// As in cross-entropy: nothing is left half written.
+#[test]
+fn a_scale_divided_by_infinite_weights_makes_gradients_that_are_not_numbers() {
+    let (mut loss, mut grad) = ([7.0f32], [7.0f32; 2]);
+    let weights = Weights::new().row(&[f32::INFINITY]);
+    let inputs = LinearInputs::new(1, 2, 3, &[0.5; 2], &[0.5; 6], Indices::U8(&[1])).weights(weights);
+    let outputs = LinearOutputs::new().loss(&mut loss).grad_hidden(&mut grad);
+    let options = Options::new().grad_scale(f64::INFINITY);
+    LinearCrossEntropy::new().eval(&Context::default(), &inputs, &options, outputs).unwrap();
+    assert!(loss[0].is_nan() && grad.iter().all(|x| x.is_nan()));
+}

@@ -3,13 +3,14 @@
 use std::path::Path;
 
 /// In the order that the header has them.
-const SOURCES: [&str; 10] = [
+const SOURCES: [&str; 11] = [
     "types",
     "status",
     "context",
     "cost",
     "pointwise",
     "classes",
+    "linear",
     "selective_log_softmax",
     "distillation",
     "softmax_state",

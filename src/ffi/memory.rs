@@ -237,6 +237,13 @@ pub unsafe fn slice<'a, T>(pointer: *const T, len: usize) -> &'a [T] {
 }
 
 /// # Safety
+/// As for a slice, unless `len` is 0.
+pub unsafe fn slice_mut<'a, T>(pointer: *mut T, len: usize) -> &'a mut [T] {
+    // SAFETY: the caller's promise
+    if len == 0 { &mut [] } else { unsafe { core::slice::from_raw_parts_mut(pointer, len) } }
+}
+
+/// # Safety
 /// As [`view`], for elements of the type that `dtype` says.
 pub unsafe fn index_view<'a>(dtype: lk_dtype, pointer: *const c_void, len: usize) -> Result<IndexView<'a>, Error> {
     // SAFETY: the caller's promise

@@ -8,6 +8,7 @@ mod classes;
 mod context;
 mod cost;
 mod distillation;
+mod linear;
 mod memory;
 mod pointwise;
 mod selective_log_softmax;

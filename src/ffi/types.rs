@@ -3,7 +3,9 @@
 use super::memory::{read_sized, sinks};
 use crate::cost::Cost;
 use crate::error::Error;
-use crate::loss::{CheckedChunk, ClassChunk, CrossEntropy, Distillation, Element, Nll, SelectiveLogSoftmax, Td};
+use crate::loss::{
+    CheckedChunk, ClassChunk, CrossEntropy, Distillation, Element, LinearCrossEntropy, Nll, SelectiveLogSoftmax, Td,
+};
 use crate::options::{Options, Sinks, Summary};
 use crate::shape::{ClassShape, Layout, Reduction};
 
@@ -51,6 +53,8 @@ pub const LK_INCOMPLETE_STATE: lk_status = -16;
 pub const LK_INVALID_TEMPERATURE: lk_status = -17;
 /// A soft cap is neither 0 nor a positive, normal number of the element type.
 pub const LK_INVALID_SOFT_CAP: lk_status = -18;
+/// Memory that a call needs for itself could not be had.
+pub const LK_OUT_OF_MEMORY: lk_status = -19;
 
 /// How the samples' losses become one.
 pub type lk_reduction = i32;
@@ -203,6 +207,35 @@ pub struct lk_cross_entropy_params {
     /// c tanh(x / c) takes the logits' place (Gemma 2's soft-capping), where x is not -inf; there is no Hessian then.
     /// 0: none.
     pub soft_cap: f64,
+}
+
+/// Shape of linear_cross_entropy: hidden[rows][width], weight[classes][width]. Begin with LK_LINEAR_SHAPE.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct lk_linear_shape {
+    /// sizeof(lk_linear_shape)
+    pub struct_size: usize,
+    pub rows: usize,
+    pub width: usize,
+    pub classes: usize,
+}
+
+/// Options of linear_cross_entropy. Begin with LK_LINEAR_CROSS_ENTROPY_PARAMS_INIT.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct lk_linear_cross_entropy_params {
+    /// sizeof(lk_linear_cross_entropy_params)
+    pub struct_size: usize,
+    /// Rows with this target do not count.
+    pub ignore_index: i64,
+    /// As in lk_cross_entropy_params.
+    pub label_smoothing: f64,
+    /// As in lk_cross_entropy_params.
+    pub z_loss: f64,
+    /// As in lk_cross_entropy_params.
+    pub soft_cap: f64,
+    /// How many bytes of logits stand in memory at once, never less than one row; 0 for 64 MiB.
+    pub memory: usize,
 }
 
 /// Options of nll. Begin with LK_NLL_PARAMS_INIT.
@@ -398,6 +431,35 @@ impl lk_cross_entropy_params {
             .label_smoothing(given.label_smoothing)
             .z_loss(given.z_loss)
             .soft_cap(given.soft_cap))
+    }
+}
+
+impl lk_linear_shape {
+    /// # Safety
+    /// NULL, or valid for reading `struct_size` bytes.
+    pub(super) unsafe fn read(pointer: *const Self) -> Result<Self, Error> {
+        if pointer.is_null() {
+            return Err(Error::NullPointer { name: "shape" });
+        }
+        // SAFETY: the caller's promise
+        unsafe { read_sized("shape", pointer, size_of::<Self>(), || *pointer) }
+    }
+}
+
+impl lk_linear_cross_entropy_params {
+    /// # Safety
+    /// NULL, or valid for reading `struct_size` bytes.
+    pub(super) unsafe fn read(pointer: *const Self) -> Result<LinearCrossEntropy, Error> {
+        let init =
+            || Self { struct_size: 0, ignore_index: -100, label_smoothing: 0.0, z_loss: 0.0, soft_cap: 0.0, memory: 0 };
+        // SAFETY: the caller's promise
+        let given = unsafe { read_sized("params", pointer, size_of::<Self>(), init) }?;
+        let loss = LinearCrossEntropy::new()
+            .ignore_index(given.ignore_index)
+            .label_smoothing(given.label_smoothing)
+            .z_loss(given.z_loss)
+            .soft_cap(given.soft_cap);
+        Ok(if given.memory == 0 { loss } else { loss.memory(given.memory) })
     }
 }
 

@@ -213,6 +213,16 @@ impl CrossEntropy {
         Ok(())
     }
 
+    /// The soft cap, if there is one.
+    pub(crate) fn checked_soft_cap<T: Element>(&self) -> Result<Option<T>, Error> {
+        let cap = T::from_f64(self.soft_cap);
+        match self.soft_cap == 0.0 {
+            true => Ok(None),
+            false if (T::MIN_POSITIVE..T::INFINITY).contains(&cap) => Ok(Some(cap)),
+            false => Err(Error::InvalidSoftCap { value: self.soft_cap }),
+        }
+    }
+
     #[cfg(feature = "linear")]
     pub(crate) fn ignored(&self) -> i64 {
         self.ignore_index
@@ -224,15 +234,23 @@ impl CrossEntropy {
         context: &Context,
         inputs: CrossEntropyInputs<'_, T>,
         options: &Options,
+        sinks: Sinks<'_, T>,
+    ) -> Result<Summary, Error> {
+        options.check()?;
+        self.run_with_any_scale(context, inputs, options, sinks)
+    }
+
+    /// A factor of gradients that a caller has reckoned may be NaN.
+    pub(crate) fn run_with_any_scale<T: Element>(
+        &self,
+        context: &Context,
+        inputs: CrossEntropyInputs<'_, T>,
+        options: &Options,
         mut sinks: Sinks<'_, T>,
     ) -> Result<Summary, Error> {
         let CrossEntropyInputs { layout, logits, targets, weights } = inputs;
-        options.check()?;
         self.check()?;
-        let soft_cap = if self.soft_cap == 0.0 { None } else { Some(T::from_f64(self.soft_cap)) };
-        if soft_cap.is_some_and(|cap| !(T::MIN_POSITIVE..T::INFINITY).contains(&cap)) {
-            return Err(Error::InvalidSoftCap { value: self.soft_cap });
-        }
+        let soft_cap = self.checked_soft_cap::<T>()?;
         if soft_cap.is_some() && sinks.hess.is_some() {
             return Err(Error::UnsupportedOption { name: "hess" });
         }

@@ -9,7 +9,7 @@ use crate::kernel::targets;
 use crate::options::{Options, Sinks, Summary, check_length};
 use crate::shape::{ClassShape, IndexView, Indices, Layout, Reduction, TargetView, WeightView, Weights};
 use crate::simd::in_environment;
-use crate::simd::matmul::Matrix;
+use crate::simd::matmul::{self, Matrix};
 use crate::simd::view::{In, Out, in_place};
 
 /// Cross-entropy of `logits = hidden weight^T + bias`, with the gradients of all three (PyTorch's
@@ -158,7 +158,8 @@ impl LinearCrossEntropy {
         self
     }
     /// How many bytes of logits a block may have; never less than one row. Blocks of some hundred rows are as fast as
-    /// can be. What the gemm crate takes for copies of its own comes on top: some 100 MiB, more where caches are large.
+    /// can be. On top come eight bytes a class, and what the gemm crate takes for copies of its own: up to 12 MiB, and as
+    /// much as a second-level cache for each thread, which is kept.
     pub const fn memory(mut self, bytes: usize) -> Self {
         self.memory = bytes;
         self
@@ -168,7 +169,7 @@ impl LinearCrossEntropy {
     /// of the sum.
     ///
     /// # Errors
-    /// As [`CrossEntropy::mean`], [`Error::NanOption`]. Nothing is written then.
+    /// As [`CrossEntropy::mean`], [`Error::NanOption`], [`Error::OutOfMemory`]. Nothing is written then.
     pub fn eval<T: Element>(
         &self,
         context: &Context,
@@ -183,6 +184,20 @@ impl LinearCrossEntropy {
         }
         call.run(outputs, false)
     }
+}
+
+/// Room for so many elements, or [`Error::OutOfMemory`].
+fn reserved<T>(len: usize) -> Result<Vec<T>, Error> {
+    let mut room = Vec::new();
+    let bytes = len.saturating_mul(size_of::<T>());
+    room.try_reserve_exact(len).map_err(|_| Error::OutOfMemory { bytes })?;
+    Ok(room)
+}
+
+fn zeros<T: Copy>(len: usize, zero: T) -> Result<Vec<T>, Error> {
+    let mut room = reserved(len)?;
+    room.resize(len, zero);
+    Ok(room)
 }
 
 /// A call, checked.
@@ -209,6 +224,7 @@ impl<'a, T: Element> Call<'a, T> {
         let &LinearInputs { rows, width, classes, hidden, weight, bias, targets, weights } = inputs;
         options.check()?;
         how.loss.check()?;
+        how.loss.checked_soft_cap::<T>()?;
         ClassShape::rows(rows, classes).layout()?;
         let product = |name, a: usize, b: usize| a.checked_mul(b).ok_or(Error::SizeTooLarge { name });
         check_length("hidden", hidden.len(), product("hidden", rows, width)?)?;
@@ -240,12 +256,15 @@ impl<'a, T: Element> Call<'a, T> {
         let adds = self.options.accumulate_grad;
         let LinearOutputs { mut loss, mut grad_hidden, mut grad_weight, mut grad_bias, cost } = outputs;
         let each = self.options.reduction == Reduction::None;
+        let mut bias_sums = zeros(if grad_bias.is_some() { classes } else { 0 }, 0.0)?;
+        let mut room = zeros(if rows > 0 { self.block.saturating_mul(classes) } else { 0 }, T::ZERO)?;
+        // gemm ends the process where it finds no memory for its copies: rather find out here, where nothing is written
+        // (in pieces, as it takes them: after a large one glibc keeps as much on its heap)
+        drop([reserved::<u8>(matmul::COPY_BYTES)?, reserved(matmul::COPY_BYTES)?, reserved(matmul::COPY_BYTES)?]);
         for grad in [&mut grad_weight, &mut grad_bias].into_iter().flatten().filter(|_| !adds) {
             grad.fill(T::ZERO);
         }
         let needs_grad = grad_hidden.is_some() || grad_weight.is_some() || grad_bias.is_some();
-        let mut bias_sums = vec![0.0; if grad_bias.is_some() { classes } else { 0 }];
-        let mut room = vec![T::ZERO; self.block * if rows > 0 { classes } else { 0 }];
         let mut total = Cost::new();
         for first in (0..rows).step_by(self.block) {
             let count = self.block.min(rows - first);
@@ -309,7 +328,7 @@ impl<'a, T: Element> Call<'a, T> {
         };
         let sinks = Sinks { loss, grad: needs_grad.then_some(grad), hess: None, cost: Some(total) };
         let inputs = CrossEntropyInputs { layout, logits, targets, weights };
-        self.loss.run(self.context, inputs, &self.block_options, sinks)?;
+        self.loss.run_with_any_scale(self.context, inputs, &self.block_options, sinks)?;
         Ok(())
     }
 }

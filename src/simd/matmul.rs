@@ -2,6 +2,12 @@
 
 use super::Real;
 
+/// gemm copies the left matrix's rows, as far as their elements go into one of its steps along `inner`, so many rows at
+/// once as its third-level cache has room for. Fewer rows a call keep these copies small.
+pub const COPY_BYTES: usize = 4 << 20;
+/// Elements of such a step, as it chooses them for most caches; some take twice as many.
+const DEPTH: usize = 1024;
+
 /// A matrix in memory: element (i, j) is at `i * row_stride + j * column_stride`.
 #[derive(Clone, Copy)]
 pub struct Matrix<'a, T> {
@@ -25,7 +31,7 @@ impl<'a, T> Matrix<'a, T> {
     }
 
     /// Writes the product with `right` as dense rows, or adds it to what is there; on the threads of the current pool if it
-    /// is `parallel`.
+    /// is `parallel`. Rows are taken as many at a time as gemm can copy within [`COPY_BYTES`].
     pub fn multiply(self, right: Matrix<'_, T>, into: &mut [T], adds: bool, parallel: bool)
     where
         T: Real,
@@ -36,6 +42,21 @@ impl<'a, T> Matrix<'a, T> {
         if into.is_empty() {
             return;
         }
+        let step = COPY_BYTES / (size_of::<T>() * inner.clamp(1, DEPTH));
+        for (index, into) in into.chunks_mut(step * columns).enumerate() {
+            self.some_rows(index * step, into.len() / columns).multiply_at_once(right, into, adds, parallel);
+        }
+    }
+
+    fn some_rows(self, first: usize, rows: usize) -> Self {
+        Matrix { data: &self.data[(first * self.row_stride).min(self.data.len())..], rows, ..self }
+    }
+
+    fn multiply_at_once(self, right: Matrix<'_, T>, into: &mut [T], adds: bool, parallel: bool)
+    where
+        T: Real,
+    {
+        let (rows, inner, columns) = (self.rows, self.columns, right.columns);
         if inner == 0 {
             if !adds {
                 into.fill(T::ZERO);
@@ -49,8 +70,8 @@ impl<'a, T> Matrix<'a, T> {
         #[cfg(not(feature = "rayon"))]
         let _ = parallel;
         let one = T::from_f64(1.0);
-        // SAFETY: all three have the elements that their sizes and strides name, checked here and in `new`, and `into`
-        // is borrowed alone
+        // SAFETY: all three have the elements that their sizes and strides name, checked in `new` and `multiply`, and
+        // `into` is borrowed alone
         unsafe {
             gemm::gemm(
                 rows,

@@ -112,8 +112,28 @@ pub struct lk_softmax_state {
     pub seen: f64,
 }
 
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct lk_linear_shape {
+    pub struct_size: usize,
+    pub rows: usize,
+    pub width: usize,
+    pub classes: usize,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct lk_linear_cross_entropy_params {
+    pub struct_size: usize,
+    pub ignore_index: i64,
+    pub label_smoothing: f64,
+    pub z_loss: f64,
+    pub soft_cap: f64,
+    pub memory: usize,
+}
+
 /// Every status, its name and its number, fixed for ever.
-pub const STATUSES: [(&str, i32); 20] = [
+pub const STATUSES: [(&str, i32); 21] = [
     ("LK_OK", LK_OK),
     ("LK_INPUT_OUT_OF_DOMAIN", LK_INPUT_OUT_OF_DOMAIN),
     ("LK_NULL_POINTER", LK_NULL_POINTER),
@@ -134,6 +154,7 @@ pub const STATUSES: [(&str, i32); 20] = [
     ("LK_INCOMPLETE_STATE", LK_INCOMPLETE_STATE),
     ("LK_INVALID_TEMPERATURE", LK_INVALID_TEMPERATURE),
     ("LK_INVALID_SOFT_CAP", LK_INVALID_SOFT_CAP),
+    ("LK_OUT_OF_MEMORY", LK_OUT_OF_MEMORY),
 ];
 
 pub const LK_OK: i32 = 0;
@@ -156,6 +177,7 @@ pub const LK_PANIC: i32 = -15;
 pub const LK_INCOMPLETE_STATE: i32 = -16;
 pub const LK_INVALID_TEMPERATURE: i32 = -17;
 pub const LK_INVALID_SOFT_CAP: i32 = -18;
+pub const LK_OUT_OF_MEMORY: i32 = -19;
 
 pub const LK_MEAN: i32 = 0;
 pub const LK_SUM: i32 = 1;
@@ -364,6 +386,24 @@ pub type Distillation<T> = unsafe extern "C" fn(
     grad: *mut T,
 ) -> i32;
 
+pub type LinearCrossEntropy<T> = unsafe extern "C" fn(
+    ctx: *const lk_context,
+    shape: *const lk_linear_shape,
+    hidden: *const T,
+    weight: *const T,
+    bias: *const T,
+    target_type: i32,
+    targets: *const c_void,
+    class_weight: *const T,
+    row_weight: *const T,
+    params: *const lk_linear_cross_entropy_params,
+    opts: *const lk_options,
+    loss: *mut T,
+    grad_hidden: *mut T,
+    grad_weight: *mut T,
+    grad_bias: *mut T,
+) -> i32;
+
 /// The functions of one element type.
 pub struct Losses<T> {
     pub mse: Pointwise<T>,
@@ -375,6 +415,7 @@ pub struct Losses<T> {
     pub likelihood: Pointwise<T>,
     pub cross_entropy: ClassLoss<T, lk_cross_entropy_params>,
     pub nll: ClassLoss<T, lk_nll_params>,
+    pub linear_cross_entropy: LinearCrossEntropy<T>,
     pub softmax: Distribution<T>,
     pub softmax_backward: DistributionBackward<T>,
     pub log_softmax: Distribution<T>,
@@ -614,6 +655,24 @@ macro_rules! declare {
                         flags: u32,
                         grad: *mut T,
                     ) -> i32;
+                    #[link_name = concat!("lk_linear_cross_entropy_", stringify!($t))]
+                    fn linear_cross_entropy(
+                        ctx: *const lk_context,
+                        shape: *const lk_linear_shape,
+                        hidden: *const T,
+                        weight: *const T,
+                        bias: *const T,
+                        target_type: i32,
+                        targets: *const c_void,
+                        class_weight: *const T,
+                        row_weight: *const T,
+                        params: *const lk_linear_cross_entropy_params,
+                        opts: *const lk_options,
+                        loss: *mut T,
+                        grad_hidden: *mut T,
+                        grad_weight: *mut T,
+                        grad_bias: *mut T,
+                    ) -> i32;
                     #[link_name = concat!("lk_entropy_backward_", stringify!($t))]
                     fn entropy_backward(
                         ctx: *const lk_context,
@@ -677,6 +736,7 @@ macro_rules! declare {
                     td,
                     selective_log_softmax,
                     selective_log_softmax_backward,
+                    linear_cross_entropy,
                     entropy,
                     entropy_backward,
                     distillation,

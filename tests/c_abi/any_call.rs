@@ -11,6 +11,8 @@ use arbitrary::Unstructured;
 use crate::abi::*;
 use crate::functions::{Array, Dims, Frame, Function, Random, Role, functions};
 
+#[path = "any_linear.rs"]
+mod any_linear;
 #[path = "any_state.rs"]
 mod any_state;
 #[path = "any_tokens.rs"]
@@ -28,13 +30,14 @@ const LIMIT: usize = 1 << 18;
 
 pub fn run(bytes: &[u8], guard: Guard) {
     let mut source = Source(Unstructured::new(bytes));
-    match source.below(16) {
+    match source.below(17) {
         10 => any_tokens::call(&mut source, guard),
         9 => loss_of(&mut source, guard, Some(14)),
         11 | 12 => any_state::call(&mut source, guard),
         13 => any_state::parts(&mut source),
         14 => costs(&mut source),
         15 => contexts(&mut source),
+        16 => any_linear::call(&mut source, guard),
         _ => loss(&mut source, guard),
     }
 }

@@ -202,7 +202,7 @@ impl Frame {
                         outer_stride: dims.outer_stride,
                         class_stride: dims.class_stride,
                     }),
-                    ("params", _) if array.size == size_of::<lk_td_params>() => place
+                    ("params", _) if array.size == size_of::<lk_td_params>() && self.place("action").is_some() => place
                         .cast::<lk_td_params>()
                         .write(lk_td_params { struct_size: array.size, gamma: 0.9, loss: LK_TD_HUBER, delta: 0.75 }),
                     ("params", _) if array.size == size_of::<lk_nll_params>() => {

@@ -8,6 +8,7 @@ mod contexts;
 mod functions;
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 mod large;
+mod linear;
 mod report;
 mod selective_log_softmax;
 mod softmax_state;

@@ -1,0 +1,200 @@
+//! Cross-entropy of a linear layer.
+
+use core::ffi::c_void;
+
+use super::memory::{Memory, context, slice, slice_mut};
+use super::status::guard;
+use super::types::{
+    LK_I32, LK_I64, LK_U8, lk_context, lk_dtype, lk_linear_cross_entropy_params, lk_linear_shape, lk_options, lk_status,
+};
+use crate::cost::Cost;
+use crate::error::Error;
+use crate::loss::{Element, LinearInputs, LinearOutputs};
+use crate::shape::{Indices, Reduction, Weights};
+
+/// A call's arguments.
+struct Call<T> {
+    ctx: *const lk_context,
+    shape: *const lk_linear_shape,
+    hidden: *const T,
+    weight: *const T,
+    bias: *const T,
+    target_type: lk_dtype,
+    targets: *const c_void,
+    class_weight: *const T,
+    row_weight: *const T,
+    params: *const lk_linear_cross_entropy_params,
+    opts: *const lk_options,
+    loss: *mut T,
+    grad_hidden: *mut T,
+    grad_weight: *mut T,
+    grad_bias: *mut T,
+}
+
+impl<T: Element> Call<T> {
+    /// # Safety
+    /// As for the C function: pointers that are not NULL are valid for what it reads or writes there.
+    unsafe fn run(self) -> Result<lk_status, Error> {
+        // SAFETY: the caller's promise
+        let (loss, read, shape) = unsafe {
+            let loss = lk_linear_cross_entropy_params::read(self.params)?;
+            (loss, lk_options::read(self.opts)?, lk_linear_shape::read(self.shape)?)
+        };
+        let lk_linear_shape { rows, width, classes, .. } = shape;
+        let product = |name, a: usize| a.checked_mul(width).ok_or(Error::SizeTooLarge { name });
+        let (hidden, weight) = (product("hidden", rows)?, product("weight", classes)?);
+        let losses = if read.options.reduction == Reduction::None { rows } else { 1 };
+        let mut memory = Memory::default();
+        memory.input("hidden", self.hidden, hidden)?;
+        memory.input("weight", self.weight, weight)?;
+        memory.input_optional("bias", self.bias, classes)?;
+        memory.indices("targets", self.target_type, self.targets, rows)?;
+        memory.input_optional("class_weight", self.class_weight, classes)?;
+        memory.input_optional("row_weight", self.row_weight, rows)?;
+        memory.output_optional("opts.weight_sum", read.weight_sum, 1)?;
+        memory.output_optional("opts.cost", read.cost, 1)?;
+        memory.output_optional("loss", self.loss, losses)?;
+        memory.output_optional("grad_hidden", self.grad_hidden, hidden)?;
+        memory.output_optional("grad_weight", self.grad_weight, weight)?;
+        memory.output_optional("grad_bias", self.grad_bias, classes)?;
+        memory.check(("", ""))?;
+        // SAFETY: not NULL where elements are needed, aligned, of a size that memory can have, and no output overlaps
+        // anything; that it is valid is the caller's promise
+        unsafe {
+            let targets = match self.target_type {
+                LK_I32 => Indices::I32(slice(self.targets.cast(), rows)),
+                LK_I64 => Indices::I64(slice(self.targets.cast(), rows)),
+                LK_U8 => Indices::U8(slice(self.targets.cast(), rows)),
+                value => return Err(Error::UnknownConstant { name: "the type of indices", value: i64::from(value) }),
+            };
+            let mut weights = Weights::new();
+            if !self.class_weight.is_null() {
+                weights = weights.class(slice(self.class_weight, classes));
+            }
+            if !self.row_weight.is_null() {
+                weights = weights.row(slice(self.row_weight, rows));
+            }
+            let (hidden_slice, weight_slice) = (slice(self.hidden, hidden), slice(self.weight, weight));
+            let mut inputs =
+                LinearInputs::new(rows, width, classes, hidden_slice, weight_slice, targets).weights(weights);
+            if !self.bias.is_null() {
+                inputs = inputs.bias(slice(self.bias, classes));
+            }
+            let mut outputs = LinearOutputs::new();
+            if !self.loss.is_null() {
+                outputs = outputs.loss(slice_mut(self.loss, losses));
+            }
+            if !self.grad_hidden.is_null() {
+                outputs = outputs.grad_hidden(slice_mut(self.grad_hidden, hidden));
+            }
+            if !self.grad_weight.is_null() {
+                outputs = outputs.grad_weight(slice_mut(self.grad_weight, weight));
+            }
+            if !self.grad_bias.is_null() {
+                outputs = outputs.grad_bias(slice_mut(self.grad_bias, classes));
+            }
+            // an lk_cost is a Cost
+            if let Some(cost) = read.cost.cast::<Cost>().as_mut() {
+                outputs = outputs.cost(cost);
+            }
+            let summary = loss.eval(context(self.ctx), &inputs, &read.options, outputs)?;
+            Ok(read.finish(summary))
+        }
+    }
+}
+
+/// Cross-entropy of a linear layer's outputs, logits = hidden weight^T + bias, with the gradients of all three (PyTorch's
+/// linear_cross_entropy). Logits are made block by block of rows, within `params->memory` bytes, and never stand in memory
+/// all at once.
+///
+/// `hidden` is [rows][width], `weight` [classes][width], `bias` [classes] or NULL (zeros), all dense. Targets are
+/// LK_I32, LK_I64 or LK_U8 indices, one a row; they, weights, `loss` and what LK_MEAN divides by are as in
+/// lk_cross_entropy_f32. Each gradient has the shape of what it belongs to and may be NULL, `params` and `opts` too; no
+/// output may overlap an input. With LK_NONE the gradients of weight and bias are those of the sum of losses.
+///
+/// Matrix products are those of the gemm crate, which chooses the instruction set itself: their last bits may differ
+/// between machines. Logits of ignored rows are made, so `hidden` must be finite there. The call allocates; besides
+/// `params->memory` it takes eight bytes a class and up to 12 MiB, and each thread keeps as much as a second-level cache.
+/// LK_OUT_OF_MEMORY if that cannot be had.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lk_linear_cross_entropy_f32(
+    ctx: *const lk_context,
+    shape: *const lk_linear_shape,
+    hidden: *const f32,
+    weight: *const f32,
+    bias: *const f32,
+    target_type: lk_dtype,
+    targets: *const c_void,
+    class_weight: *const f32,
+    row_weight: *const f32,
+    params: *const lk_linear_cross_entropy_params,
+    opts: *const lk_options,
+    loss: *mut f32,
+    grad_hidden: *mut f32,
+    grad_weight: *mut f32,
+    grad_bias: *mut f32,
+) -> lk_status {
+    // SAFETY: the caller's promise about pointers is passed on
+    guard(|| unsafe {
+        let call = Call {
+            ctx,
+            shape,
+            hidden,
+            weight,
+            bias,
+            target_type,
+            targets,
+            class_weight,
+            row_weight,
+            params,
+            opts,
+            loss,
+            grad_hidden,
+            grad_weight,
+            grad_bias,
+        };
+        call.run()
+    })
+}
+
+/// As lk_linear_cross_entropy_f32, in double precision.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lk_linear_cross_entropy_f64(
+    ctx: *const lk_context,
+    shape: *const lk_linear_shape,
+    hidden: *const f64,
+    weight: *const f64,
+    bias: *const f64,
+    target_type: lk_dtype,
+    targets: *const c_void,
+    class_weight: *const f64,
+    row_weight: *const f64,
+    params: *const lk_linear_cross_entropy_params,
+    opts: *const lk_options,
+    loss: *mut f64,
+    grad_hidden: *mut f64,
+    grad_weight: *mut f64,
+    grad_bias: *mut f64,
+) -> lk_status {
+    // SAFETY: the caller's promise about pointers is passed on
+    guard(|| unsafe {
+        let call = Call {
+            ctx,
+            shape,
+            hidden,
+            weight,
+            bias,
+            target_type,
+            targets,
+            class_weight,
+            row_weight,
+            params,
+            opts,
+            loss,
+            grad_hidden,
+            grad_weight,
+            grad_bias,
+        };
+        call.run()
+    })
+}

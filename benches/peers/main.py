@@ -3,7 +3,7 @@
 
   benches/peers/run                     # everything, to target/peers/
   benches/peers/run --quick             # seven works, fewer rounds
-  benches/peers/run --write             # also into docs/: peers.csv, peers.md and two pictures
+  benches/peers/run --write             # also into docs/ (peers.csv, peers.md, two pictures) and README.md
   benches/peers/run --rounds 7          # fewer rounds than 21
   benches/peers/run --work mse          # only works whose name contains this; accuracy is left out
   benches/peers/run --lib FILE          # a losskit that is there already, instead of building one
@@ -53,6 +53,7 @@ def main():
     report.write(runs, folder)
     if arguments.write:
         report.write(runs, ROOT / "docs")
+        report.write_readme(runs[-1], ROOT / "README.md")
 
 
 def in_process(arguments):

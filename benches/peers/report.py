@@ -4,6 +4,7 @@ import csv
 import importlib.metadata
 import os
 import platform
+import re
 
 COLUMNS = ["work", "shape", "threads", "library", "milliseconds", "gigaelements_per_second", "losskit_ratio"]
 LIBRARIES = ["losskit", "PyTorch", "PyTorch compiled", "PyTorch prepared", "JAX", "ONNX Runtime"]
@@ -38,6 +39,40 @@ def write(runs, folder):
     (folder / "peers.md").write_text("\n".join(page(runs)) + "\n")
     throughput_picture(runs[-1], folder / "peers-throughput.svg")
     ratio_picture(runs, folder / "peers-ratio.svg")
+
+
+BEGIN, END = "<!-- benches/peers: begin -->", "<!-- benches/peers: end -->"
+# What the README shows: gradients, but of the works that are much like another
+SHORT = re.compile(r"^(cross_entropy|cross_entropy_probabilities|mse|huber|bce|bce_with_logits|td_mse)_f32_grad$")
+
+
+def write_readme(run, path):
+    """The run's table, between the markers."""
+    before, rest = path.read_text().split(BEGIN)
+    after = rest.split(END)[1]
+    path.write_text("\n".join([before + BEGIN, *short(run), END + after]))
+
+
+def short(run):
+    about = run["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    yield "![How many times faster losskit is](docs/peers-ratio.svg)"
+    yield ""
+    yield "Value and gradient of float32, billions of elements a second:"
+    yield ""
+    yield "| work | shape | losskit | fastest other | times |"
+    yield "| --- | --- | --: | --- | --: |"
+    for (work, shape), rows in by_work(run).items():
+        if SHORT.match(work):
+            others = {name: row for name, row in rows.items() if name != "losskit"}
+            name, fastest = min(others.items(), key=lambda item: item[1]["losskit_ratio"])
+            own = rows["losskit"]["gigaelements_per_second"]
+            cells = [f"{own:.3g}", f"{fastest['gigaelements_per_second']:.3g}, {name}", f"{fastest['losskit_ratio']:.2f}"]
+            yield f"| {work.removesuffix('_f32_grad')} | {shape} | {' | '.join(cells)} |"
+    yield ""
+    yield f"{about['cpu']}, {counted(run['threads'])}; losskit {about['losskit']} ({about['isa']}), {versions}. By"
+    yield "`benches/peers/run --write`. More, accuracy among it: [docs/peers.md](docs/peers.md); how near to the machine's limit:"
+    yield "[docs/speed.md](docs/speed.md)."
 
 
 def by_work(run):

@@ -79,7 +79,8 @@ enum class status : lk_status {
     panic = LK_PANIC,
     incomplete_state = LK_INCOMPLETE_STATE,
     invalid_temperature = LK_INVALID_TEMPERATURE,
-    invalid_soft_cap = LK_INVALID_SOFT_CAP
+    invalid_soft_cap = LK_INVALID_SOFT_CAP,
+    out_of_memory = LK_OUT_OF_MEMORY
 };
 
 /// How the samples' losses become one.
@@ -284,6 +285,13 @@ struct td_shape {
     std::size_t batch = 0;
     std::size_t actions = 0;
     std::size_t row_stride = 0; ///< elements from one row to the next; 0 if dense
+};
+
+/// Shape of linear_cross_entropy: hidden[rows][width], weight[classes][width].
+struct linear_shape {
+    std::size_t rows = 0;
+    std::size_t width = 0;
+    std::size_t classes = 0;
 };
 
 /// Which classes a piece of logits has: logits[rows][classes], the first of which is class `first_class` of all.
@@ -599,6 +607,41 @@ struct distillation_options {
     double beta = 0.0;              ///< the teacher's share of the mixture, 0 (forward KL) to 1 (reverse KL)
     double temperature = 1.0;       ///< what all logits are divided by
     optional_input<T> row_weight{}; ///< one for each row, 0 for rows that are masked; none: all 1
+    losskit::reduction reduction = losskit::reduction::mean; ///< as in options, and so on
+    bool accumulate_grad = false;
+    double grad_scale = 1.0;
+    double *weight_sum = nullptr;
+    losskit::cost *cost = nullptr;
+    const losskit::context *context = nullptr;
+};
+
+/// What linear_cross_entropy reads besides hidden activations.
+template <class T>
+struct linear_inputs {
+    span<const T> weight{};   ///< [classes][width]
+    indices targets{};        ///< one for each row
+    optional_input<T> bias{}; ///< one for each class; none: all 0
+};
+
+/// Where the loss of a linear layer goes, and the gradients; what is not asked for is not computed.
+template <class T>
+struct linear_outputs {
+    optional_output<T> loss{};        ///< one element, or one for each row with reduction::none
+    optional_output<T> grad_hidden{}; ///< [rows][width]
+    optional_output<T> grad_weight{}; ///< [classes][width]
+    optional_output<T> grad_bias{};   ///< one for each class
+};
+
+/// Options of linear_cross_entropy.
+template <class T>
+struct linear_cross_entropy_options {
+    std::int64_t ignore_index = -100;                        ///< rows with this target do not count
+    double label_smoothing = 0.0;                            ///< as in cross_entropy_options
+    double z_loss = 0.0;                                     ///< the same
+    double soft_cap = 0.0;                                   ///< the same
+    std::size_t memory = std::size_t{64} << 20;              ///< bytes of logits at once, never less than one row
+    optional_input<T> class_weight{};                        ///< one for each class; none: all 1
+    optional_input<T> row_weight{};                          ///< one for each row; none: all 1
     losskit::reduction reduction = losskit::reduction::mean; ///< as in options, and so on
     bool accumulate_grad = false;
     double grad_scale = 1.0;
@@ -1043,6 +1086,67 @@ struct temporal_difference {
     }
 };
 
+/// Cross-entropy of a linear layer, in float and double.
+struct linear_cross_entropy_function {
+    /// Gives the mean or the sum.
+    template <class Hidden, class T = detail::real<Hidden>>
+    LOSSKIT_INLINE T operator()(const linear_shape &shape, const Hidden &hidden,
+                                const detail::given<linear_inputs<T>> &in,
+                                const detail::given<linear_cross_entropy_options<T>> &how = {}) const
+    {
+        T loss{};
+        (*this)(std::nothrow, shape, hidden, in, {span<T>(&loss, 1)}, how).or_throw();
+        return loss;
+    }
+
+    /// Writes what `out` names, no more.
+    template <class Hidden, class T = detail::real<Hidden>>
+    LOSSKIT_INLINE status operator()(const linear_shape &shape, const Hidden &hidden,
+                                     const detail::given<linear_inputs<T>> &in,
+                                     const detail::given<linear_outputs<T>> &out,
+                                     const detail::given<linear_cross_entropy_options<T>> &how = {}) const
+    {
+        return (*this)(std::nothrow, shape, hidden, in, out, how).or_throw();
+    }
+
+    /// The same, without exceptions.
+    template <class Hidden, class T = detail::real<Hidden>>
+    LOSSKIT_INLINE result operator()(std::nothrow_t, const linear_shape &shape, const Hidden &hidden,
+                                     const detail::given<linear_inputs<T>> &in,
+                                     const detail::given<linear_outputs<T>> &out,
+                                     const detail::given<linear_cross_entropy_options<T>> &how = {}) const noexcept
+    {
+        const std::size_t hidden_size = detail::times(shape.rows, shape.width);
+        const std::size_t weight_size = detail::times(shape.classes, shape.width);
+        detail::lengths lengths;
+        lengths.check("hidden", detail::size_of(hidden), hidden_size);
+        lengths.check("weight", in.weight.size(), weight_size);
+        lengths.check("bias", in.bias, shape.classes);
+        lengths.check("targets", in.targets.size(), shape.rows);
+        lengths.check("class_weight", how.class_weight, shape.classes);
+        lengths.check("row_weight", how.row_weight, shape.rows);
+        lengths.check("loss", out.loss, how.reduction == reduction::none ? shape.rows : 1);
+        lengths.check("grad_hidden", out.grad_hidden, hidden_size);
+        lengths.check("grad_weight", out.grad_weight, weight_size);
+        lengths.check("grad_bias", out.grad_bias, shape.classes);
+        if (!lengths.fit())
+            return lengths.misfit();
+        const lk_linear_shape c_shape = LK_LINEAR_SHAPE(shape.rows, shape.width, shape.classes);
+        const lk_options shared = detail::to_c(how);
+        lk_linear_cross_entropy_params params = LK_LINEAR_CROSS_ENTROPY_PARAMS_INIT;
+        params.ignore_index = how.ignore_index;
+        params.label_smoothing = how.label_smoothing;
+        params.z_loss = how.z_loss;
+        params.soft_cap = how.soft_cap;
+        params.memory = how.memory;
+        return result(detail::function<T, lk_linear_cross_entropy_f32, lk_linear_cross_entropy_f64>()(
+            detail::handle(how.context), &c_shape, std::data(hidden), in.weight.data(), detail::pointer(in.bias),
+            in.targets.type(), in.targets.data(), detail::pointer(how.class_weight), detail::pointer(how.row_weight),
+            &params, &shared, detail::pointer(out.loss), detail::pointer(out.grad_hidden),
+            detail::pointer(out.grad_weight), detail::pointer(out.grad_bias)));
+    }
+};
+
 /// A function of each sample's classes, in float and double.
 template <auto F32, auto F64>
 struct class_function {
@@ -1410,6 +1514,8 @@ inline constexpr class_function_backward<lk_softmax_backward_f32, lk_softmax_bac
 inline constexpr class_function_backward<lk_log_softmax_backward_f32, lk_log_softmax_backward_f64>
     log_softmax_backward{};
 
+/// Cross-entropy of a linear layer: lk_linear_cross_entropy_f32, lk_linear_cross_entropy_f64.
+inline constexpr linear_cross_entropy_function linear_cross_entropy{};
 /// Log-probabilities of chosen classes, and entropies: lk_selective_log_softmax_f32, lk_selective_log_softmax_f64.
 inline constexpr selective_log_softmax_function selective_log_softmax{};
 /// Their gradient: lk_selective_log_softmax_backward_f32, lk_selective_log_softmax_backward_f64.

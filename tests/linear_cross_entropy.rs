@@ -196,3 +196,51 @@ fn a_scale_divided_by_infinite_weights_makes_gradients_that_are_not_numbers() {
     LinearCrossEntropy::new().eval(&Context::default(), &inputs, &options, outputs).unwrap();
     assert!(loss[0].is_nan() && grad.iter().all(|x| x.is_nan()));
 }
+
+/// By a plain matrix product and [`CrossEntropy`] in the same type: whatever the options, the layer adds no semantics.
+fn check_z_loss<T: Float>() {
+    let case = case::<T>();
+    let weights = Weights::new().class(&case.class_weight).row(&case.row_weight);
+    let (rows, options) = (ClassShape::rows(ROWS, CLASSES), Options::new().reduction(Reduction::Mean));
+    let [hidden, weight, bias] = [&case.hidden, &case.weight, &case.bias].map(|numbers| wide(numbers));
+    let product = |at: usize| {
+        let (row, class) = (at / CLASSES, at % CLASSES);
+        (0..WIDTH).fold(bias[class], |sum, i| sum + hidden[row * WIDTH + i] * weight[class * WIDTH + i])
+    };
+    let logits: Vec<T> = (0..ROWS * CLASSES).map(|at| T::of(product(at))).collect();
+    let mut losses = Vec::new();
+    for (smoothing, z_loss) in [(0.0, 0.0), (0.0, 0.25), (0.2, 0.0), (0.2, 0.25), (1.0, -0.5)] {
+        let what = format!("{} smoothing {smoothing}, z-loss {z_loss}", T::NAME);
+        let ce = CrossEntropy::new().label_smoothing(smoothing).z_loss(z_loss);
+        let (mut loss, mut slopes) = ([T::of(0.0)], vec![T::of(0.0); logits.len()]);
+        let (targets, outputs) = (Targets::I64(&case.targets), Outputs::new().loss(&mut loss).grad(&mut slopes));
+        ce.eval(&Context::default(), rows, &logits, targets, weights, &options, outputs).unwrap();
+        let slopes = wide(&slopes);
+        let sum = |n: usize, term: &dyn Fn(usize) -> f64| (0..n).map(term).sum::<f64>();
+        let of_hidden =
+            |at: usize| sum(CLASSES, &|c| slopes[at / WIDTH * CLASSES + c] * weight[c * WIDTH + at % WIDTH]);
+        let of_weight = |at: usize| sum(ROWS, &|r| slopes[r * CLASSES + at / WIDTH] * hidden[r * WIDTH + at % WIDTH]);
+        let want = [
+            (0..ROWS * WIDTH).map(of_hidden).collect::<Vec<_>>(),
+            (0..CLASSES * WIDTH).map(of_weight).collect(),
+            (0..CLASSES).map(|class| sum(ROWS, &|row| slopes[row * CLASSES + class])).collect(),
+        ];
+        let how = LinearCrossEntropy::new().label_smoothing(smoothing).z_loss(z_loss);
+        for memory in [0, 5 * CLASSES * size_of::<T>(), 64 << 20] {
+            let got = case.fused(&how.memory(memory), true, &options, Reduction::Mean);
+            let share = 64.0 * T::EPSILON;
+            assert_close(&got.loss, &[loss[0].wide()], share, &what);
+            got.grads.iter().zip(&want).for_each(|(got, want)| assert_close(got, want, share, &what));
+        }
+        losses.push(loss[0].wide());
+    }
+    // each option does something
+    losses.sort_by(f64::total_cmp);
+    assert!(losses.windows(2).all(|pair| pair[1] - pair[0] > 1e-3), "{losses:?}");
+}
+
+#[test]
+fn smoothing_and_z_loss_are_those_of_cross_entropy() {
+    check_z_loss::<f32>();
+    check_z_loss::<f64>();
+}

@@ -13,6 +13,7 @@
 //!   context uses as it is the current one. A loop of the roof is shared out in the same pool.
 //! - `roof_<type>_<traffic>`: loops that move the same bytes and compute next to nothing (`roof.rs`).
 //! - `latency_<loss>_f32`: one small call on one thread, through the Rust API and through the C ABI (`latency.rs`).
+//! - `linear_matmuls_f32`: the three matrix products of `linear_cross_entropy_f32_grad` (`linear.rs`).
 //! - `clock`: a loop that takes 3 cycles a turn, which tells how long a cycle is.
 //!
 //! Inputs are made once, outputs are written before they are timed. What belongs together (a loss, and the roof at its
@@ -22,6 +23,7 @@ mod classes;
 mod clock;
 mod data;
 mod latency;
+mod linear;
 mod machine;
 mod measure;
 mod pointwise;
@@ -39,6 +41,7 @@ fn main() {
     pointwise::run::<f64>(&mut bench);
     classes::run::<f32>(&mut bench);
     classes::run::<f64>(&mut bench);
+    linear::run(&mut bench);
     td::run::<f32>(&mut bench);
     td::run::<f64>(&mut bench);
     bench.finish();

@@ -158,8 +158,8 @@ impl LinearCrossEntropy {
         self
     }
     /// How many bytes of logits a block may have; never less than one row. Blocks of some hundred rows are as fast as
-    /// can be. On top come eight bytes a class, and what the gemm crate takes for copies of its own: up to 12 MiB, and as
-    /// much as a second-level cache for each thread, which is kept.
+    /// can be. On top come eight bytes a class for the gradient of a bias, and what the gemm crate takes for copies of
+    /// its own: some 12 MiB (measured), and as much as a second-level cache for each further thread, which keeps it.
     pub const fn memory(mut self, bytes: usize) -> Self {
         self.memory = bytes;
         self
@@ -258,9 +258,13 @@ impl<'a, T: Element> Call<'a, T> {
         let each = self.options.reduction == Reduction::None;
         let mut bias_sums = zeros(if grad_bias.is_some() { classes } else { 0 }, 0.0)?;
         let mut room = zeros(if rows > 0 { self.block.saturating_mul(classes) } else { 0 }, T::ZERO)?;
-        // gemm ends the process where it finds no memory for its copies: rather find out here, where nothing is written
-        // (in pieces, as it takes them: after a large one glibc keeps as much on its heap)
-        drop([reserved::<u8>(matmul::COPY_BYTES)?, reserved(matmul::COPY_BYTES)?, reserved(matmul::COPY_BYTES)?]);
+        // gemm ends the process where it finds no memory for its copies: rather find out here, where nothing is written;
+        // in pieces, as glibc keeps on its heap what was once as large
+        let mut copies: [Vec<u8>; 8] = Default::default();
+        for copy in &mut copies {
+            *copy = reserved(matmul::COPY_BYTES)?;
+        }
+        drop(copies);
         for grad in [&mut grad_weight, &mut grad_bias].into_iter().flatten().filter(|_| !adds) {
             grad.fill(T::ZERO);
         }

@@ -3,8 +3,9 @@
 use super::Real;
 
 /// gemm copies the left matrix's rows, as far as their elements go into one of its steps along `inner`, so many rows at
-/// once as its third-level cache has room for. Fewer rows a call keep these copies small.
-pub const COPY_BYTES: usize = 4 << 20;
+/// once as its third-level cache has room for. Fewer rows a call keep these copies small, and with them what glibc's heap
+/// keeps of them: some ten times as much. Larger ones are no faster.
+pub const COPY_BYTES: usize = 1 << 20;
 /// Elements of such a step, as it chooses them for most caches; some take twice as many.
 const DEPTH: usize = 1024;
 

@@ -752,6 +752,43 @@ void knowledge_distillation()
 }
 
 template <class T>
+void linear_layer()
+{
+    const losskit::linear_shape shape{2, 1, 2};
+    const vec<T> hidden{0, 2}, weight{1, 1}, bias{3, 3}, three(3);
+    const vec<int> targets{1, 0};
+    losskit::linear_inputs<T> in;
+    in.weight = weight;
+    in.targets = targets;
+    CHECK(losskit::linear_cross_entropy(shape, hidden, in) == log_2<T>);
+    in.bias = bias;
+    vec<T> loss(2), grad_hidden(2), grad_weight(2), grad_bias(2);
+    losskit::linear_outputs<T> out;
+    out.loss = loss;
+    out.grad_hidden = grad_hidden;
+    out.grad_weight = grad_weight;
+    out.grad_bias = grad_bias;
+    losskit::linear_cross_entropy_options<T> how;
+    how.reduction = losskit::reduction::none;
+    how.memory = 0;
+    how.ignore_index = 0;
+    losskit::linear_cross_entropy(shape, hidden, in, out, how);
+    CHECK((loss == vec<T>{log_2<T>, 0} && grad_hidden == vec<T>{0, 0} && grad_weight == vec<T>{0, 0}));
+    CHECK((grad_bias == vec<T>{r<T>(0.5), r<T>(-0.5)}));
+
+    how.reduction = losskit::reduction::mean;
+    CHECK(losskit::linear_cross_entropy(std::nothrow, shape, hidden, in, out, how).message() ==
+          "loss has 2 elements, 1 are needed");
+    CHECK(losskit::linear_cross_entropy(std::nothrow, {2, 2, 2}, hidden, in, out).message() ==
+          "hidden has 2 elements, 4 are needed");
+    CHECK(losskit::linear_cross_entropy(std::nothrow, {2, 1, 3}, hidden, in, out).message() ==
+          "weight has 2 elements, 3 are needed");
+    in.bias = three;
+    CHECK(losskit::linear_cross_entropy(std::nothrow, shape, hidden, in, out).message() ==
+          "bias has 3 elements, 2 are needed");
+}
+
+template <class T>
 void softmax_in_pieces()
 {
     const losskit::class_chunk low{2, 1, 0}, high{2, 1, 1};
@@ -795,6 +832,7 @@ void all()
     softmax_and_its_gradient<T>();
     log_probs_and_entropy<T>();
     knowledge_distillation<T>();
+    linear_layer<T>();
     softmax_in_pieces<T>();
     temporal_difference<T>();
     arrays_of_any_kind<T>();

@@ -157,6 +157,36 @@ static void TEST(log_probs_and_entropy)(void)
     TEST(expect)(2, grad + 2, (T)0, (T)0);
 }
 
+/* Two rows of logits (0, 0), the second by the bias; a third is ignored. */
+static void TEST(linear_layer)(void)
+{
+    const lk_linear_shape shape = LK_LINEAR_SHAPE(3, 1, 2);
+    const T hidden[3] = {0, 2, 9}, weight[2] = {1, 1}, bias[2] = {3, 3}, row_weight[3] = {1, 2, 1};
+    const T log_2 = (T)0.69314718055994530942;
+    const uint8_t targets[3] = {1, 0, 7};
+    lk_linear_cross_entropy_params params = LK_LINEAR_CROSS_ENTROPY_PARAMS_INIT;
+    lk_options options = LK_OPTIONS_INIT;
+    T loss[4] = {0, 0, 1, 0}, grad_hidden[3], grad_weight[2] = {1, 1}, grad_bias[2];
+
+    params.ignore_index = 7;
+    CHECK(LK(linear_cross_entropy)(NULL, &shape, hidden, weight, bias, LK_U8, targets, NULL, NULL, &params, NULL, loss,
+                                   grad_hidden, NULL, NULL) == LK_OK);
+    TEST(expect)(2, loss, log_2, 0);
+    TEST(expect)(2, grad_hidden, 0, 0);
+    params.memory = 1;
+    options.reduction = LK_NONE;
+    options.flags = LK_ACCUMULATE_GRAD;
+    grad_bias[0] = grad_bias[1] = 0;
+    CHECK(LK(linear_cross_entropy)(NULL, &shape, hidden, weight, NULL, LK_U8, targets, NULL, row_weight, &params,
+                                   &options, loss, NULL, grad_weight, grad_bias) == LK_OK);
+    TEST(expect)(2, loss, log_2, 2 * log_2);
+    TEST(expect)(2, loss + 2, 0, 0);
+    TEST(expect)(2, grad_weight, (T)-1, (T)3);
+    TEST(expect)(2, grad_bias, (T)-0.5, (T)0.5);
+    CHECK(LK(linear_cross_entropy)(NULL, &shape, hidden, NULL, bias, LK_U8, targets, NULL, NULL, &params, NULL, loss,
+                                   grad_hidden, NULL, NULL) == LK_NULL_POINTER);
+}
+
 static void TEST(softmax_in_pieces)(void)
 {
     const lk_class_chunk low = LK_CLASS_CHUNK(2, 1, 0), high = LK_CLASS_CHUNK(2, 1, 1);

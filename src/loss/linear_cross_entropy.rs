@@ -159,7 +159,8 @@ impl LinearCrossEntropy {
     }
     /// How many bytes of logits a block may have; never less than one row. Blocks of some hundred rows are as fast as
     /// can be. On top come eight bytes a class for the gradient of a bias, and what the gemm crate takes for copies of
-    /// its own: some 12 MiB (measured), and as much as a second-level cache for each further thread, which keeps it.
+    /// its own: 15 to 25 MiB (measured, with glibc), and as much as a second-level cache for each further thread, which
+    /// keeps it.
     pub const fn memory(mut self, bytes: usize) -> Self {
         self.memory = bytes;
         self

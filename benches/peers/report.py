@@ -55,7 +55,6 @@ def write_readme(run, path):
 
 def short(run):
     about = run["machine"]
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     yield "![How many times faster losskit is](docs/peers-ratio.svg)"
     yield ""
     yield "Value and gradient of float32, billions of elements a second:"
@@ -70,7 +69,7 @@ def short(run):
             cells = [f"{own:.3g}", f"{fastest['gigaelements_per_second']:.3g}, {name}", f"{fastest['losskit_ratio']:.2f}"]
             yield f"| {work.removesuffix('_f32_grad')} | {shape} | {' | '.join(cells)} |"
     yield ""
-    yield f"{about['cpu']}, {counted(run['threads'])}; losskit {about['losskit']} ({about['isa']}), {versions}. By"
+    yield f"{about['cpu']}, {counted(run['threads'])}; {versions(about)}. By"
     yield "`benches/peers/run --write`. More, accuracy among it: [docs/peers.md](docs/peers.md); how near to the machine's limit:"
     yield "[docs/speed.md](docs/speed.md)."
 
@@ -83,18 +82,22 @@ def by_work(run):
     return works
 
 
+def versions(about):
+    others = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    return f"losskit {about['losskit']} ({about['isa']}), {others}"
+
+
 def counted(threads):
     return "1 thread" if threads == 1 else f"{threads} threads"
 
 
 def page(runs):
     about = runs[-1]["machine"]
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     yield "# losskit and its peers"
     yield ""
     yield "Made by `benches/peers/run --write`; `benches/peers/README.md` says how libraries are called and compared."
     yield ""
-    yield f"{about['cpu']}, {about['cores']} cores; losskit {about['losskit']} ({about['isa']}), {versions}, Python"
+    yield f"{about['cpu']}, {about['cores']} cores; {versions(about)}, Python"
     yield f"{platform.python_version()}. Everything is float32."
     yield ""
     yield "![Throughput of each library](peers-throughput.svg)"

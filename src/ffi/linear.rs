@@ -2,15 +2,13 @@
 
 use core::ffi::c_void;
 
-use super::memory::{Memory, context, slice, slice_mut};
+use super::memory::{Memory, context, indices, slice, slice_mut};
 use super::status::guard;
-use super::types::{
-    LK_I32, LK_I64, LK_U8, lk_context, lk_dtype, lk_linear_cross_entropy_params, lk_linear_shape, lk_options, lk_status,
-};
+use super::types::{lk_context, lk_dtype, lk_linear_cross_entropy_params, lk_linear_shape, lk_options, lk_status};
 use crate::cost::Cost;
 use crate::error::Error;
 use crate::loss::{Element, LinearInputs, LinearOutputs};
-use crate::shape::{Indices, Reduction, Weights};
+use crate::shape::{Reduction, Weights};
 
 /// A call's arguments.
 struct Call<T> {
@@ -61,12 +59,7 @@ impl<T: Element> Call<T> {
         // SAFETY: not NULL where elements are needed, aligned, of a size that memory can have, and no output overlaps
         // anything; that it is valid is the caller's promise
         unsafe {
-            let targets = match self.target_type {
-                LK_I32 => Indices::I32(slice(self.targets.cast(), rows)),
-                LK_I64 => Indices::I64(slice(self.targets.cast(), rows)),
-                LK_U8 => Indices::U8(slice(self.targets.cast(), rows)),
-                value => return Err(Error::UnknownConstant { name: "the type of indices", value: i64::from(value) }),
-            };
+            let targets = indices(self.target_type, self.targets, rows)?;
             let mut weights = Weights::new();
             if !self.class_weight.is_null() {
                 weights = weights.class(slice(self.class_weight, classes));

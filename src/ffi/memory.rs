@@ -8,7 +8,7 @@ use crate::cost::Cost;
 use crate::error::Error;
 use crate::loss::Element;
 use crate::options::Sinks;
-use crate::shape::{IndexView, Reduction};
+use crate::shape::{IndexView, Indices, Reduction};
 use crate::simd::view::{In, Out};
 
 /// A struct that begins with its size. A larger one is a newer caller's: what this version does not know of
@@ -244,17 +244,24 @@ pub unsafe fn slice_mut<'a, T>(pointer: *mut T, len: usize) -> &'a mut [T] {
 }
 
 /// # Safety
-/// As [`view`], for elements of the type that `dtype` says.
-pub unsafe fn index_view<'a>(dtype: lk_dtype, pointer: *const c_void, len: usize) -> Result<IndexView<'a>, Error> {
+/// As [`slice`], for elements of the type that `dtype` says.
+pub unsafe fn indices<'a>(dtype: lk_dtype, pointer: *const c_void, len: usize) -> Result<Indices<'a>, Error> {
     // SAFETY: the caller's promise
     unsafe {
         match dtype {
-            LK_I32 => Ok(IndexView::I32(view(pointer.cast(), len))),
-            LK_I64 => Ok(IndexView::I64(view(pointer.cast(), len))),
-            LK_U8 => Ok(IndexView::U8(view(pointer.cast(), len))),
+            LK_I32 => Ok(Indices::I32(slice(pointer.cast(), len))),
+            LK_I64 => Ok(Indices::I64(slice(pointer.cast(), len))),
+            LK_U8 => Ok(Indices::U8(slice(pointer.cast(), len))),
             value => Err(Error::UnknownConstant { name: "the type of indices", value: i64::from(value) }),
         }
     }
+}
+
+/// # Safety
+/// As [`indices`].
+pub unsafe fn index_view<'a>(dtype: lk_dtype, pointer: *const c_void, len: usize) -> Result<IndexView<'a>, Error> {
+    // SAFETY: the caller's promise
+    unsafe { indices(dtype, pointer, len) }.map(IndexView::from)
 }
 
 /// # Safety

@@ -104,8 +104,8 @@ impl CrossEntropy {
         self
     }
     /// The loss of c tanh(x / c) in the place of the logits x (Gemma 2's logit soft-capping; Bello et al. 2017, section
-    /// 3.1), with the gradient of x. Masked classes, those of -inf, stay masked. 0 is none; else c is a positive number of the element type, or
-    /// calls give [`Error::InvalidSoftCap`]. There is no Hessian then ([`Error::UnsupportedOption`]).
+    /// 3.1), with the gradient of x. Masked classes, those of -inf, stay masked. 0 is none; else c is a positive number of
+    /// the element type, or calls give [`Error::InvalidSoftCap`]. There is no Hessian then ([`Error::UnsupportedOption`]).
     ///
     /// Bounded logits are rounded to the element type, within 3 units in the last place; the loss is that of the rounded
     /// logits.
@@ -197,7 +197,8 @@ impl CrossEntropy {
         self.run(context, CrossEntropyInputs { layout, logits, targets, weights }, options, sinks)
     }
 
-    pub(crate) fn check(&self) -> Result<(), Error> {
+    /// Gives the soft cap, if there is one.
+    pub(crate) fn check<T: Element>(&self) -> Result<Option<T>, Error> {
         if self.label_smoothing.is_nan() {
             return Err(Error::NanOption { name: "label_smoothing" });
         }
@@ -210,11 +211,6 @@ impl CrossEntropy {
         if !(0.0..=1.0).contains(&self.label_smoothing) {
             return Err(Error::InvalidLabelSmoothing { value: self.label_smoothing });
         }
-        Ok(())
-    }
-
-    /// The soft cap, if there is one.
-    pub(crate) fn checked_soft_cap<T: Element>(&self) -> Result<Option<T>, Error> {
         let cap = T::from_f64(self.soft_cap);
         match self.soft_cap == 0.0 {
             true => Ok(None),
@@ -249,8 +245,7 @@ impl CrossEntropy {
         mut sinks: Sinks<'_, T>,
     ) -> Result<Summary, Error> {
         let CrossEntropyInputs { layout, logits, targets, weights } = inputs;
-        self.check()?;
-        let soft_cap = self.checked_soft_cap::<T>()?;
+        let soft_cap = self.check::<T>()?;
         if soft_cap.is_some() && sinks.hess.is_some() {
             return Err(Error::UnsupportedOption { name: "hess" });
         }

@@ -224,8 +224,7 @@ impl<'a, T: Element> Call<'a, T> {
     ) -> Result<Self, Error> {
         let &LinearInputs { rows, width, classes, hidden, weight, bias, targets, weights } = inputs;
         options.check()?;
-        how.loss.check()?;
-        how.loss.checked_soft_cap::<T>()?;
+        how.loss.check::<T>()?;
         ClassShape::rows(rows, classes).layout()?;
         let product = |name, a: usize, b: usize| a.checked_mul(b).ok_or(Error::SizeTooLarge { name });
         check_length("hidden", hidden.len(), product("hidden", rows, width)?)?;

@@ -198,9 +198,9 @@ impl<'a, T: Real> Out<'a, T> {
 }
 
 /// Bytes of a cache line; a group has two.
+pub const CACHE_LINE: usize = 64;
 /// Bytes that are more than caches hold.
 const LARGE: usize = 32 << 20;
-pub const CACHE_LINE: usize = 64;
 
 /// An array in groups, the last of which may be incomplete.
 #[derive(Clone, Copy)]

@@ -133,7 +133,7 @@ struct Columns<'a, T> {
     grad: Option<PlanesMut<'a, T>>,
     hess: Option<PlanesMut<'a, T>>,
     /// The derivatives of bounded logits, if these replace the logits of a tile.
-    slopes: Option<PlanesMut<'a, T>>,
+    cap_slopes: Option<PlanesMut<'a, T>>,
     accumulate: bool,
     /// What is asked for meanwhile: the next group's inputs, and what this one's gradient replaces.
     next: Lines,
@@ -297,7 +297,7 @@ fn tiled<S: Lanes, T: Real, const SOFT: bool, const CAP: bool>(
         probabilities,
         grad: grad.map(|(_, tile)| tile),
         hess: hess.map(|(_, tile)| tile),
-        slopes: if call.soft_cap.is_some() { Some(other) } else { None },
+        cap_slopes: if call.soft_cap.is_some() { Some(other) } else { None },
         accumulate: false,
         next: Lines::of::<T>(layout, sample + T::GROUP),
         replaced: match call.grad {
@@ -400,7 +400,7 @@ fn direct<S: Lanes, T: Real, const SOFT: bool, const CAP: bool>(
         },
         grad: call.grad.map(|out| out.planes(at, classes, stride, lanes)),
         hess: call.hess.map(|out| out.planes(at, classes, stride, lanes)),
-        slopes: None,
+        cap_slopes: None,
         accumulate: call.accumulate,
         next: Lines::of::<T>(layout, sample + T::GROUP),
         replaced: None,
@@ -482,10 +482,10 @@ impl<'a, T: Real> Columns<'a, T> {
                         -(x.same(max).drop(max - x) + log)
                     } else if SOFT {
                         let grad = factors.grad(e, self.share::<S, TILE>(call, s, class, i), slope);
-                        match self.slopes {
-                            Some(slopes) if CAP => grad * slopes.as_planes().class::<TILE>(class).load(s, i),
-                            _ if CAP => grad * call.cap_slope(self.logits::<S, TILE>(s, targets, class, i)),
-                            _ => grad,
+                        match self.cap_slopes {
+                            _ if !CAP => grad,
+                            Some(slopes) => grad * slopes.as_planes().class::<TILE>(class).load(s, i),
+                            None => grad * call.cap_slope(self.logits::<S, TILE>(s, targets, class, i)),
                         }
                     } else {
                         factors.plain_grad(e)
@@ -665,7 +665,7 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const CAP: bool, const TILE: bo
         *most = *most + zero;
         if CAP {
             *most = call.capped::<S, CAP>(*most, infinity);
-            if let (Some(tile), Some(slopes)) = (columns.tile, columns.slopes) {
+            if let (Some(tile), Some(slopes)) = (columns.tile, columns.cap_slopes) {
                 bound(call, tile, slopes, *most, i);
             }
         }
@@ -752,10 +752,10 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const CAP: bool, const TILE: bo
             Some(view) => targets.each(|_, class| view.get(class)),
             None => Buffer::new(T::from_f64(1.0)),
         };
-        let mut slope = Buffer::new(T::ZERO);
-        if CAP && let Some(slopes) = columns.slopes {
+        let mut cap_slope = Buffer::new(T::ZERO);
+        if CAP && let Some(slopes) = columns.cap_slopes {
             for lane in 0..targets.count {
-                slope.0[lane] = slopes.as_planes().get(targets.class[lane], lane);
+                cap_slope.0[lane] = slopes.as_planes().get(targets.class[lane], lane);
             }
         }
         for i in 0..vectors {
@@ -766,10 +766,10 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const CAP: bool, const TILE: bo
             let result = if SOFT {
                 let base = call.share(s, None, Some(class_weight.group().load(s, i)));
                 let grad = factors.grad(e, targets.hot.group().load(s, i) + base, slopes.as_ref()[i]);
-                match columns.slopes {
-                    Some(_) if CAP => grad * slope.group().load(s, i),
-                    _ if CAP => grad * call.cap_slope(logit(i)),
-                    _ => grad,
+                match columns.cap_slopes {
+                    _ if !CAP => grad,
+                    Some(_) => grad * cap_slope.group().load(s, i),
+                    None => grad * call.cap_slope(logit(i)),
                 }
             } else if call.z_loss.is_some() {
                 factors.grad(e, one, slopes.as_ref()[i])

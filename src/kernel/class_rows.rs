@@ -15,6 +15,7 @@
 //!   exponentials are made, in a branch that is all but never taken.
 //! - Logarithm and division are made once a batch, for all its rows in a vector.
 
+use super::batches::{Batches, Lane};
 use super::softmax::{Factors, Goal, Origin, Penalty, Sample, Softmax, Target, distance};
 use crate::parallel::{Blocks, Partial};
 use crate::simd::view::{Buffer, Group, In, Out};
@@ -34,9 +35,6 @@ const BLOCK_BYTES: usize = 65536;
 pub struct ClassRows<'a, T>(pub &'a Softmax<'a, T>);
 
 impl<T: Real> ClassRows<'_, T> {
-    fn rows_per_batch(&self) -> usize {
-        rows_per_batch::<T>(self.0.layout.classes)
-    }
     fn rows_per_block(&self) -> usize {
         rows_per_block::<T>(self.0.layout.classes)
     }
@@ -66,18 +64,14 @@ impl<T: Real> Blocks for ClassRows<'_, T> {
         2 * self.rows_per_block().min(self.0.layout.outer) * self.0.layout.classes
     }
     fn block(&self, isa: Isa, index: usize) -> Partial {
-        let first = index * self.rows_per_block();
-        let count = self.rows_per_block().min(self.0.layout.outer - first);
-        let block = Block { call: self.0, first, count, batch: self.rows_per_batch() };
+        let block = Block { call: self.0, index };
         if self.0.soft_cap.is_some() { isa.dispatch(Capped(block)) } else { isa.dispatch(block) }
     }
 }
 
 struct Block<'a, 'b, T> {
     call: &'a Softmax<'b, T>,
-    first: usize,
-    count: usize,
-    batch: usize,
+    index: usize,
 }
 
 impl<T: Real> Kernel for Block<'_, '_, T> {
@@ -104,17 +98,16 @@ impl<T: Real> Kernel for Capped<'_, '_, T> {
 impl<T: Real> Block<'_, '_, T> {
     #[inline(always)]
     fn rows<S: Lanes, const CAP: bool>(self, s: S) -> Partial {
-        let Block { call, first, count, batch } = self;
+        let Block { call, index } = self;
         let mut sums = S::per_group(LaneSum::zero(s));
-        let mut done = 0;
-        while done < count {
-            let rows = batch.min(count - done);
+        let (rows, classes) = (call.layout.outer, call.layout.classes);
+        let batches = Batches::new(rows, rows_per_block::<T>(classes), index, rows_per_batch::<T>(classes));
+        for (first, count) in batches {
             if CAP || call.is_soft() {
-                batch_of_rows::<S, T, true, CAP>(call, s, first + done, rows, &mut sums);
+                batch_of_rows::<S, T, true, CAP>(call, s, first, count, &mut sums);
             } else {
-                batch_of_rows::<S, T, false, false>(call, s, first + done, rows, &mut sums);
+                batch_of_rows::<S, T, false, false>(call, s, first, count, &mut sums);
             }
-            done += rows;
         }
         let total = if call.needs_total { total::<S, T>(s, sums) } else { Default::default() };
         Partial { total, out_of_domain: false }
@@ -130,9 +123,9 @@ pub fn chunk_len<T: Real>(classes: usize) -> usize {
 /// What a row's classes add up to, value and error; in a batch, a row a lane.
 struct Rows<T> {
     max: Buffer<T>,
-    rest: [Buffer<T>; 2],
-    gap: [Buffer<T>; 2],
-    mass: [Buffer<T>; 2],
+    rest: Lane<T>,
+    gap: Lane<T>,
+    mass: Lane<T>,
     weight: Buffer<T>,
     hot: Buffer<T>,
     logit: Buffer<T>,
@@ -151,9 +144,9 @@ fn batch_of_rows<S: Lanes, T: Real, const SOFT: bool, const CAP: bool>(
     let empty = Buffer::new(zero);
     let mut rows = Rows {
         max: empty,
-        rest: [empty; 2],
-        gap: [empty; 2],
-        mass: [empty; 2],
+        rest: Lane::zero(),
+        gap: Lane::zero(),
+        mass: Lane::zero(),
         weight: empty,
         hot: empty,
         logit: empty,
@@ -171,30 +164,27 @@ fn batch_of_rows<S: Lanes, T: Real, const SOFT: bool, const CAP: bool>(
         rows.logit.0[i] = call.logits.get(row.at + target.class);
         let sum = row.sum::<SOFT, CAP>(&mut maxima);
         rows.max.0[i] = sum.max;
-        for (pair, total) in [(&mut rows.rest, sum.rest), (&mut rows.gap, sum.gap)] {
-            let [hi, lo] = total.split();
-            (pair[0].0[i], pair[1].0[i]) = (hi, lo);
-        }
-        let mass = if with_probabilities { sum.mass.split() } else { target.mass };
-        (rows.mass[0].0[i], rows.mass[1].0[i]) = (mass[0], mass[1]);
+        rows.rest.set(i, sum.rest.split());
+        rows.gap.set(i, sum.gap.split());
+        rows.mass.set(i, if with_probabilities { sum.mass.split() } else { target.mass });
         rows.weight.0[i] = target.weight;
         rows.hot.0[i] = target.hot;
     }
 
     let lanes = Pack::<S, T>::LANES;
-    let mut recip = [empty; 2];
+    let mut recip = Lane::zero();
     let (mut top, mut log, mut slope) = (empty, empty, empty);
     for i in 0..count.div_ceil(lanes) {
-        let pair = |[hi, lo]: &[Buffer<T>; 2]| Pair { hi: hi.group().load(s, i), lo: lo.group().load(s, i) };
+        let max = rows.max.group().load(s, i);
         let sample = Sample {
-            max: rows.max.group().load(s, i),
-            rest: pair(&rows.rest),
-            target: call.capped::<S, CAP>(rows.logit.group().load(s, i), rows.max.group().load(s, i)),
+            max,
+            rest: rows.rest.load(s, i),
+            target: call.capped::<S, CAP>(rows.logit.group().load(s, i), max),
             hot: rows.hot.group().load(s, i),
-            gap: pair(&rows.gap),
-            mass: rows.mass[0].group().load(s, i),
+            gap: rows.gap.load(s, i),
+            mass: rows.mass.load(s, i).hi,
             weight: rows.weight.group().load(s, i),
-            penalty: Penalty::new(call, rows.max.group().load(s, i)),
+            penalty: Penalty::new(call, max),
         };
         let finished = sample.finish();
         if call.needs_total {
@@ -203,8 +193,7 @@ fn batch_of_rows<S: Lanes, T: Real, const SOFT: bool, const CAP: bool>(
         if let Some(loss) = call.loss {
             loss.store(first + i * lanes, (count - i * lanes).min(lanes), finished.loss);
         }
-        recip[0].group_mut().store(i, finished.recip.hi);
-        recip[1].group_mut().store(i, finished.recip.lo);
+        recip.store(i, finished.recip);
         top.group_mut().store(i, finished.top);
         log.group_mut().store(i, finished.log);
         if let Some(first) = finished.slope {
@@ -223,11 +212,11 @@ fn batch_of_rows<S: Lanes, T: Real, const SOFT: bool, const CAP: bool>(
         }
         let finish = RowFinish {
             max: rows.max.0[i],
-            recip: Pair { hi: splat(s, recip[0].0[i]), lo: splat(s, recip[1].0[i]) },
+            recip: recip.splat(s, i),
             top: splat(s, top.0[i]),
             log: splat(s, log.0[i]),
             slope: splat(s, slope.0[i]),
-            mass: Pair { hi: splat(s, rows.mass[0].0[i]), lo: splat(s, rows.mass[1].0[i]) },
+            mass: rows.mass.splat(s, i),
             logit: rows.logit.0[i],
             target,
         };
@@ -530,19 +519,11 @@ impl<S: Lanes, T: Real, const SOFT: bool, const CAP: bool> Groups for Phase<SOFT
         // vectors half a group apart are added to each other
         let half = Pack::<S, T>::PER_GROUP / 2;
         for i in 0..half.min(vectors) {
-            let other = i + half;
-            let has_other = other < vectors;
-            let (mut a, mut b) =
-                (x.load_or(s, i, lowest), if has_other { x.load_or(s, other, lowest) } else { lowest });
-            if CAP {
-                (a, b) = (pass.call.capped::<S, CAP>(a, origin.max), pass.call.capped::<S, CAP>(b, origin.max));
-            }
-            let [e, terms] = exponentials(&origin, [a, b], &mut pass.ties);
+            let [a, b] = x.load_two(s, i, lowest);
+            let x = [pass.call.capped::<S, CAP>(a, origin.max), pass.call.capped::<S, CAP>(b, origin.max)];
+            let [e, terms] = exponentials(&origin, x, &mut pass.ties);
             if let Some(stash) = stash {
-                stash.store(i, e[0]);
-                if has_other {
-                    stash.store(other, e[1]);
-                }
+                stash.store_two(i, e);
             }
             pass.rest.as_mut()[i].add_two(terms[0], terms[1]);
         }
@@ -563,9 +544,19 @@ pub fn exponentials<S: Lanes, T: Real>(
     x: [Pack<S, T>; 2],
     ties: &mut usize,
 ) -> [[Pack<S, T>; 2]; 2] {
-    let mut e = [origin.shifted(x[0]), origin.shifted(x[1])];
+    without_maxima([origin.shifted(x[0]), origin.shifted(x[1])], x, origin.max, ties)
+}
+
+/// Exponentials that are 2^SHIFT where `x` is the maximum, and the same with 0 there; those are counted.
+#[inline(always)]
+pub fn without_maxima<S: Lanes, T: Real>(
+    mut e: [Pack<S, T>; 2],
+    x: [Pack<S, T>; 2],
+    max: Pack<S, T>,
+    ties: &mut usize,
+) -> [[Pack<S, T>; 2]; 2] {
     let mut terms = e;
-    let is_max = [x[0].same(origin.max), x[1].same(origin.max)];
+    let is_max = [x[0].same(max), x[1].same(max)];
     if (is_max[0] | is_max[1]).any() {
         *ties += is_max[0].count() + is_max[1].count();
         let (zero, shifted_one) = (e[0].c(0.0), e[0].c(1.0 / T::EXP.unshift()));

@@ -17,7 +17,7 @@
 //!
 //! The rest leaves out one class that attains the maximum: so the divergence of confident rows keeps its digits.
 
-use super::class_rows::{Groups, each_group, maximum, rows_in_block};
+use super::class_rows::{Groups, each_group, maximum, rows_in_block, without_maxima};
 use crate::parallel::{Blocks, Partial};
 use crate::shape::Layout;
 use crate::simd::view::{In, Out};
@@ -342,34 +342,16 @@ impl<S: Lanes, T: Real> Exponentials<'_, S, T> {
     /// The `i`-th vector and that half a group further.
     #[inline(always)]
     fn two(&mut self, at: usize, len: usize, i: usize) -> [Pack<S, T>; 2] {
-        let x = two_of(self.max.s, self.logits, at, len, i, -T::INFINITY);
+        let s = self.max.s;
+        let x = self.logits.part(at, len).load_two(s, i, splat(s, -T::INFINITY));
         let e = [self.exp.shifted(x[0]), self.exp.shifted(x[1])];
+        let [e, terms] = without_maxima(e, x, self.max, &mut self.ties);
         if let Some(stash) = self.stash {
-            let stash = stash.part(at, len);
-            stash.store(i, e[0]);
-            let other = i + Pack::<S, T>::PER_GROUP / 2;
-            if other < stash.as_group().vectors::<S>() {
-                stash.store(other, e[1]);
-            }
-        }
-        let mut terms = e;
-        let ties = [x[0].same(self.max), x[1].same(self.max)];
-        if (ties[0] | ties[1]).any() {
-            let zero = self.max.c(0.0);
-            self.ties += ties[0].count() + ties[1].count();
-            terms = [ties[0].select(zero, e[0]), ties[1].select(zero, e[1])];
+            stash.part(at, len).store_two(i, e);
         }
         self.rest.as_mut()[i].add_two(terms[0], terms[1]);
         x
     }
-}
-
-/// The `i`-th vector of a group and that half a group further; `none` where there is none.
-#[inline(always)]
-fn two_of<S: Lanes, T: Real>(s: S, view: In<'_, T>, at: usize, len: usize, i: usize, none: T) -> [Pack<S, T>; 2] {
-    let (group, none) = (view.part(at, len), splat(s, none));
-    let other = i + Pack::<S, T>::PER_GROUP / 2;
-    [group.load_or(s, i, none), if other < group.vectors::<S>() { group.load_or(s, other, none) } else { none }]
 }
 
 impl<S: Lanes, T: Real> Groups for Exponentials<'_, S, T> {
@@ -401,9 +383,10 @@ impl<S: Lanes, T: Real> Groups for Gaps<'_, S, T> {
         let s = max[0].s;
         // further below than anything that counts, so that the difference is no NaN where both are masked
         let floor = max[0].c(-1e-1 * large::<T>());
-        for i in 0..(Pack::<S, T>::PER_GROUP / 2).min(self.x.part(at, len).vectors::<S>()) {
-            let x = two_of(s, self.x, at, len, i, -T::INFINITY);
-            let p = two_of(s, self.p, at, len, i, T::ZERO);
+        let (x, p) = (self.x.part(at, len), self.p.part(at, len));
+        for i in 0..(Pack::<S, T>::PER_GROUP / 2).min(x.vectors::<S>()) {
+            let x = x.load_two(s, i, splat(s, -T::INFINITY));
+            let p = p.load_two(s, i, splat(s, T::ZERO));
             let y = self.exponentials.two(at, len, i);
             let gaps =
                 [(x[0] - max[0]).at_least(floor) - (y[0] - max[1]), (x[1] - max[0]).at_least(floor) - (y[1] - max[1])];

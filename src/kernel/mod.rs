@@ -1,5 +1,6 @@
 //! One file for each way of going through memory; a loss is a formula that one of them carries out.
 
+pub mod batches;
 pub mod class_backward;
 mod class_columns;
 mod class_rows;

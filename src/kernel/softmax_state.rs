@@ -11,6 +11,7 @@
 //!   commutes to the bit.
 //! - rest is kept 2^256 times as large, so that it is rounded to a subnormal number once, at the end.
 
+use super::batches::Batches;
 use super::class_rows::{Groups, each_group, rows_in_block, sum_row};
 use super::softmax::{Factors, Finished, Goal, Origin, Sample, Softmax};
 use crate::context::Context;
@@ -276,7 +277,7 @@ impl<T: Real> Kernel for UpdateBlock<'_, '_, T> {
             soft_cap: None,
             needs_total: false,
         };
-        for (first, count) in GroupsOfRows::new(layout.outer, chunk.rows_per_block::<T>(), index) {
+        for (first, count) in Batches::new(layout.outer, chunk.rows_per_block::<T>(), index, GROUP) {
             let mut news = Columns::empty();
             for row in 0..count {
                 let target = chunk.target(first + row);
@@ -301,31 +302,6 @@ impl<T: Real> Kernel for UpdateBlock<'_, '_, T> {
             }
             news.merge_into(s, *states, first, count);
         }
-    }
-}
-
-/// Rows of a block, in groups: each one's first row, and how many.
-struct GroupsOfRows {
-    first: usize,
-    end: usize,
-}
-
-impl GroupsOfRows {
-    #[inline(always)]
-    fn new(rows: usize, per_block: usize, block: usize) -> Self {
-        let first = block * per_block;
-        GroupsOfRows { first, end: rows.min(first + per_block) }
-    }
-}
-
-impl Iterator for GroupsOfRows {
-    type Item = (usize, usize);
-
-    #[inline(always)]
-    fn next(&mut self) -> Option<(usize, usize)> {
-        let (first, count) = (self.first, GROUP.min(self.end - self.first));
-        self.first += count;
-        if count > 0 { Some((first, count)) } else { None }
     }
 }
 
@@ -355,7 +331,7 @@ impl Kernel for MergeBlock<'_, '_> {
     #[inline(always)]
     fn run<S: Lanes>(self, s: S) {
         let MergeBlock(Merge { into, from }, index) = self;
-        for (first, count) in GroupsOfRows::new(from.len(), BLOCK, index) {
+        for (first, count) in Batches::new(from.len(), BLOCK, index, GROUP) {
             Columns::read(*from, first, count).merge_into(s, *into, first, count);
         }
     }
@@ -394,7 +370,7 @@ impl<T: Real> Kernel for FinishBlock<'_, '_, T> {
     #[inline(always)]
     fn run<S: Lanes>(self, s: S) {
         let FinishBlock(Finish { states, loss, lse }, index) = self;
-        for (first, count) in GroupsOfRows::new(states.len(), BLOCK, index) {
+        for (first, count) in Batches::new(states.len(), BLOCK, index, GROUP) {
             let columns = Columns::read(*states, first, count);
             let mut results = [Buffer::new(0.0); 2];
             for i in 0..count.div_ceil(Pack::<S, f64>::LANES) {
@@ -450,7 +426,7 @@ impl<T: Real> Kernel for GradientBlock<'_, '_, T> {
     fn run<S: Lanes>(self, s: S) {
         let GradientBlock(call, index) = self;
         let (chunk, layout) = (&call.chunk, call.chunk.layout);
-        for (first, count) in GroupsOfRows::new(layout.outer, chunk.rows_per_block::<T>(), index) {
+        for (first, count) in Batches::new(layout.outer, chunk.rows_per_block::<T>(), index, GROUP) {
             let columns = Columns::read(call.states, first, count);
             let empty = Buffer::new(0.0);
             let (mut recip, mut top) = ([empty; 2], empty);

@@ -17,6 +17,7 @@
 //! - A class's own share is added to its element in the end. Only where a class has most of the probability would that
 //!   lose digits: there 1 - p is rest / S.
 
+use super::batches::{Batches, Lane};
 use super::class_rows::{
     Groups, MAX_CHUNKS, chunk_len, each_group, exponentials, maximum, prefetch_next_chunk, rest_of_chunk,
     rows_per_batch, rows_per_block,
@@ -76,10 +77,10 @@ impl<T: Real> TokenRows<'_, T> {
         rows_per_block::<T>(classes).min(outer).saturating_mul(2 * classes + self.per_row)
     }
 
-    /// The first row of a block, and how many it has.
-    fn block(&self, index: usize) -> (usize, usize) {
-        let rows = rows_per_block::<T>(self.layout.classes);
-        (index * rows, rows.min(self.layout.outer - index * rows))
+    #[inline(always)]
+    fn batches(&self, index: usize) -> Batches {
+        let Layout { outer, classes, .. } = self.layout;
+        Batches::new(outer, rows_per_block::<T>(classes), index, rows_per_batch::<T>(classes))
     }
 }
 
@@ -137,17 +138,12 @@ impl<T: Real> Kernel for StatsBlock<'_, '_, T> {
     #[inline(always)]
     fn run<S: Lanes>(self, s: S) {
         let StatsBlock(call, index) = self;
-        let (first, count) = call.rows.block(index);
-        let batch = rows_per_batch::<T>(call.rows.layout.classes);
-        let mut done = 0;
-        while done < count {
-            let rows = batch.min(count - done);
+        for (first, count) in call.rows.batches(index) {
             if call.entropy.is_some() {
-                stats::<S, T, true>(call, s, first + done, rows);
+                stats::<S, T, true>(call, s, first, count);
             } else {
-                stats::<S, T, false>(call, s, first + done, rows);
+                stats::<S, T, false>(call, s, first, count);
             }
-            done += rows;
         }
     }
 }
@@ -160,17 +156,12 @@ impl<T: Real> Kernel for GradientBlock<'_, '_, T> {
     #[inline(always)]
     fn run<S: Lanes>(self, s: S) {
         let GradientBlock(call, index) = self;
-        let (first, count) = call.rows.block(index);
-        let batch = rows_per_batch::<T>(call.rows.layout.classes);
-        let mut done = 0;
-        while done < count {
-            let rows = batch.min(count - done);
+        for (first, count) in call.rows.batches(index) {
             if call.entropy.is_some() {
-                gradients::<S, T, true>(call, s, first + done, rows);
+                gradients::<S, T, true>(call, s, first, count);
             } else {
-                gradients::<S, T, false>(call, s, first + done, rows);
+                gradients::<S, T, false>(call, s, first, count);
             }
-            done += rows;
         }
     }
 }
@@ -287,15 +278,10 @@ impl<S: Lanes, T: Real, const ENTROPY: bool> Groups for Sums<'_, S, T, ENTROPY> 
         // vectors half a group apart are added to each other
         let half = Pack::<S, T>::PER_GROUP / 2;
         for i in 0..half.min(vectors) {
-            let other = i + half;
-            let has_other = other < vectors;
-            let x = [x.load_or(s, i, lowest), if has_other { x.load_or(s, other, lowest) } else { lowest }];
+            let x = x.load_two(s, i, lowest);
             let [e, terms] = exponentials(&origin, x, &mut self.ties);
             if let Some(stash) = stash {
-                stash.store(i, e[0]);
-                if has_other {
-                    stash.store(other, e[1]);
-                }
+                stash.store_two(i, e);
             }
             self.rest.as_mut()[i].add_two(terms[0], terms[1]);
             if ENTROPY {
@@ -303,36 +289,6 @@ impl<S: Lanes, T: Real, const ENTROPY: bool> Groups for Sums<'_, S, T, ENTROPY> 
                 self.gap.as_mut()[i].add_two_products([terms[0], d[0]], [terms[1], d[1]]);
             }
         }
-    }
-}
-
-/// A number of each row of a batch, a row a lane, and what it was rounded by.
-#[derive(Clone, Copy)]
-struct Lane<T>([Buffer<T>; 2]);
-
-impl<T: Real> Lane<T> {
-    #[inline(always)]
-    fn zero() -> Self {
-        Lane([Buffer::new(T::ZERO); 2])
-    }
-    #[inline(always)]
-    fn set(&mut self, row: usize, x: Total) {
-        let [hi, lo] = x.split();
-        (self.0[0].0[row], self.0[1].0[row]) = (hi, lo);
-    }
-    #[inline(always)]
-    fn load<S: Lanes>(&self, s: S, i: usize) -> Pair<S, T> {
-        Pair { hi: self.0[0].group().load(s, i), lo: self.0[1].group().load(s, i) }
-    }
-    #[inline(always)]
-    fn store<S: Lanes>(&mut self, i: usize, x: Pair<S, T>) {
-        self.0[0].group_mut().store(i, x.hi);
-        self.0[1].group_mut().store(i, x.lo);
-    }
-    /// A row's in all lanes.
-    #[inline(always)]
-    fn splat<S: Lanes>(&self, s: S, row: usize) -> Pair<S, T> {
-        Pair { hi: splat(s, self.0[0].0[row]), lo: splat(s, self.0[1].0[row]) }
     }
 }
 
@@ -351,8 +307,8 @@ impl<T: Real> Summed<T> {
     #[inline(always)]
     fn set(&mut self, row: usize, sum: Sum<T>) {
         self.max.0[row] = sum.max;
-        self.rest.set(row, sum.rest);
-        self.gap.set(row, sum.gap);
+        self.rest.set(row, sum.rest.split());
+        self.gap.set(row, sum.gap.split());
     }
     #[inline(always)]
     fn finish<S: Lanes>(&self, s: S, i: usize) -> Finished<S, T> {
@@ -522,8 +478,8 @@ fn gradients<S: Lanes, T: Real, const ENTROPY: bool>(call: &TokenGradient<'_, T>
         if let Some(lse) = call.lse {
             shares.others = shares.others.merge(Total::new(-lse.get(row).to_f64()));
         }
-        top.set(i, shares.top);
-        others.set(i, shares.others);
+        top.set(i, shares.top.split());
+        others.set(i, shares.others.split());
         top_class[i] = shares.top_class;
         if let Some(grads) = call.entropy {
             entropy.0[i] = grads.get(row);

@@ -326,6 +326,13 @@ impl<T: Real> Group<'_, T> {
         self.or(i, self.load(s, i), rest)
     }
 
+    /// The `i`-th vector and that half a group further; lanes beyond the group's end are `rest`.
+    #[inline(always)]
+    pub fn load_two<S: Lanes>(self, s: S, i: usize, rest: Pack<S, T>) -> [Pack<S, T>; 2] {
+        let other = i + Pack::<S, T>::PER_GROUP / 2;
+        [self.load_or(s, i, rest), if other < self.vectors::<S>() { self.load_or(s, other, rest) } else { rest }]
+    }
+
     /// The lanes of its `i`-th vector that the group has.
     #[inline(always)]
     pub fn counts<S: Lanes>(self, s: S, i: usize) -> Mask<S, T> {
@@ -357,7 +364,17 @@ impl<'a, T: Real> GroupMut<'a, T> {
         }
     }
 
-    /// The same past the caches.
+    /// The `i`-th vector and that half a group further, if there is one.
+    #[inline(always)]
+    pub fn store_two<S: Lanes>(self, i: usize, x: [Pack<S, T>; 2]) {
+        self.store(i, x[0]);
+        let other = i + Pack::<S, T>::PER_GROUP / 2;
+        if other < self.as_group().vectors::<S>() {
+            self.store(other, x[1]);
+        }
+    }
+
+    /// The same past the caches, of one.
     #[inline(always)]
     pub fn stream<S: Lanes>(self, i: usize, x: Pack<S, T>) {
         let all = Pack::<S, T>::LANES;

@@ -2,6 +2,8 @@
 
 use core::ffi::c_void;
 
+use arrayvec::ArrayVec;
+
 use super::types::{LK_I32, LK_I64, LK_U8, Read, lk_context, lk_cost, lk_dtype};
 use crate::context::Context;
 use crate::cost::Cost;
@@ -62,7 +64,7 @@ pub fn check_pointer<T>(name: &'static str, pointer: *const T, len: usize) -> Re
     Ok(())
 }
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Range {
     name: &'static str,
     start: usize,
@@ -77,9 +79,8 @@ impl Range {
 
 /// The arrays of a call, checked one by one, then against each other.
 pub struct Memory {
-    inputs: [Range; 8],
-    outputs: [Range; 6],
-    counts: [usize; 2],
+    inputs: ArrayVec<Range, 8>,
+    outputs: ArrayVec<Range, 6>,
     accumulate: bool,
     per_sample: bool,
     weight_sum: *mut f64,
@@ -87,11 +88,11 @@ pub struct Memory {
 }
 
 impl Default for Memory {
+    #[inline]
     fn default() -> Self {
         Memory {
-            inputs: Default::default(),
-            outputs: Default::default(),
-            counts: [0; 2],
+            inputs: ArrayVec::new(),
+            outputs: ArrayVec::new(),
             accumulate: false,
             per_sample: false,
             weight_sum: core::ptr::null_mut(),
@@ -120,8 +121,7 @@ impl Memory {
     fn push_output<T>(&mut self, name: &'static str, pointer: *mut T, len: usize) {
         if !pointer.is_null() && len > 0 {
             let start = pointer.addr();
-            self.outputs[self.counts[1]] = Range { name, start, end: start + len * size_of::<T>() };
-            self.counts[1] += 1;
+            self.outputs.push(Range { name, start, end: start + len * size_of::<T>() });
         }
     }
 
@@ -130,8 +130,7 @@ impl Memory {
         check_pointer(name, pointer, len)?;
         if len > 0 {
             let start = pointer.addr();
-            self.inputs[self.counts[0]] = Range { name, start, end: start + len * size_of::<T>() };
-            self.counts[0] += 1;
+            self.inputs.push(Range { name, start, end: start + len * size_of::<T>() });
         }
         Ok(())
     }
@@ -186,7 +185,7 @@ impl Memory {
 
     /// No output touches another array, but for the gradient that replaces its input.
     pub fn check(&self, in_place: (&'static str, &'static str)) -> Result<(), Error> {
-        let (inputs, outputs) = (&self.inputs[..self.counts[0]], &self.outputs[..self.counts[1]]);
+        let Memory { inputs, outputs, .. } = self;
         for (i, output) in outputs.iter().enumerate() {
             for other in inputs {
                 if output.meets(other) {

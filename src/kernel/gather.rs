@@ -162,7 +162,7 @@ impl<T: Real, G: Source<T>> Gather<'_, T, G> {
                 difference.store(at, lanes, target - input);
             }
             results[0].group_mut().store(i, (terms.grad * weight) * factor);
-            results[1].group_mut().store(i, (terms.hess * weight) * factor);
+            results[1].group_mut().store(i, (formula.hess(input, target, input) * weight) * factor);
         }
         for (out, results) in [self.grad, self.hess].into_iter().zip(&results) {
             let Some(out) = out else { continue };
@@ -192,7 +192,12 @@ impl<T: Real> Formula<T> for Negative {
     #[inline(always)]
     fn terms<S: Lanes>(self, input: Pack<S, T>, _: Pack<S, T>, _: Pack<S, T>) -> Terms<S, T> {
         let zero = input.c(0.0);
-        Terms { value: [zero - input, input.c(1.0)], grad: input.or_nan(input.c(-1.0)), hess: input.or_nan(zero) }
+        Terms { value: [zero - input, input.c(1.0)], grad: input.or_nan(input.c(-1.0)) }
+    }
+
+    #[inline(always)]
+    fn hess<S: Lanes>(self, input: Pack<S, T>, _: Pack<S, T>, _: Pack<S, T>) -> Pack<S, T> {
+        input.or_nan(input.c(0.0))
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! for each group of 128 bytes of the block:
-//!     value, grad, hess = formula(input, target)        (what is not asked for falls away)
+//!     value, grad = formula(input, target), hess = another       (what is not asked for falls away)
 //!     sum[lane] += weight * value
 //!     grad = (weight * grad) * factor
 //! ```
@@ -10,6 +10,7 @@
 //! - The formula works on whole vectors; the last, incomplete group goes through masked lanes.
 //! - Values are added in as many lanes as a group has elements, whatever the register's width, so the
 //!   vectors of a group are independent of each other and keep the units busy.
+//! - Where all elements of a group are of the usual kind (hard labels), a formula may have less to do.
 //! - The two usual calls (value; value and gradient) have loops of their own, the rest share one that
 //!   branches once a group.
 
@@ -24,8 +25,42 @@ pub trait Formula<T: Real>: Copy + Sync {
     /// Whether [`terms`](Formula::terms) reads its parameter vector.
     const HAS_PARAMETER: bool = false;
 
-    /// Value, gradient and Hessian of each lane.
+    /// Value and gradient of each lane.
     fn terms<S: Lanes>(self, input: Pack<S, T>, target: Pack<S, T>, parameter: Pack<S, T>) -> Terms<S, T>;
+
+    /// Whether the terms take so many steps that it pays to have four vectors under way, however few a group has.
+    const IS_LONG: bool = false;
+    /// Whether there are elements that cost less than others.
+    const HAS_USUAL_CASE: bool = false;
+
+    /// Which elements do not, where there is no parameter. Those outside of the domain are among them; what is not a
+    /// number may be or not.
+    #[inline(always)]
+    fn is_unusual<S: Lanes>(self, input: Pack<S, T>, _target: Pack<S, T>) -> Mask<S, T> {
+        input.same(input)
+    }
+
+    /// The [`terms`](Formula::terms) of the others, to the bit.
+    #[inline(always)]
+    fn usual_terms<S: Lanes, const N: usize>(self, operands: [[Pack<S, T>; 3]; N]) -> [Terms<S, T>; N] {
+        self.terms_of_several(operands)
+    }
+
+    /// The terms of four vectors or more. What takes many steps had better do each for all of them: while one waits,
+    /// another goes on. (Two are too few for that.)
+    #[inline(always)]
+    fn terms_of_several<S: Lanes, const N: usize>(self, operands: [[Pack<S, T>; 3]; N]) -> [Terms<S, T>; N] {
+        let [input, target, parameter] = operands[0];
+        let mut all = [self.terms(input, target, parameter); N];
+        for i in 1..N {
+            let [input, target, parameter] = operands[i];
+            all[i] = self.terms(input, target, parameter);
+        }
+        all
+    }
+
+    /// The Hessian.
+    fn hess<S: Lanes>(self, input: Pack<S, T>, target: Pack<S, T>, parameter: Pack<S, T>) -> Pack<S, T>;
 
     /// Where the loss is not defined: NaN is written there.
     #[inline(always)]
@@ -40,7 +75,6 @@ pub struct Terms<S: Lanes, T: Real> {
     /// The value, as a product: a weight joins it before the product is rounded.
     pub value: [Pack<S, T>; 2],
     pub grad: Pack<S, T>,
-    pub hess: Pack<S, T>,
 }
 
 /// A call on `input.len()` elements.
@@ -138,38 +172,34 @@ impl<T: Real, F: Formula<T>, const BLOCKS: usize> Kernel for Block<'_, '_, T, F,
 }
 
 impl<T: Real, F: Formula<T>> Pointwise<'_, T, F> {
-    /// The formula's terms with their factors, NaN outside of the domain.
+    /// The formula's terms of these operands, NaN outside of the domain.
     #[inline(always)]
-    fn weighted<S: Lanes>(
+    fn terms<S: Lanes, const N: usize, const USUAL: bool>(
         &self,
-        [input, target, parameter]: [Pack<S, T>; 3],
-        weight: Option<Pack<S, T>>,
-        factor: Pack<S, T>,
-        outside: &mut Option<Mask<S, T>>,
-    ) -> Weighted<S, T> {
-        let mut terms = self.formula.terms(input, target, parameter);
-        if let Some(here) = self.formula.outside(input) {
-            let nan = input.c(f64::NAN);
-            let [a, b] = terms.value;
-            let hide = |x| here.select(nan, x);
-            terms = Terms { value: [hide(a), b], grad: hide(terms.grad), hess: hide(terms.hess) };
-            *outside = Some(here);
+        operands: [[Pack<S, T>; 3]; N],
+        outside: &mut [Option<Mask<S, T>>; N],
+    ) -> [Terms<S, T>; N] {
+        if USUAL {
+            return self.formula.usual_terms(operands);
         }
-        match weight {
-            None => Weighted {
-                value: terms.value[0] * terms.value[1],
-                grad: terms.grad * factor,
-                hess: terms.hess * factor,
-            },
-            Some(weight) => {
-                let factor = exact_product(weight, factor);
-                Weighted {
-                    value: terms.weighted_value(weight),
-                    grad: factor.scale_once(terms.grad),
-                    hess: factor.scale_once(terms.hess),
-                }
+        let [input, target, parameter] = operands[0];
+        let mut all = if N >= 4 {
+            self.formula.terms_of_several(operands)
+        } else {
+            [self.formula.terms(input, target, parameter); N]
+        };
+        for i in 0..N {
+            let [input, target, parameter] = operands[i];
+            if N < 4 && i > 0 {
+                all[i] = self.formula.terms(input, target, parameter);
+            }
+            outside[i] = self.formula.outside(input);
+            if let Some(outside) = outside[i] {
+                let ([a, b], nan) = (all[i].value, input.c(f64::NAN));
+                all[i] = Terms { value: [outside.select(nan, a), b], grad: outside.select(nan, all[i].grad) };
             }
         }
+        all
     }
 
     /// Whether the value is asked for, and at most the gradient: there are loops of their own for these.
@@ -190,6 +220,7 @@ impl<T: Real, F: Formula<T>> Pointwise<'_, T, F> {
             call: self,
             start,
             factor: splat(s, self.factor),
+            is_bare: self.parameter.len() == 0,
             parameter: if F::HAS_PARAMETER { self.parameter(s, start) } else { splat(s, T::ZERO) },
             input: self.input.slice(start, len).groups(),
             target: self.target.slice(start, len).groups(),
@@ -219,13 +250,20 @@ impl<T: Real, F: Formula<T>> Pointwise<'_, T, F> {
             for (work, sums) in works.iter().zip(sums.iter_mut()) {
                 // not through the references: stores to the outputs could be stores to them
                 let (mut lanes, mut outside) = (sums.lanes, None);
-                for i in done..end {
+                let mut i = done;
+                while i < end {
                     if BLOCKS > 1 {
                         let ahead = work.start + (i + AHEAD) * T::GROUP;
                         self.input.prefetch(s, ahead);
                         self.target.prefetch(s, ahead);
                     }
-                    work.group::<LOOP, true>(i, &mut lanes, &mut outside);
+                    if F::IS_LONG && BLOCKS == 1 && Pack::<S, T>::PER_GROUP == 2 && i + 2 <= end {
+                        work.groups::<LOOP, true, 2>(i, &mut lanes, &mut outside);
+                        i += 2;
+                    } else {
+                        work.groups::<LOOP, true, 1>(i, &mut lanes, &mut outside);
+                        i += 1;
+                    }
                 }
                 sums.lanes = lanes;
                 sums.outside |= outside.is_some_and(Mask::any);
@@ -235,7 +273,7 @@ impl<T: Real, F: Formula<T>> Pointwise<'_, T, F> {
         if !len.is_multiple_of(T::GROUP) {
             for (work, sums) in works.iter().zip(sums) {
                 let mut outside = None;
-                work.group::<LOOP, false>(whole, &mut sums.lanes, &mut outside);
+                work.groups::<LOOP, false, 1>(whole, &mut sums.lanes, &mut outside);
                 sums.outside |= outside.is_some_and(Mask::any);
             }
         }
@@ -266,6 +304,8 @@ struct Elements<'a, 'b, S: Lanes, T: Real, F> {
     call: &'a Pointwise<'b, T, F>,
     start: usize,
     factor: Pack<S, T>,
+    /// Without a parameter.
+    is_bare: bool,
     /// Where it is the same everywhere.
     parameter: Pack<S, T>,
     input: Groups<'b, T>,
@@ -277,60 +317,151 @@ struct Elements<'a, 'b, S: Lanes, T: Real, F> {
 }
 
 impl<S: Lanes, T: Real, F: Formula<T>> Elements<'_, '_, S, T, F> {
-    /// The `index`-th group, which is `WHOLE` or the last.
+    /// The groups from `first` on, which are `WHOLE` or the last.
     #[inline(always)]
-    fn group<const LOOP: u8, const WHOLE: bool>(
+    fn groups<const LOOP: u8, const WHOLE: bool, const GROUPS: usize>(
         &self,
-        index: usize,
+        first: usize,
         sums: &mut S::PerGroup<LaneSum<S>>,
         outside: &mut Option<Mask<S, T>>,
     ) {
-        let (call, s, any) = (self.call, self.factor.s, LOOP == ANY);
-        let input = self.input.get::<WHOLE>(index);
-        let target = self.target.get::<WHOLE>(index);
-        let weight = self.weight.map(|groups| groups.get::<WHOLE>(index));
-        let loss = self.loss.map(|groups| groups.get::<WHOLE>(index));
-        let grad = self.grad.map(|groups| groups.get::<WHOLE>(index));
-        let hess = self.hess.map(|groups| groups.get::<WHOLE>(index));
-        let vectors = input.vectors::<S>();
-        for (i, sum) in sums.as_mut()[..vectors].iter_mut().enumerate() {
-            let parameter = match F::HAS_PARAMETER && call.parameter.len() > 1 {
-                true => call.parameter(s, self.start + index * T::GROUP + i * Pack::<S, T>::LANES),
-                false => self.parameter,
-            };
-            let weight = weight.map(|group| group.load(s, i));
-            let mut here = None;
-            let operands = [input.load(s, i), target.load(s, i), parameter];
-            let terms = call.weighted(operands, weight, self.factor, &mut here);
-            if let Some(here) = here {
-                let here = if WHOLE { here } else { here & input.counts(s, i) };
+        // an incomplete group is too rare for a loop of its own
+        if F::HAS_USUAL_CASE && WHOLE && self.is_bare && self.is_usual::<GROUPS>(first) {
+            self.vectors::<LOOP, WHOLE, GROUPS, true>(first, sums, outside);
+        } else {
+            self.vectors::<LOOP, WHOLE, GROUPS, false>(first, sums, outside);
+        }
+    }
+
+    /// Whether all elements of whole groups are usual ones.
+    #[inline(always)]
+    fn is_usual<const GROUPS: usize>(&self, first: usize) -> bool {
+        let formula = self.call.formula;
+        let [input, target, _] = self.operands::<true>(first, 0);
+        let mut unusual = formula.is_unusual(input, target);
+        for i in 1..GROUPS * Pack::<S, T>::PER_GROUP {
+            let [input, target, _] = self.operands::<true>(first, i);
+            unusual = unusual | formula.is_unusual(input, target);
+        }
+        !unusual.any()
+    }
+
+    #[inline(always)]
+    fn vectors<const LOOP: u8, const WHOLE: bool, const GROUPS: usize, const USUAL: bool>(
+        &self,
+        first: usize,
+        sums: &mut S::PerGroup<LaneSum<S>>,
+        outside: &mut Option<Mask<S, T>>,
+    ) {
+        let vectors = GROUPS * Pack::<S, T>::PER_GROUP;
+        if !WHOLE {
+            for i in 0..self.input.get::<WHOLE>(first).vectors::<S>() {
+                self.turn::<LOOP, WHOLE, USUAL, 1>(first, i, sums, outside);
+            }
+        } else if vectors >= 4 {
+            for i in 0..vectors / 4 {
+                self.turn::<LOOP, WHOLE, USUAL, 4>(first, 4 * i, sums, outside);
+            }
+        } else {
+            self.turn::<LOOP, WHOLE, USUAL, 2>(first, 0, sums, outside);
+        }
+    }
+
+    /// N vectors at a time, from the `start`-th on. All inputs are read before the first output is written, so that none
+    /// has to wait for that.
+    #[inline(always)]
+    fn turn<const LOOP: u8, const WHOLE: bool, const USUAL: bool, const N: usize>(
+        &self,
+        first: usize,
+        start: usize,
+        sums: &mut S::PerGroup<LaneSum<S>>,
+        outside: &mut Option<Mask<S, T>>,
+    ) {
+        let mut operands = [self.operands::<WHOLE>(first, start); N];
+        for (i, operands) in operands.iter_mut().enumerate().skip(1) {
+            *operands = self.operands::<WHOLE>(first, start + i);
+        }
+        let mut here = [None; N];
+        let terms = self.call.terms::<S, N, USUAL>(operands, &mut here);
+        for i in 0..N {
+            let at = start + i;
+            if let Some(here) = here[i] {
+                let inside = self.input.get::<WHOLE>(first + at / Pack::<S, T>::PER_GROUP);
+                let here = if WHOLE { here } else { here & inside.counts(self.factor.s, at) };
                 *outside = Some(outside.map_or(here, |before| before | here));
             }
-            if !any || call.needs_total {
-                sum.add(input.or(i, terms.value, splat(s, T::ZERO)));
+            let sum = &mut sums.as_mut()[at % Pack::<S, T>::PER_GROUP];
+            self.put::<LOOP, WHOLE>(first, at, operands[i], here[i], terms[i], sum);
+        }
+    }
+
+    /// Input, target and parameter of the `i`-th vector.
+    #[inline(always)]
+    fn operands<const WHOLE: bool>(&self, first: usize, i: usize) -> [Pack<S, T>; 3] {
+        let (call, s, index) = (self.call, self.factor.s, first + i / Pack::<S, T>::PER_GROUP);
+        let i = i % Pack::<S, T>::PER_GROUP;
+        let parameter = match F::HAS_PARAMETER && call.parameter.len() > 1 {
+            true => call.parameter(s, self.start + index * T::GROUP + i * Pack::<S, T>::LANES),
+            false => self.parameter,
+        };
+        [self.input.get::<WHOLE>(index).load(s, i), self.target.get::<WHOLE>(index).load(s, i), parameter]
+    }
+
+    /// Adds its value up, and writes what is asked for.
+    #[inline(always)]
+    fn put<const LOOP: u8, const WHOLE: bool>(
+        &self,
+        first: usize,
+        i: usize,
+        operands: [Pack<S, T>; 3],
+        outside: Option<Mask<S, T>>,
+        terms: Terms<S, T>,
+        sum: &mut LaneSum<S>,
+    ) {
+        let (index, i) = (first + i / Pack::<S, T>::PER_GROUP, i % Pack::<S, T>::PER_GROUP);
+        let (call, factor, any) = (self.call, self.factor, LOOP == ANY);
+        let s = factor.s;
+        let weight = self.weight.map(|groups| groups.get::<WHOLE>(index).load(s, i));
+        let value = match weight {
+            None => terms.value[0] * terms.value[1],
+            Some(weight) => terms.weighted_value(weight),
+        };
+        if !any || call.needs_total {
+            sum.add(self.input.get::<WHOLE>(index).or(i, value, splat(s, T::ZERO)));
+        }
+        if let Some(loss) = self.loss {
+            loss.get::<WHOLE>(index).store(i, value);
+        }
+        if let Some(out) = self.grad {
+            let out = out.get::<WHOLE>(index);
+            let grad = scaled(terms.grad, weight, factor);
+            match LOOP {
+                STREAMED => out.stream(i, grad),
+                _ if any && call.accumulate => out.store(i, out.as_group().load(s, i) + grad),
+                _ => out.store(i, grad),
             }
-            if let Some(loss) = loss {
-                loss.store(i, terms.value);
-            }
-            if let Some(grad) = grad {
-                let add = any && call.accumulate;
-                match LOOP {
-                    STREAMED => grad.stream(i, terms.grad),
-                    _ => grad.store(i, if add { grad.as_group().load(s, i) + terms.grad } else { terms.grad }),
-                }
-            }
-            if let Some(hess) = hess {
-                hess.store(i, if call.accumulate { hess.as_group().load(s, i) + terms.hess } else { terms.hess });
-            }
+        }
+        if let Some(out) = self.hess {
+            let out = out.get::<WHOLE>(index);
+            let [input, target, parameter] = operands;
+            let hess = call.formula.hess(input, target, parameter);
+            let hess = match outside {
+                Some(outside) => outside.select(input.c(f64::NAN), hess),
+                None => hess,
+            };
+            let hess = scaled(hess, weight, factor);
+            out.store(i, if call.accumulate { out.as_group().load(s, i) + hess } else { hess });
         }
     }
 }
 
-/// Terms with their weight and factor.
-struct Weighted<S: Lanes, T: Real> {
-    value: Pack<S, T>,
-    grad: Pack<S, T>,
-    hess: Pack<S, T>,
+/// A derivative with weight and factor.
+#[inline(always)]
+fn scaled<S: Lanes, T: Real>(x: Pack<S, T>, weight: Option<Pack<S, T>>, factor: Pack<S, T>) -> Pack<S, T> {
+    match weight {
+        None => x * factor,
+        Some(weight) => exact_product(weight, factor).scale_once(x),
+    }
 }
 
 impl<S: Lanes, T: Real> Terms<S, T> {

@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::kernel::pointwise::{Formula, Pointwise, Terms};
 use crate::options::{Options, Outputs, Summary};
-use crate::simd::{Lanes, Mask, Pack, Pair, Real, log_complement, log_fraction};
+use crate::simd::{Lanes, Mask, Pack, Pair, Real, fraction_or_complement, log_complement, log_fraction};
 
 /// Binary cross-entropy of probabilities (PyTorch's `binary_cross_entropy`).
 ///
@@ -42,16 +42,64 @@ impl Bce {
 #[derive(Clone, Copy)]
 pub struct Logs;
 
+/// What logarithms are clamped at, and p (1 - p).
+const LEAST: f64 = -100.0;
+const FLOOR: f64 = 1e-12;
+
 impl<T: Real> Formula<T> for Logs {
+    const IS_LONG: bool = true;
+    const HAS_USUAL_CASE: bool = true;
+
     #[inline(always)]
     fn terms<S: Lanes>(self, input: Pack<S, T>, target: Pack<S, T>, _: Pack<S, T>) -> Terms<S, T> {
+        let [terms] = self.terms_of_several([[input, target, target]]);
+        terms
+    }
+
+    #[inline(always)]
+    fn terms_of_several<S: Lanes, const N: usize>(self, operands: [[Pack<S, T>; 3]; N]) -> [Terms<S, T>; N] {
+        let mut logs = operands;
+        for i in 0..N {
+            logs[i][0] = log_fraction(operands[i][0]).at_least(operands[i][0].c(LEAST));
+        }
+        for i in 0..N {
+            logs[i][1] = log_complement(operands[i][0]).at_least(operands[i][0].c(LEAST));
+        }
+        let [p, y, _] = operands[0];
+        let mut all = [of_logs(logs[0], p, y); N];
+        for i in 1..N {
+            let [p, y, _] = operands[i];
+            all[i] = of_logs(logs[i], p, y);
+        }
+        all
+    }
+
+    /// Soft labels, and inputs outside of [0, 1].
+    #[inline(always)]
+    fn is_unusual<S: Lanes>(self, input: Pack<S, T>, target: Pack<S, T>) -> Mask<S, T> {
+        is_soft(target) | is_outside(input)
+    }
+
+    #[inline(always)]
+    fn usual_terms<S: Lanes, const N: usize>(self, operands: [[Pack<S, T>; 3]; N]) -> [Terms<S, T>; N] {
+        let [p, y, _] = operands[0];
+        let mut reduced = [fraction_or_complement(p, y.c(1.0) - y); N];
+        for i in 1..N {
+            let [p, y, _] = operands[i];
+            reduced[i] = fraction_or_complement(p, y.c(1.0) - y);
+        }
+        let mut all = [with_grad(reduced[0].log().at_least(p.c(LEAST)), p, y); N];
+        for i in 1..N {
+            let [p, y, _] = operands[i];
+            all[i] = with_grad(reduced[i].log().at_least(p.c(LEAST)), p, y);
+        }
+        all
+    }
+
+    #[inline(always)]
+    fn hess<S: Lanes>(self, input: Pack<S, T>, target: Pack<S, T>, _: Pack<S, T>) -> Pack<S, T> {
         let (p, y, one) = (input, target, input.c(1.0));
-        let (not_p, not_y) = (one - p, one - y);
-        let least = p.c(-100.0);
-        let log_p = log_fraction(p).at_least(least);
-        let log_not_p = log_complement(p).at_least(least);
-        let floor = p.c(1e-12);
-        let variance = (p * not_p).at_least(floor);
+        let (not_p, not_y, floor) = (one - p, one - y, p.c(FLOOR));
         // (1 - p) / variance and p / variance are 1 / p and 1 / (1 - p) unless it is clamped. They are squared after
         // the division, for p^2 alone may underflow.
         let not_p_pair = Pair { hi: not_p, lo: (one - not_p) - p };
@@ -59,17 +107,43 @@ impl<T: Real> Formula<T> for Logs {
         let hess = a.mul(a).scale(y).add(b.mul(b).scale(not_y)).round();
         let [a, b] = [not_p / floor, p / floor];
         let clamped = (y * a).fma(a, (not_y * b) * b);
-        Terms {
-            value: [-y.fma(log_p, not_y * log_not_p), one],
-            grad: (p - y) / variance,
-            hess: floor.lt(variance).select(hess, clamped),
-        }
+        floor.lt(variance(p)).select(hess, clamped)
     }
 
     #[inline(always)]
     fn outside<S: Lanes>(self, input: Pack<S, T>) -> Option<Mask<S, T>> {
-        Some(input.lt(input.c(0.0)) | input.gt(input.c(1.0)))
+        Some(is_outside(input))
     }
+}
+
+/// Whether p is outside of [0, 1].
+#[inline(always)]
+fn is_outside<S: Lanes, T: Real>(p: Pack<S, T>) -> Mask<S, T> {
+    (p * (p.c(1.0) - p)).lt(p.c(0.0))
+}
+
+/// Whether a label is neither 0 nor 1, but a number.
+#[inline(always)]
+pub fn is_soft<S: Lanes, T: Real>(y: Pack<S, T>) -> Mask<S, T> {
+    y.c(0.0).lt(y.fma(-y, y).abs())
+}
+
+/// Given log p and log(1 - p).
+#[inline(always)]
+fn of_logs<S: Lanes, T: Real>([log_p, log_not_p, _]: [Pack<S, T>; 3], p: Pack<S, T>, y: Pack<S, T>) -> Terms<S, T> {
+    with_grad(y.fma(log_p, (y.c(1.0) - y) * log_not_p), p, y)
+}
+
+/// The terms whose value is the negative of `log`.
+#[inline(always)]
+fn with_grad<S: Lanes, T: Real>(log: Pack<S, T>, p: Pack<S, T>, y: Pack<S, T>) -> Terms<S, T> {
+    Terms { value: [-log, p.c(1.0)], grad: (p - y) / variance(p) }
+}
+
+/// p (1 - p), clamped.
+#[inline(always)]
+fn variance<S: Lanes, T: Real>(p: Pack<S, T>) -> Pack<S, T> {
+    (p * (p.c(1.0) - p)).at_least(p.c(FLOOR))
 }
 
 impl<T: Element> PointwiseLoss<T> for Bce {

@@ -68,25 +68,51 @@ impl<T: Real> Formula<T> for Logistic {
     const HAS_PARAMETER: bool = true;
 
     #[inline(always)]
-    fn terms<S: Lanes>(self, input: Pack<S, T>, target: Pack<S, T>, pos_weight: Pack<S, T>) -> Terms<S, T> {
-        let (x, y, one, zero) = (input, target, input.c(1.0), input.c(0.0));
-        let size = x.abs();
-        let e = exp_non_positive(-size);
-        let (positive, negative) = (y * pos_weight, one - y);
-        // log(1 + e^-x) = max(-x, 0) + log(1 + e^-|x|), and likewise for x: one maximum is 0
-        let below = x.lt(zero);
-        let (share, other) = (below.select(positive, negative), below.select(negative, positive));
-        // a share of 0 takes nothing, not even of infinity
-        let linear = share.same(zero).drop(share * size);
-        let both = y.fma(pos_weight, negative);
+    fn terms<S: Lanes>(self, x: Pack<S, T>, y: Pack<S, T>, pos_weight: Pack<S, T>) -> Terms<S, T> {
+        let [terms] = self.terms_of_several([[x, y, pos_weight]]);
+        terms
+    }
+
+    #[inline(always)]
+    fn terms_of_several<S: Lanes, const N: usize>(self, operands: [[Pack<S, T>; 3]; N]) -> [Terms<S, T>; N] {
+        let mut exp_and_log = operands;
+        for i in 0..N {
+            exp_and_log[i][0] = exp_non_positive(-operands[i][0].abs());
+        }
+        for [e, log, _] in &mut exp_and_log {
+            *log = log1p_fraction(*e);
+        }
+        let mut all = [terms(operands[0], exp_and_log[0]); N];
+        for i in 1..N {
+            all[i] = terms(operands[i], exp_and_log[i]);
+        }
+        all
+    }
+
+    #[inline(always)]
+    fn hess<S: Lanes>(self, x: Pack<S, T>, y: Pack<S, T>, pos_weight: Pack<S, T>) -> Pack<S, T> {
+        let (one, e) = (x.c(1.0), exp_non_positive(-x.abs()));
         let denominator = one + e;
         let inverse = Pair { hi: denominator, lo: e - (denominator - one) }.recip();
-        Terms {
-            value: [both.fma(log1p_fraction(e), linear), one],
-            // (1 - y) sigma(x) - w y sigma(-x): the larger sigma is 1 / (1 + e), the other e times that
-            grad: ((-e).fma(other, share) / denominator).times_sign_of(x + zero),
-            hess: inverse.mul(inverse).scale(e).scale(both).round(),
-        }
+        inverse.mul(inverse).scale(e).scale(y.fma(pos_weight, one - y)).round()
+    }
+}
+
+/// Given e = e^-|x| and log(1 + e).
+#[inline(always)]
+fn terms<S: Lanes, T: Real>([x, y, pos_weight]: [Pack<S, T>; 3], [e, log, _]: [Pack<S, T>; 3]) -> Terms<S, T> {
+    let (one, zero, size) = (x.c(1.0), x.c(0.0), x.abs());
+    let (positive, negative) = (y * pos_weight, one - y);
+    // log(1 + e^-x) = max(-x, 0) + log(1 + e^-|x|), and likewise for x: one maximum is 0
+    let below = x.lt(zero);
+    let (share, other) = (below.select(positive, negative), below.select(negative, positive));
+    // a share of 0 takes nothing, not even of infinity
+    let linear = share.same(zero).drop(share * size);
+    let both = y.fma(pos_weight, negative);
+    Terms {
+        value: [both.fma(log, linear), one],
+        // (1 - y) sigma(x) - w y sigma(-x): the larger sigma is 1 / (1 + e), the other e times that
+        grad: ((-e).fma(other, share) / (one + e)).times_sign_of(x + zero),
     }
 }
 

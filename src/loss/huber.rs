@@ -74,11 +74,13 @@ impl<T: Real> Formula<T> for Hub<T> {
             let far = inner.fma(input.abs(), inner * target.abs());
             value = [is_far.select(far, inner), is_far.select(size.c(1.0), value[1])];
         }
-        Terms {
-            value,
-            grad: d.at_most(delta).at_least(-delta),
-            hess: d.or_nan(size.le(delta).select(d.c(1.0), d.c(0.0))),
-        }
+        Terms { value, grad: d.at_most(delta).at_least(-delta) }
+    }
+
+    #[inline(always)]
+    fn hess<S: Lanes>(self, input: Pack<S, T>, target: Pack<S, T>, _: Pack<S, T>) -> Pack<S, T> {
+        let d = input - target;
+        d.or_nan(d.abs().le(splat(d.s, self.delta)).select(d.c(1.0), d.c(0.0)))
     }
 }
 

@@ -43,7 +43,13 @@ impl<T: Real> Formula<T> for Absolute {
         let d = input - target;
         let zero = d.c(0.0);
         let sign = zero.lt(d).select(d.c(1.0), d.lt(zero).select(d.c(-1.0), d));
-        Terms { value: [d.abs(), d.c(1.0)], grad: sign, hess: d.or_nan(zero) }
+        Terms { value: [d.abs(), d.c(1.0)], grad: sign }
+    }
+
+    #[inline(always)]
+    fn hess<S: Lanes>(self, input: Pack<S, T>, target: Pack<S, T>, _: Pack<S, T>) -> Pack<S, T> {
+        let d = input - target;
+        d.or_nan(d.c(0.0))
     }
 }
 

@@ -43,7 +43,14 @@ impl<T: Real> Formula<T> for Linear {
     fn terms<S: Lanes>(self, input: Pack<S, T>, target: Pack<S, T>, _: Pack<S, T>) -> Terms<S, T> {
         let (p, y, one) = (input, target, input.c(1.0));
         let right = y.fma(p, (one - y) * (one - p));
-        Terms { value: [-right, one], grad: p.or_nan(y.fma(p.c(-2.0), one)), hess: right.or_nan(p.c(0.0)) }
+        Terms { value: [-right, one], grad: p.or_nan(y.fma(p.c(-2.0), one)) }
+    }
+
+    #[inline(always)]
+    fn hess<S: Lanes>(self, input: Pack<S, T>, target: Pack<S, T>, _: Pack<S, T>) -> Pack<S, T> {
+        let (p, y, one) = (input, target, input.c(1.0));
+        let right = y.fma(p, (one - y) * (one - p));
+        right.or_nan(p.c(0.0))
     }
 }
 

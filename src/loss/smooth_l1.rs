@@ -62,11 +62,14 @@ impl<T: Real> Formula<T> for Smooth<T> {
         let (beta, one) = (splat(d.s, self.beta), d.c(1.0));
         let size = d.abs();
         let slope = (d / beta).at_most(one).at_least(-one);
-        Terms {
-            value: [slope.abs(), size - size.at_most(beta) * d.c(0.5)],
-            grad: slope,
-            hess: d.or_nan(size.lt(beta).select(splat(d.s, self.curvature), d.c(0.0))),
-        }
+        Terms { value: [slope.abs(), size - size.at_most(beta) * d.c(0.5)], grad: slope }
+    }
+
+    #[inline(always)]
+    fn hess<S: Lanes>(self, input: Pack<S, T>, target: Pack<S, T>, _: Pack<S, T>) -> Pack<S, T> {
+        let d = input - target;
+        let inner = d.abs().lt(splat(d.s, self.beta));
+        d.or_nan(inner.select(splat(d.s, self.curvature), d.c(0.0)))
     }
 }
 

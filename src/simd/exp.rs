@@ -43,6 +43,8 @@ impl Constants {
 }
 
 pub mod f32 {
+    use super::super::{Lanes, pack::horner};
+
     pub(in super::super) const CONSTANTS: super::Constants = super::Constants {
         round: 12_582_912.0,
         ln_2: [0.693_147_182_464_599_6, -1.904_654_323_148_236e-9],
@@ -53,11 +55,17 @@ pub mod f32 {
         highest: 88.722_84,
         far: 65_536.0,
     };
-    pub(in super::super) const POLYNOMIAL: [f32; 5] =
-        [0.5, 0.166_665_32, 0.041_668_326, 0.008_369_228, 0.001_381_584_7];
+    const POLYNOMIAL: [f32; 5] = [0.5, 0.166_665_32, 0.041_668_326, 0.008_369_228, 0.001_381_584_7];
+
+    #[inline(always)]
+    pub(in super::super) fn polynomial<S: Lanes>(s: S, r: S::f32s) -> S::f32s {
+        horner::<S, f32>(s, r, &POLYNOMIAL)
+    }
 }
 
 pub mod f64 {
+    use super::super::{Lanes, pack::horner_of_pairs};
+
     pub(in super::super) const CONSTANTS: super::Constants = super::Constants {
         round: 6_755_399_441_055_744.0,
         ln_2: [core::f64::consts::LN_2, 2.319_046_813_846_299_6e-17],
@@ -68,7 +76,7 @@ pub mod f64 {
         highest: 709.782_712_893_384,
         far: 1_099_511_627_776.0,
     };
-    pub(in super::super) const POLYNOMIAL: [f64; 10] = [
+    const POLYNOMIAL: [f64; 10] = [
         0.500_000_000_000_001_1,
         0.166_666_666_666_664_08,
         0.041_666_666_666_529_58,
@@ -80,6 +88,11 @@ pub mod f64 {
         2.763_034_782_286_431e-7,
         2.499_860_769_197_976e-8,
     ];
+
+    #[inline(always)]
+    pub(in super::super) fn polynomial<S: Lanes>(s: S, r: S::f64s) -> S::f64s {
+        horner_of_pairs::<S, f64>(s, r, &POLYNOMIAL, 1e-100)
+    }
 }
 
 /// 1.5 * 2^bits + n + what else `round` has in the lowest bits, and the reduced argument in two parts.

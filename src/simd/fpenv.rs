@@ -61,8 +61,8 @@ pub fn in_environment<R>(work: impl FnOnce(Environment) -> R) -> R {
     /// A frame of its own: compilers know nothing of the environment, and would move arithmetic across its
     /// changes if both were in one function.
     #[inline(never)]
-    fn apart<R>(work: impl FnOnce(Environment) -> R) -> R {
-        work(Environment(PhantomData))
+    fn apart(work: &mut impl FnMut()) {
+        work();
     }
     /// Puts the caller's back, also when the work panics.
     struct PutBack(u64);
@@ -77,6 +77,8 @@ pub fn in_environment<R>(work: impl FnOnce(Environment) -> R) -> R {
         arch::write(found & !arch::RELEVANT | arch::WANTED);
         PutBack(found)
     });
-    // Without memory effects even a call of its own would be moved: nothing may pass these.
-    core::hint::black_box(apart(core::hint::black_box(work)))
+    let (mut work, mut result) = (Some(work), None);
+    // Without memory effects even a call of its own would be moved: what it reads and writes is nobody's secret.
+    apart(core::hint::black_box(&mut || result = work.take().map(|work| work(Environment(PhantomData)))));
+    result.expect("work was done")
 }

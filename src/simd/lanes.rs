@@ -22,6 +22,9 @@ pub trait Lanes: Simd {
     /// The inverse of [`widen`](Lanes::widen), rounded to nearest.
     fn narrow(self, lower: Self::f64s, upper: Self::f64s) -> Self::f32s;
 
+    /// The sum of the lanes: each half is added to the other, the lower to the upper, down to one.
+    fn sum_of_halves(self, a: Self::f64s) -> f64;
+
     /// `a * b + c`, rounded once. (pulp's own is the platform's or libm's on scalar types.)
     fn fma_f32s(self, a: Self::f32s, b: Self::f32s, c: Self::f32s) -> Self::f32s;
     fn fma_f64s(self, a: Self::f64s, b: Self::f64s, c: Self::f64s) -> Self::f64s;
@@ -173,6 +176,17 @@ macro_rules! scalar_lanes {
                 let (lower, upper): ([f64; $f64], [f64; $f64]) = (cast(lower), cast(upper));
                 let mut elements = lower.iter().chain(&upper);
                 cast(core::array::from_fn::<f32, $f32, _>(|_| elements.next().map_or(0.0, |&x| x as f32)))
+            }
+            #[inline(always)]
+            fn sum_of_halves(self, a: Self::f64s) -> f64 {
+                let (mut a, mut width): ([f64; $f64], usize) = (cast(a), $f64);
+                while width > 1 {
+                    width /= 2;
+                    for i in 0..width {
+                        a[i] += a[i + width];
+                    }
+                }
+                a[0]
             }
             #[inline(always)]
             fn fma_f32s(self, a: Self::f32s, b: Self::f32s, c: Self::f32s) -> Self::f32s {
@@ -376,6 +390,12 @@ mod x86 {
             let upper = self.avx._mm256_cvtpd_ps(cast(upper));
             cast(self.avx._mm256_set_m128(upper, lower))
         }
+        #[inline(always)]
+        fn sum_of_halves(self, a: Self::f64s) -> f64 {
+            let upper = self.avx._mm256_extractf128_pd::<1>(cast(a));
+            let sum = self.sse2._mm_add_pd(self.avx._mm256_castpd256_pd128(cast(a)), upper);
+            self.sse2._mm_cvtsd_f64(self.sse2._mm_add_sd(sum, self.sse2._mm_unpackhi_pd(sum, sum)))
+        }
         vector_lanes! {}
         x86_lanes! { avx:
             _mm256_max_ps _mm256_max_pd _mm256_min_ps _mm256_min_pd
@@ -464,6 +484,12 @@ mod x86 {
             let upper = self.avx512f._mm512_cvtpd_ps(cast(upper));
             let lower = self.avx512f._mm512_castps256_ps512(lower);
             cast(self.avx512dq._mm512_insertf32x8::<1>(lower, upper))
+        }
+        #[inline(always)]
+        fn sum_of_halves(self, a: Self::f64s) -> f64 {
+            let upper = self.avx512f._mm512_extractf64x4_pd::<1>(cast(a));
+            let sum = self.avx._mm256_add_pd(self.avx512f._mm512_castpd512_pd256(cast(a)), upper);
+            (*self).sum_of_halves(cast(sum))
         }
         vector_lanes! {}
         x86_lanes! { avx512f:
@@ -558,6 +584,10 @@ mod aarch64 {
         fn narrow(self, lower: Self::f64s, upper: Self::f64s) -> Self::f32s {
             let lower = self.neon.vcvt_f32_f64(cast(lower));
             cast(self.neon.vcvt_high_f32_f64(lower, cast(upper)))
+        }
+        #[inline(always)]
+        fn sum_of_halves(self, a: Self::f64s) -> f64 {
+            self.neon.vpaddd_f64(cast(a))
         }
         vector_lanes! {}
         // NaN where either is

@@ -32,7 +32,7 @@ pub struct Constants {
 }
 
 pub mod f32 {
-    use super::super::{Lanes, pack::horner};
+    use super::super::{Lanes, pack::horner_of_pairs};
 
     pub(in super::super) const CONSTANTS: super::Constants = super::Constants {
         sqrt_half: 0x3f35_04f3,
@@ -47,6 +47,9 @@ pub mod f32 {
         tiny: 1e-10,
         huge: 1e15,
     };
+
+    /// Its effect on a logarithm is nil.
+    const TINY: f32 = 1e-20;
 
     /// (log(1 + f) - f + f^2 / 2) / f^3
     const POLYNOMIAL: [f32; 9] = [
@@ -64,14 +67,35 @@ pub mod f32 {
     /// log(1 + f) - f = f^2 (f p(f) - 1/2)
     #[inline(always)]
     pub(in super::super) fn tail<S: Lanes>(s: S, f: S::f32s) -> S::f32s {
-        let p = horner::<S, f32>(s, f, &POLYNOMIAL);
+        let p = horner_of_pairs::<S, f32>(s, f, &POLYNOMIAL, TINY);
         let q = s.fma_f32s(f, p, s.splat_f32s(-0.5));
         s.mul_f32s(s.mul_f32s(f, q), f)
+    }
+
+    /// (log(1 + x) - x + x^2 / 2 - x^3 / 3) / x^4 on all of [0, 1], the thirds being `THIRD`
+    const THIRD: f32 = 0.333_332_78;
+    const FRACTION: [f32; 8] = [
+        -0.249_976_37,
+        0.199_648_11,
+        -0.164_041_94,
+        0.131_411_88,
+        -0.093_164_28,
+        0.051_016_57,
+        -0.018_076_146,
+        0.002_996_575,
+    ];
+
+    #[inline(always)]
+    pub(in super::super) fn log1p_fraction<S: Lanes>(s: S, x: S::f32s) -> S::f32s {
+        let p = horner_of_pairs::<S, f32>(s, x, &FRACTION, TINY);
+        let q = s.fma_f32s(s.fma_f32s(p, x, s.splat_f32s(THIRD)), x, s.splat_f32s(-0.5));
+        // not x^2 q: x^2 alone may be subnormal, which is slow
+        s.fma_f32s(s.mul_f32s(x, q), x, x)
     }
 }
 
 pub mod f64 {
-    use super::super::{Lanes, pack::horner};
+    use super::super::{Lanes, pack::horner_of_pairs};
 
     pub(in super::super) const CONSTANTS: super::Constants = super::Constants {
         sqrt_half: 0x3fe6_a09e_667f_3bcd,
@@ -87,6 +111,9 @@ pub mod f64 {
         huge: 1e30,
     };
 
+    /// Its effect on a logarithm is nil.
+    const TINY: f64 = 1e-100;
+
     /// With s = f / (2 + f), z = s^2: (2 atanh(s) - 2 s) / (s z)
     const POLYNOMIAL: [f64; 7] = [
         0.666_666_666_666_673_5,
@@ -98,12 +125,36 @@ pub mod f64 {
         0.147_992_529_479_297_4,
     ];
 
-    /// log(1 + f) - f = s (f^2 / 2 + z p(z)) - f^2 / 2, for log(1 + f) = 2 atanh(s)
+    /// The same for f from 0 to 1.
+    const FRACTION: [f64; 10] = [
+        0.666_666_666_666_666_6,
+        0.400_000_000_000_126_25,
+        0.285_714_285_673_638_27,
+        0.222_222_227_023_747_25,
+        0.181_817_899_135_278_82,
+        0.153_855_612_881_855_2,
+        0.133_142_397_519_653_3,
+        0.120_004_740_956_178_51,
+        0.088_026_870_156_803_51,
+        0.161_616_115_359_794_73,
+    ];
+
     #[inline(always)]
     pub(in super::super) fn tail<S: Lanes>(s: S, f: S::f64s) -> S::f64s {
+        tail_by(s, f, &POLYNOMIAL)
+    }
+
+    #[inline(always)]
+    pub(in super::super) fn log1p_fraction<S: Lanes>(s: S, x: S::f64s) -> S::f64s {
+        s.add_f64s(x, tail_by(s, x, &FRACTION))
+    }
+
+    /// log(1 + f) - f = s (f^2 / 2 + z p(z)) - f^2 / 2, for log(1 + f) = 2 atanh(s)
+    #[inline(always)]
+    fn tail_by<S: Lanes>(s: S, f: S::f64s, polynomial: &[f64]) -> S::f64s {
         let ratio = s.div_f64s(f, s.add_f64s(s.splat_f64s(2.0), f));
         let z = s.mul_f64s(ratio, ratio);
-        let p = s.mul_f64s(z, horner::<S, f64>(s, z, &POLYNOMIAL));
+        let p = s.mul_f64s(z, horner_of_pairs::<S, f64>(s, z, polynomial, TINY));
         let half_square = s.mul_f64s(s.mul_f64s(f, s.splat_f64s(0.5)), f);
         s.fma_f64s(ratio, s.add_f64s(half_square, p), s.neg_f64s(half_square))
     }
@@ -198,16 +249,43 @@ pub fn log_complement<S: Lanes, T: Real>(p: Pack<S, T>) -> Pack<S, T> {
     complement.same(p.c(0.0)).select(p.c(f64::NEG_INFINITY), result)
 }
 
-/// log(1 + x) for x in [0, 1]; NaN for NaN. What it gives elsewhere is of no use.
+/// p where `complement` is 0, 1 - p where it is 1, for p in [0, 1], reduced for a logarithm that has the bits of
+/// [`log_fraction`] and [`log_complement`], but where these are below -100; NaN for NaN.
+#[inline(always)]
+pub fn fraction_or_complement<S: Lanes, T: Real>(p: Pack<S, T>, complement: Pack<S, T>) -> Reduced<S, T> {
+    let (k, one) = (T::LOG, p.c(1.0));
+    let difference = complement - p;
+    // what is lost of 1 - p
+    let error = (complement - difference) - p;
+    let lift = p.c(k.lift);
+    let lifted = difference.abs() * lift;
+    let (exponent, mantissa) = split(lifted);
+    let scale = one.sub_bits(lifted.sub_bits(mantissa));
+    let (rounded, error) = (mantissa - one, (error * lift) * scale);
+    let f = rounded + error;
+    let lost = (rounded - f) + error;
+    Reduced { exponent: exponent - p.c(k.lift_exponent), f, error: lost.fma(-f, lost) }
+}
+
+/// An argument 2^k (1 + f + error).
+#[derive(Clone, Copy)]
+pub struct Reduced<S: Lanes, T: Real> {
+    exponent: Pack<S, T>,
+    f: Pack<S, T>,
+    error: Pack<S, T>,
+}
+
+impl<S: Lanes, T: Real> Reduced<S, T> {
+    #[inline(always)]
+    pub fn log(self) -> Pack<S, T> {
+        combine(self.exponent, self.f, self.error)
+    }
+}
+
+/// log(1 + x) for x in [0, 1], off by up to 1.2 ULP; NaN for NaN. What it gives elsewhere is of no use.
 #[inline(always)]
 pub fn log1p_fraction<S: Lanes, T: Real>(x: Pack<S, T>) -> Pack<S, T> {
-    // 1 + x is scaled by 1/2, or not at all
-    let upper_half = x.gt(x.c(core::f64::consts::SQRT_2 - 1.0));
-    let half = upper_half.keep(x.c(0.5));
-    let scale = x.c(1.0) - half;
-    let f = x.fma(scale, -half);
-    let lost = x.fma(scale, -half - f);
-    combine(upper_half.keep(x.c(1.0)), f, lost.fma(-f, lost))
+    Pack { s: x.s, v: T::log1p_fraction(x.s, x.v) }
 }
 
 /// x log x - (x - 1) and log x for x >= 0, z being x - 1 to all its digits: the first is z^2 / 2 and more near z = 0, and

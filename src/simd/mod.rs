@@ -26,7 +26,9 @@ pub use exp::{
 pub use fpenv::{Environment, in_environment};
 pub use isa::Isa;
 pub use lanes::{Kernel, Lanes};
-pub use log::{log, log_complement, log_fraction, log1p, log1p_fraction, log1p_with_error, x_log_x};
+pub use log::{
+    fraction_or_complement, log, log_complement, log_fraction, log1p, log1p_fraction, log1p_with_error, x_log_x,
+};
 use pack::pack;
 pub use pack::{Mask, Pack, first_lanes, splat};
 pub use pair::{Pair, exact_product, two_diff};

@@ -118,10 +118,12 @@ pub trait Real:
     const LOG: log::Constants;
     /// The tail of [`log`]: `log(1 + f) - f`.
     fn log_tail<S: Lanes>(s: S, f: Self::V<S>) -> Self::V<S>;
+    /// See [`log::log1p_fraction`].
+    fn log1p_fraction<S: Lanes>(s: S, x: Self::V<S>) -> Self::V<S>;
 }
 
 macro_rules! real {
-    ($t: ident, $bits: ident, $v: ident, $m: ident, $wide: expr, $narrow: expr, $transpose: expr, $log_tail: path;
+    ($t: ident, $bits: ident, $v: ident, $m: ident, $wide: expr, $narrow: expr, $transpose: expr;
      $splat: ident $add: ident $sub: ident $mul: ident $div: ident $fma: ident $xor_bits: ident
      $lt: ident $le: ident $eq: ident $select: ident $keep: ident $drop: ident $and: ident $or: ident $first_true: ident
      $to_bits: ident $from_bits: ident $splat_bits: ident $add_bits: ident $sub_bits: ident
@@ -254,11 +256,13 @@ macro_rules! real {
             const EXP: exp::Constants = exp::$t::CONSTANTS;
             #[inline(always)]
             fn exp_polynomial<S: Lanes>(s: S, r: S::$v) -> S::$v {
-                super::pack::horner::<S, $t>(s, r, &exp::$t::POLYNOMIAL)
+                exp::$t::polynomial(s, r)
             }
             const LOG: log::Constants = log::$t::CONSTANTS;
             #[inline(always)]
-            fn log_tail<S: Lanes>(s: S, f: S::$v) -> S::$v { $log_tail(s, f) }
+            fn log_tail<S: Lanes>(s: S, f: S::$v) -> S::$v { log::$t::tail(s, f) }
+            #[inline(always)]
+            fn log1p_fraction<S: Lanes>(s: S, x: S::$v) -> S::$v { log::$t::log1p_fraction(s, x) }
         }
     };
 }
@@ -276,7 +280,7 @@ fn transpose_f64<S: Lanes>(s: S, [a, b, ..]: [S::f64s; 4]) -> [S::f64s; 4] {
 }
 
 real! { f32, u32, f32s, m32s, widen_f32, |s: S, lower, upper| s.narrow(lower, upper),
-    |s: S, a| s.transpose_f32s(a), log::f32::tail;
+    |s: S, a| s.transpose_f32s(a);
     splat_f32s add_f32s sub_f32s mul_f32s div_f32s fma_f32s xor_u32s
     less_than_f32s less_than_or_equal_f32s equal_f32s select_f32s keep_f32s drop_f32s and_m32s or_m32s first_true_m32s
     transmute_u32s_f32s transmute_f32s_u32s splat_u32s add_u32s sub_u32s
@@ -284,7 +288,7 @@ real! { f32, u32, f32s, m32s, widen_f32, |s: S, lower, upper| s.narrow(lower, up
     stream_f32s load_pieces_f32s store_pieces_f32s
 }
 
-real! { f64, u64, f64s, m64s, |_, a| (a, None), |_, lower, _| lower, transpose_f64, log::f64::tail;
+real! { f64, u64, f64s, m64s, |_, a| (a, None), |_, lower, _| lower, transpose_f64;
     splat_f64s add_f64s sub_f64s mul_f64s div_f64s fma_f64s xor_u64s
     less_than_f64s less_than_or_equal_f64s equal_f64s select_f64s keep_f64s drop_f64s and_m64s or_m64s first_true_m64s
     transmute_u64s_f64s transmute_f64s_u64s splat_u64s add_u64s sub_u64s

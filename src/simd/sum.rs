@@ -112,25 +112,20 @@ pub fn total<S: Lanes, T: Real>(s: S, mut group: S::PerGroup<LaneSum<S>>) -> Tot
             group.as_mut()[i] = if is_wide { a.plus(s, b) } else { a.merge(s, b) };
         }
     }
-    let LaneSum { mut first, second } = group.as_ref()[0];
-    let mut width = S::F64_LANES;
-    if is_wide && Pack::<S, T>::LANES > width {
-        first = s.add_f64s(first, second);
+    let LaneSum { first, second } = group.as_ref()[0];
+    if is_wide {
+        let both = if Pack::<S, T>::LANES > S::F64_LANES { s.add_f64s(first, second) } else { first };
+        return Total::new(s.sum_of_halves(both));
     }
+    let mut width = S::F64_LANES;
     let (mut hi, mut lo) = ([0.0; MAX_GROUP], [0.0; MAX_GROUP]);
     s.partial_store_f64s(&mut hi[..width], first);
-    if !is_wide {
-        s.partial_store_f64s(&mut lo[..width], second);
-    }
+    s.partial_store_f64s(&mut lo[..width], second);
     while width > 1 {
         width /= 2;
         for i in 0..width {
-            if is_wide {
-                hi[i] += hi[i + width];
-            } else {
-                let sum = Total { hi: hi[i], lo: lo[i] }.merge(Total { hi: hi[i + width], lo: lo[i + width] });
-                (hi[i], lo[i]) = (sum.hi, sum.lo);
-            }
+            let sum = Total { hi: hi[i], lo: lo[i] }.merge(Total { hi: hi[i + width], lo: lo[i + width] });
+            (hi[i], lo[i]) = (sum.hi, sum.lo);
         }
     }
     Total { hi: hi[0], lo: lo[0] }

@@ -46,6 +46,12 @@ fn heavy(random: &mut Random) -> f64 {
     (PI * (random.unit() - 0.5)).tan().clamp(-1e6, 1e6)
 }
 
+/// Positive or negative, of all magnitudes alike.
+fn of_all_sizes(random: &mut Random) -> f64 {
+    let size = 100.0 * 1e-11f64.powf(random.unit());
+    if random.below(2) == 0 { size } else { -size }
+}
+
 pub const CLASS_FAMILIES: [Family; 8] = [
     family("normal, N(0, 3)", |random| 3.0 * normal(random)),
     family("uniform, within 10", |random| uniform(random, 10.0)),
@@ -58,12 +64,13 @@ pub const CLASS_FAMILIES: [Family; 8] = [
 ];
 
 /// Logits of one label.
-pub const BINARY_FAMILIES: [Family; 5] = [
+pub const BINARY_FAMILIES: [Family; 6] = [
     family("normal, N(0, 3)", |random| 3.0 * normal(random)),
     family("uniform, within 10", |random| uniform(random, 10.0)),
     family("heavy-tailed, Cauchy", heavy),
     family("saturated, up to 100", |random| uniform(random, 100.0)),
     family("saturated, up to 1000", |random| uniform(random, 1000.0)),
+    family("of all sizes, 1e-9 to 100", of_all_sizes),
 ];
 
 impl Family {

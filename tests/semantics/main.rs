@@ -5,6 +5,7 @@ mod common;
 
 mod accuracy;
 mod families;
+mod hard_labels;
 mod layouts;
 mod outputs;
 mod reductions;

@@ -10,8 +10,9 @@
 use super::pointwise::{Formula, Terms};
 use crate::parallel::{Blocks, Partial};
 use crate::shape::{IndexView, Layout, WeightView};
+use crate::simd::tile::{Samples, TILE_CLASSES, Tile};
 use crate::simd::view::{Buffer, In, Out};
-use crate::simd::{Isa, Kernel, LaneSum, Lanes, Pack, Real, splat, total};
+use crate::simd::{Isa, Kernel, LaneSum, Lanes, MAX_GROUP, Pack, Real, splat, total};
 
 /// Elements that a block's gradients have, roughly, and the fewest and most samples of a block.
 const BLOCK: usize = 16384;
@@ -267,29 +268,33 @@ impl<T: Real, F: Formula<T>> Source<T> for Td<'_, T, F> {
     fn gather<S: Lanes>(&self, s: S, layout: &Layout, first: usize, count: usize) -> Gathered<T> {
         let mut gathered = Gathered::new();
         let (zero, one) = (T::from_f64(0.0), T::from_f64(1.0));
-        let mut next = Buffer::new(zero);
-        let mut gamma = Buffer::new(zero);
-        let mut reward = Buffer::new(zero);
-        for lane in 0..count {
-            let sample = first + lane;
-            let (at, action) = (layout.offset(sample), self.actions.get(sample) as usize);
-            assert!(action < layout.classes, "action out of range");
-            gathered.input.0[lane] = self.q.get(at + action);
-            gathered.weight.0[lane] = self.weight.map_or(one, |view| view.get(sample));
-            reward.0[lane] = self.reward.get(sample);
-            if self.done.is_none_or(|done| done.get(sample) == 0) {
-                gamma.0[lane] = self.gamma;
-                let actions = self.next_q.slice(at, layout.classes);
-                next.0[lane] = match self.next_q_online {
-                    None => maximum(s, actions),
-                    Some(online) => actions.get(first_maximum(online.slice(at, layout.classes))),
-                };
+        let mut actions = [0; MAX_GROUP];
+        self.actions.read(first, &mut actions[..count]);
+        for (lane, &action) in actions[..count].iter().enumerate() {
+            assert!((0..layout.classes as i64).contains(&action), "action out of range");
+            gathered.input.0[lane] = self.q.get(layout.offset(first + lane) + action as usize);
+        }
+        gathered.weight = Buffer::new(one);
+        if let Some(view) = self.weight {
+            let view = view.slice(first, count);
+            for (lane, weight) in gathered.weight.0[..count].iter_mut().enumerate() {
+                *weight = view.get(lane);
             }
         }
+        let mut goes_on = Buffer::new(one);
+        if let Some(done) = self.done {
+            let done = done.slice(first, count);
+            for (lane, goes_on) in goes_on.0[..count].iter_mut().enumerate() {
+                *goes_on = if done.get(lane) == 0 { one } else { zero };
+            }
+        }
+        let next = self.next(s, layout, first, count, &goes_on);
+        let (reward, gamma) = (self.reward.part(first, count), splat(s, self.gamma));
         for i in 0..count.div_ceil(Pack::<S, T>::LANES) {
-            let (next, reward) = (next.group().load(s, i), reward.group().load(s, i));
-            let gamma = gamma.group().load(s, i);
-            gathered.target.group_mut().store(i, gamma.fma(next, reward));
+            // not products with 0, which are NaN for what is infinite
+            let goes_on = goes_on.group().load(s, i).same(splat(s, one));
+            let (gamma, next) = (goes_on.keep(gamma), goes_on.keep(next.group().load(s, i)));
+            gathered.target.group_mut().store(i, gamma.fma(next, reward.load(s, i)));
         }
         gathered
     }
@@ -301,6 +306,50 @@ impl<T: Real, F: Formula<T>> Source<T> for Td<'_, T, F> {
     fn difference(&self) -> Option<Out<'_, T>> {
         self.td_error
     }
+}
+
+impl<T: Real, F> Td<'_, T, F> {
+    /// The values of the next actions.
+    #[inline(always)]
+    fn next<S: Lanes>(&self, s: S, layout: &Layout, first: usize, count: usize, goes_on: &Buffer<T>) -> Buffer<T> {
+        if self.next_q_online.is_none() && count == T::GROUP && layout.classes <= TILE_CLASSES {
+            return maxima_of_rows(s, self.next_q.after(layout.offset(first)), layout);
+        }
+        let mut next = Buffer::new(T::ZERO);
+        for (lane, next) in next.0[..count].iter_mut().enumerate() {
+            if goes_on.0[lane] == T::ZERO {
+                continue;
+            }
+            let at = layout.offset(first + lane);
+            let actions = self.next_q.slice(at, layout.classes);
+            *next = match self.next_q_online {
+                None => maximum(s, actions),
+                Some(online) => actions.get(first_maximum(online.slice(at, layout.classes))),
+            };
+        }
+        next
+    }
+}
+
+/// [`maximum`] of each row of a group, the first of which begins where `x` does.
+#[inline(always)]
+fn maxima_of_rows<S: Lanes, T: Real>(s: S, x: In<'_, T>, layout: &Layout) -> Buffer<T> {
+    let (classes, mut maxima) = (layout.classes, Buffer::new(T::ZERO));
+    let mut tile = Tile::new();
+    let tile = tile.zeros(classes);
+    tile.fill(s, 0, x, Samples { count: T::GROUP, stride: layout.outer_stride, classes, class_stride: 1 });
+    for i in 0..Pack::<S, T>::PER_GROUP {
+        let mut most = tile.class::<true>(0).as_group().load(s, i);
+        let mut numbers = most;
+        for class in 1..classes {
+            let x = tile.class::<true>(class).as_group().load(s, i);
+            most = most.max_any(x);
+            numbers = x.same(x).select(numbers, x);
+        }
+        // one sign of zero, whichever instruction set chose
+        maxima.group_mut().store(i, numbers.or_nan(most + most.c(0.0)));
+    }
+    maxima
 }
 
 /// The largest element; NaN if there is one.

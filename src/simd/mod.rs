@@ -29,7 +29,7 @@ pub use lanes::{Kernel, Lanes};
 pub use log::{log, log_complement, log_fraction, log1p, log1p_fraction, log1p_with_error, x_log_x};
 use pack::pack;
 pub use pack::{Mask, Pack, first_lanes, splat};
-pub use pair::{Pair, exact_product, two_diff};
+pub use pair::{Pair, exact_product, fast_two_sum, two_diff, two_sum};
 pub use real::{MAX_GROUP, Real};
 #[cfg(feature = "linear")]
 pub use sum::add_lanes;

@@ -52,7 +52,7 @@ impl Distribution {
 }
 
 /// A row's loss and gradient, and what their last places are counted at: for KL the cross-entropy, for a mixture the sum
-/// of the terms' magnitudes; for gradients the larger of the opposed terms.
+/// of the terms' magnitudes; for gradients themselves, or the larger of the opposed terms.
 struct Reference {
     loss: Exact,
     scale: f64,
@@ -74,7 +74,8 @@ fn reference(beta: f64, temperature: f64, student: &[Exact], teacher: &[Exact]) 
             _ => {
                 // what is subtracted is a sum of terms as large as those of the cross-entropy
                 let of_terms = q.log[j].abs().hi.max(p.log[j].abs().hi).max(scale);
-                (q.p[j] * (q.log[j] - p.log[j] - loss) / t, q.p[j].hi * of_terms / temperature)
+                let value = q.p[j] * (q.log[j] - p.log[j] - loss) / t;
+                (value, value.abs().hi.max(q.p[j].hi * of_terms / temperature))
             }
         });
         return Reference { loss, scale, grad: grad.collect() };
@@ -101,7 +102,7 @@ fn reference(beta: f64, temperature: f64, student: &[Exact], teacher: &[Exact]) 
         (0..classes).map(|j| beta * (p.p[j] * logs[j][0]).abs() + rest * (q.p[j] * logs[j][1]).abs()).sum();
     let grad = (0..classes).map(|j| {
         let value = rest * q.p[j] * (logs[j][1] - of_q) / t;
-        (value, (rest * q.p[j] / t).hi * larger(logs[j][1], of_q).max(1.0))
+        (value, value.abs().hi.max((rest * q.p[j] / t).hi * larger(logs[j][1], of_q).max(1.0)))
     });
     Reference { loss: beta * of_p + rest * of_q, scale: magnitudes.hi, grad: grad.collect() }
 }
@@ -143,9 +144,7 @@ fn check<T: Float>(how: (f64, f64), classes: usize, student: &[T], teacher: &[T]
             if got.wide().abs() < REFERENCE_ENDS && scale < REFERENCE_ENDS {
                 continue;
             }
-            // where it is a product with the difference of two sums
-            let bound = if beta == 0.0 { 4.0 } else { 8.0 };
-            assert!(off <= bound, "{what}: gradient {class} is {:e}, not {:e}, {off} off", got.wide(), value.hi);
+            assert!(off <= 4.0, "{what}: gradient {class} is {:e}, not {:e}, {off} off", got.wide(), value.hi);
             worst[1] = worst[1].max(off);
         }
     }
@@ -349,7 +348,7 @@ fn a_nearly_certain_teacher_gives_cross_entropy() {
 
 fn same<T: Float>(got: &[T], want: &[f64], what: &str) {
     for (got, &want) in got.iter().zip(want) {
-        let (got, close) = (got.wide(), 1e-6 * want.abs());
+        let (got, close) = (got.wide(), (1e-6 * want.abs()).max(0.25 * T::EPSILON));
         let is_same = got == want || (got.is_nan() && want.is_nan()) || (got - want).abs() <= close;
         assert!(is_same, "{what}: {got:e}, not {want:e}");
     }

@@ -5,7 +5,7 @@ import math
 import os
 import pathlib
 import subprocess
-from ctypes import POINTER, c_double, c_float, c_int32, c_size_t, c_uint32, c_void_p
+from ctypes import POINTER, c_double, c_float, c_int32, c_int64, c_size_t, c_uint32, c_void_p
 
 import numpy as np
 
@@ -41,6 +41,21 @@ class TdShape(ctypes.Structure):
 
 class TdParams(ctypes.Structure):
     _fields_ = [("struct_size", c_size_t), ("gamma", c_double), ("loss", c_int32), ("delta", c_double)]
+
+
+class LinearShape(ctypes.Structure):
+    _fields_ = [(name, c_size_t) for name in ["struct_size", "rows", "width", "classes"]]
+
+
+class LinearParams(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("ignore_index", c_int64),
+        ("label_smoothing", c_double),
+        ("z_loss", c_double),
+        ("soft_cap", c_double),
+        ("memory", c_size_t),
+    ]
 
 
 def build():
@@ -109,3 +124,19 @@ class Losskit:
         value, grad = np.zeros(1, np.float32), np.zeros_like(x) if work.with_grad else None
         function, arguments = self.arguments(work.loss, arrays, None, value, grad)
         yield Contestant(self.name, lambda: self.check(function(*arguments)), lambda: (float(value[0]), grad))
+
+    def linear_contestant(self, name, arrays, memory):
+        """Cross-entropy of a linear layer within so many bytes of logits. The first call makes arrays for results."""
+        hidden, weight, bias, targets = arrays
+        shape = LinearShape(ctypes.sizeof(LinearShape), *hidden.shape, len(weight))
+        params = LinearParams(ctypes.sizeof(LinearParams), -100, 0, 0, 0, memory)
+        inputs = [ctypes.byref(shape), pointer(hidden), pointer(weight), pointer(bias), c_int32(I64), pointer(targets)]
+        results = []
+
+        def call():
+            if not results:
+                results.extend([np.zeros(1, np.float32), *map(np.zeros_like, arrays[:3])])
+            outputs = [ctypes.byref(params), None, *map(pointer, results)]
+            self.check(self.library.lk_linear_cross_entropy_f32(self.context, *inputs, None, None, *outputs))
+
+        return Contestant(name, call, lambda: (float(results[0][0]), results[1:]))

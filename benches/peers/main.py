@@ -6,6 +6,7 @@
   benches/peers/run --write             # also into docs/ (peers.csv, peers.md, two pictures) and README.md
   benches/peers/run --rounds 7          # fewer rounds than 21
   benches/peers/run --work mse          # only works whose name contains this; accuracy is left out
+  benches/peers/run --linear            # instead, cross-entropy of a linear layer beside PyTorch, to peers-linear.md there
   benches/peers/run --lib FILE          # a losskit that is there already, instead of building one
 
 Works run on one thread and on all cores, each number in a process of its own that is bound to as many cores before any
@@ -29,6 +30,7 @@ def main():
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--work", default="")
+    parser.add_argument("--linear", action="store_true")
     parser.add_argument("--lib", type=pathlib.Path)
     parser.add_argument("--on", type=int, help=argparse.SUPPRESS)  # the process of one number of threads
     arguments = parser.parse_args()
@@ -38,10 +40,15 @@ def main():
     if arguments.write and (arguments.work or arguments.quick):
         parser.error("--write is for a whole run")
 
+    import linear
     import losskit
     import report
 
     library = arguments.lib or losskit.build()
+    folder = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "peers"
+    if arguments.linear:
+        linear.write(library, arguments.rounds or 7, ROOT / "docs" if arguments.write else folder)
+        return
     runs = []
     for threads in sorted({1, len(os.sched_getaffinity(0))}):
         command = [sys.executable, __file__, "--on", str(threads), "--lib", str(library.resolve())]
@@ -49,7 +56,6 @@ def main():
         command += ["--rounds", str(arguments.rounds or (5 if arguments.quick else 21))]
         output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
         runs.append(json.loads(output.splitlines()[-1]))
-    folder = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "peers"
     report.write(runs, folder)
     if arguments.write:
         report.write(runs, ROOT / "docs")

@@ -14,7 +14,7 @@ MARKERS = ["|", "o", "s", "^", "D", "v"]
 PACKAGES = ["torch", "jax", "optax", "onnxruntime", "numpy"]
 
 
-def machine(losskit):
+def machine(losskit, packages=PACKAGES):
     cpu = platform.processor() or platform.machine()
     with open("/proc/cpuinfo") as file:
         cpu = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), cpu)
@@ -23,7 +23,7 @@ def machine(losskit):
         "isa": losskit.isa(),
         "cores": os.cpu_count(),
         "losskit": losskit.version(),
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "versions": {name: importlib.metadata.version(name) for name in packages},
     }
 
 
@@ -99,6 +99,8 @@ def page(runs):
     yield ""
     yield f"{about['cpu']}, {about['cores']} cores; {versions(about)}, Python"
     yield f"{platform.python_version()}. Everything is float32."
+    yield ""
+    yield "Cross-entropy of a linear layer, time and memory beside PyTorch: [peers-linear.md](peers-linear.md)."
     yield ""
     yield "![Throughput of each library](peers-throughput.svg)"
     yield ""

@@ -5,6 +5,7 @@
 //! cargo run --release --example accuracy -- --write          the same, into docs/numbers.md
 //!
 //! cargo run --release --example accuracy -- f32              functions: all 2^32 inputs of each, ten minutes
+//! cargo run --release --example accuracy -- f32 --only tanh  functions whose name contains this; not with --write
 //! cargo run --release --example accuracy -- f32 --step 1021  every 1021st only, seconds
 //! cargo run --release --example accuracy -- f64              all around each breakpoint and 2^22 random inputs, minutes
 //! cargo run --release --example accuracy -- f64 --random 30  2^30 random inputs, hours
@@ -20,7 +21,8 @@
 //! breakpoints are all among the 2^32 inputs, and arithmetic of 106 bits (tests/common/exact.rs) for everything else. A
 //! result below the smallest normal number is measured in that number's ULP.
 //!
-//! Ends with status 1 if a bound is broken: 1 ULP for functions and sums, 3 for losses, 4 for gradients and Hessians.
+//! Ends with status 1 if a bound is broken: 1 ULP for functions and sums (2 for tanh, 4 for its derivative), 3 for losses, 4
+//! for gradients and Hessians.
 
 mod losses;
 mod subjects;
@@ -40,6 +42,8 @@ struct Arguments {
     parts: Vec<String>,
     isa: Isa,
     write: bool,
+    /// What a function's name contains.
+    only: String,
     /// Of the inputs of float32 only every so manieth.
     step: u64,
     /// The power of two that random inputs of float64 are many.
@@ -52,7 +56,8 @@ struct Arguments {
 
 fn arguments() -> Arguments {
     let (parts, isa) = (Vec::new(), Isa::best());
-    let mut all = Arguments { parts, isa, write: false, step: 1, random: 22, rows: 1024, largest: 24 };
+    let only = String::new();
+    let mut all = Arguments { parts, isa, write: false, only, step: 1, random: 22, rows: 1024, largest: 24 };
     let mut given = std::env::args().skip(1);
     while let Some(argument) = given.next() {
         let mut number = || given.next().and_then(|value| value.parse().ok()).expect("the option takes a number");
@@ -62,6 +67,7 @@ fn arguments() -> Arguments {
             "--rows" => all.rows = number() as usize,
             "--largest" => all.largest = number() as u32,
             "--write" => all.write = true,
+            "--only" => all.only = given.next().expect("--only takes a part of a name"),
             "--isa" => {
                 let name = given.next().unwrap_or_default();
                 all.isa = Isa::from_name(&name).expect("--isa takes scalar, neon, avx2 or avx512");
@@ -70,6 +76,7 @@ fn arguments() -> Arguments {
             _ => panic!("not known: {argument} (the head of examples/accuracy/main.rs says what there is)"),
         }
     }
+    assert!(!all.write || all.only.is_empty(), "--write is for whole tables");
     if all.parts.is_empty() {
         all.parts = PARTS.map(String::from).to_vec();
     }
@@ -96,11 +103,17 @@ fn main() {
         let (head, (table, broken)) = match part.as_str() {
             "f32" => {
                 let which = if arguments.step == 1 { "all".into() } else { format!("every {}.", arguments.step) };
-                (format!("float32 on {isa}, {which} inputs"), sweep::every_float32(&contexts, arguments.step))
+                (
+                    format!("float32 on {isa}, {which} inputs"),
+                    sweep::every_float32(&contexts, &arguments.only, arguments.step),
+                )
             }
             "f64" => {
                 let which = format!("all around every breakpoint, and 2^{} random inputs", arguments.random);
-                (format!("float64 on {isa}, {which}"), sweep::sampled_float64(&contexts, arguments.random))
+                (
+                    format!("float64 on {isa}, {which}"),
+                    sweep::sampled_float64(&contexts, &arguments.only, arguments.random),
+                )
             }
             "losses" => (format!("Losses and gradients on {isa}"), losses::table(&contexts, arguments.rows)),
             _ => (format!("Sums and means on {isa}"), sums::table(&contexts, arguments.largest)),

@@ -106,7 +106,7 @@ fn variance(p: f64) -> Exact {
     (Exact::of(p) * (Exact::ONE - Exact::of(p))).max(Exact::of(1e-12))
 }
 
-pub const SUBJECTS: [Subject; 12] = [
+pub const SUBJECTS: [Subject; 14] = [
     Subject {
         name: "exp",
         bound: 1.0,
@@ -134,6 +134,20 @@ pub const SUBJECTS: [Subject; 12] = [
         call: Call::Elementary(ElementaryFunction::Log1p),
         double: f64::ln_1p,
         exact: |x, lift| Exact::of(x).ln_1p().scaled(lift),
+    },
+    Subject {
+        name: "tanh, as in soft caps",
+        bound: 2.0,
+        call: Call::Elementary(ElementaryFunction::Tanh),
+        double: f64::tanh,
+        exact: |x, lift| Exact::of(x).tanh_scaled(lift),
+    },
+    Subject {
+        name: "1 - tanh^2, its derivative",
+        bound: 4.0,
+        call: Call::Elementary(ElementaryFunction::TanhDerivative),
+        double: |x| x.cosh().powi(-2),
+        exact: |x, lift| Exact::of(x).tanh_derivative_scaled(lift),
     },
     Subject {
         name: "bce_with_logits, y = 0 (softplus)",

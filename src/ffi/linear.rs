@@ -107,7 +107,7 @@ impl<T: Element> Call<T> {
 ///
 /// Matrix products are those of the gemm crate, which chooses the instruction set itself: their last bits may differ
 /// between machines. Logits of ignored rows are made, so `hidden` must be finite there. The call allocates: besides
-/// `params->memory` eight bytes a class, 15 to 25 MiB, and for each further thread as much as a second-level cache, which
+/// `params->memory` eight bytes a class, 5 to 15 MiB, and for each further thread as much as a second-level cache, which
 /// it keeps. LK_OUT_OF_MEMORY if the first of these cannot be had.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lk_linear_cross_entropy_f32(

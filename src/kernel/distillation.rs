@@ -22,7 +22,8 @@ use crate::parallel::{Blocks, Partial};
 use crate::shape::Layout;
 use crate::simd::view::{In, Out};
 use crate::simd::{
-    Isa, Kernel, LaneSum, Lanes, Pack, Real, Temperature, TemperedExp, Total, log1p, splat, total, unshift, x_log_x,
+    Isa, Kernel, LaneSum, Lanes, Mask, Pack, Pair, Real, Temperature, TemperedExp, Total, fast_two_sum, log1p, splat,
+    total, two_diff, two_sum, unshift, x_log_x,
 };
 
 /// Longest row whose exponentials are kept.
@@ -138,7 +139,7 @@ impl<T: Real> Distillation<'_, T> {
             }
             _ => [None; 2],
         };
-        let pair = RowPair::new(s, [x, y], self.temperature, kept);
+        let pair = RowPair::new(s, [x, y], self.temperature, kept, self.layout.outer_stride);
         let factor = self.scale.mul(Total::new(weight.to_f64()));
         let loss = if let Divergence::Mixture { beta } = self.divergence {
             let sums = pair.sum::<false>(room[0]);
@@ -149,22 +150,24 @@ impl<T: Real> Distillation<'_, T> {
             let scale = Total::new(T::EXP.unshift());
             let (p, q) = (p.mul(scale), q.mul(scale));
             if let Some(grad) = grad {
-                let mean = splat(s, T::from_f64(q.value()));
-                let factor = splat(s, T::from_f64(factor.value() * (1.0 - beta)));
-                each_group::<T, _>(len, MixtureGrad { pair, mixture, mean, factor, out: self.sink(grad) });
+                let mean = splat_pair(s, q);
+                let rest = Total::new(1.0).merge(Total::new(-beta));
+                let weight = splat_pair(s, factor.mul(rest).over(sums.all(1)));
+                each_group::<T, _>(len, MixtureGrad { pair, mixture, mean, weight, out: self.sink(grad) });
             }
             let loss = beta * p.value() + (1.0 - beta) * q.value();
             if (sums.rest[0].hi + sums.rest[1].hi).is_nan() { f64::NAN } else { loss }
         } else {
             let sums = pair.sum::<true>(room[0]);
             let [log_p, log_q] = [sums.log(s, 0), sums.log(s, 1)];
-            let mean = sums.gap.over(sums.all(0)).value();
+            let gap = sums.gap.over(sums.all(0));
+            let mean = gap.value();
             if let Some(grad) = grad {
                 let out = self.sink(grad);
                 let factors = [sums.factor(factor, 0), sums.factor(factor, 1)];
                 let factors = [splat(s, factors[0]), splat(s, factors[1])];
                 if is_reverse {
-                    let mean = splat(s, T::from_f64(mean));
+                    let mean = splat_pair(s, gap);
                     let factor = sums.factor(factor.over(Total::new(self.temperature.value)), 0);
                     each_group::<T, _>(len, ReverseGrad { pair, mean, factor: splat(s, factor), out });
                 } else {
@@ -209,6 +212,8 @@ struct RowPair<'a, S: Lanes, T: Real> {
     kept: [Option<Out<'a, T>>; 2],
     /// Whether both have a largest logit, and it is a number.
     is_number: bool,
+    /// How far the next rows are.
+    stride: usize,
 }
 
 /// What a row adds up to. `rest` leaves out one class that attains the maximum; NaN if there is no number.
@@ -237,13 +242,19 @@ impl RowSums {
 
 impl<'a, S: Lanes, T: Real> RowPair<'a, S, T> {
     #[inline(always)]
-    fn new(s: S, logits: [In<'a, T>; 2], temperature: Temperature<T>, kept: [Option<Out<'a, T>>; 2]) -> Self {
+    fn new(
+        s: S,
+        logits: [In<'a, T>; 2],
+        temperature: Temperature<T>,
+        kept: [Option<Out<'a, T>>; 2],
+        stride: usize,
+    ) -> Self {
         let found = [maximum(s, logits[0]), maximum(s, logits[1])];
         let is_number = found[0].to_f64().is_finite() && found[1].to_f64().is_finite();
         let max = if is_number { found } else { [T::ZERO; 2] };
         let max = [splat(s, max[0]), splat(s, max[1])];
         let exp = [TemperedExp::new(max[0], temperature), TemperedExp::new(max[1], temperature)];
-        RowPair { logits, max, exp, kept, is_number }
+        RowPair { logits, max, exp, kept, is_number, stride }
     }
 
     /// With `GAP` the sum of p_j g_j T too. `room` is for KEPT exponentials.
@@ -301,6 +312,14 @@ impl<'a, S: Lanes, T: Real> RowPair<'a, S, T> {
     fn load(&self, which: usize, at: usize, len: usize, i: usize) -> Pack<S, T> {
         let s = self.max[0].s;
         self.logits[which].part(at, len).load_or(s, i, splat(s, -T::INFINITY))
+    }
+
+    /// Asks for a group of the next rows, whose maxima take no longer to find than they take to read.
+    #[inline(always)]
+    fn prefetch_next(&self, at: usize) {
+        let s = self.max[0].s;
+        self.logits[0].prefetch(s, at + self.stride);
+        self.logits[1].prefetch(s, at + self.stride);
     }
 
     /// Exponentials as `sum` has them.
@@ -433,6 +452,7 @@ impl<S: Lanes, T: Real> Groups for ForwardGrad<'_, S, T> {
     #[inline(always)]
     fn group(&mut self, at: usize, len: usize) {
         let ForwardGrad { pair, factors, out } = *self;
+        pair.prefetch_next(at);
         let unshift = unshift(pair.max[0].s);
         for i in 0..pair.logits[0].part(at, len).vectors::<S>() {
             let p = (pair.exponential(0, at, len, i) * unshift) * factors[0];
@@ -447,7 +467,7 @@ impl<S: Lanes, T: Real> Groups for ForwardGrad<'_, S, T> {
 struct ReverseGrad<'a, S: Lanes, T: Real> {
     pair: RowPair<'a, S, T>,
     /// The sum of p_k g_k T.
-    mean: Pack<S, T>,
+    mean: Pair<S, T>,
     factor: Pack<S, T>,
     out: Sink<'a, T>,
 }
@@ -456,31 +476,48 @@ impl<S: Lanes, T: Real> Groups for ReverseGrad<'_, S, T> {
     #[inline(always)]
     fn group(&mut self, at: usize, len: usize) {
         let ReverseGrad { pair, mean, factor, out } = *self;
-        let half = half_unshift(mean.s);
+        pair.prefetch_next(at);
+        let half = half_unshift(factor.s);
         for i in 0..pair.logits[0].part(at, len).vectors::<S>() {
             let e = pair.exponential(0, at, len, i);
-            let (x, y) = (pair.load(0, at, len, i), pair.load(1, at, len, i));
-            let gap = (x - pair.max[0]) - (y - pair.max[1]);
-            let slope = e.same(e.c(0.0)).select(e.c(0.0), gap - mean);
+            let x = two_diff(pair.load(0, at, len, i), pair.max[0]);
+            let y = two_diff(pair.load(1, at, len, i), pair.max[1]);
+            let gap = two_diff(x.hi, y.hi);
+            let slope = less(gap.hi, gap.lo + (x.lo - y.lo), mean).hi;
+            let slope = e.same(e.c(0.0)).select(e.c(0.0), slope);
             out.put(at, len, i, (((e * half) * factor) * slope) * half);
         }
     }
 }
 
-/// What makes the mixture of two distributions.
+/// `x + error - mean`, `hi` the nearest number; where these are not finite, x - mean.
+#[inline(always)]
+fn less<S: Lanes, T: Real>(x: Pack<S, T>, error: Pack<S, T>, mean: Pair<S, T>) -> Pair<S, T> {
+    let difference = two_diff(x, mean.hi);
+    let error = difference.lo + (error - mean.lo);
+    fast_two_sum(difference.hi, error.same(error).keep(error))
+}
+
+/// A number in all lanes, and what that leaves of it.
+#[inline(always)]
+fn splat_pair<S: Lanes, T: Real>(s: S, x: Total) -> Pair<S, T> {
+    let [hi, lo] = x.split();
+    Pair { hi: splat(s, hi), lo: splat(s, lo) }
+}
+
+/// What makes the mixture of two distributions. Roundings of these would shift a row's logarithms all the same way.
 #[derive(Clone, Copy)]
 struct Mixture<S: Lanes, T: Real> {
     /// 1 / sum of all exponentials.
-    recip: [Pack<S, T>; 2],
+    recip: [Pair<S, T>; 2],
     /// beta, 1 - beta
-    share: [Pack<S, T>; 2],
+    share: [Pair<S, T>; 2],
 }
 
-/// p, q and m of some classes, shifted, and p / m, q / m with what they are more than 1.
+/// m of some classes, shifted, and p / m, q / m with what they are more than 1.
 struct Mixed<S: Lanes, T: Real> {
-    q: Pack<S, T>,
     m: Pack<S, T>,
-    ratio: [Pack<S, T>; 2],
+    ratio: [Pair<S, T>; 2],
     excess: [Pack<S, T>; 2],
 }
 
@@ -488,29 +525,48 @@ impl<S: Lanes, T: Real> Mixture<S, T> {
     #[inline(always)]
     fn new(s: S, beta: f64, sums: &RowSums) -> Self {
         let one = Total::new(1.0);
-        let recip = [one.over(sums.all(0)).value(), one.over(sums.all(1)).value()];
+        // (1 - beta is no f64 where beta is small)
+        let rest = one.merge(Total::new(-beta));
         Mixture {
-            recip: [splat(s, T::from_f64(recip[0])), splat(s, T::from_f64(recip[1]))],
-            share: [splat(s, T::from_f64(beta)), splat(s, T::from_f64(1.0 - beta))],
+            recip: [splat_pair(s, one.over(sums.all(0))), splat_pair(s, one.over(sums.all(1)))],
+            share: [splat_pair(s, Total::new(beta)), splat_pair(s, rest)],
         }
     }
 
+    /// Of exponentials.
     #[inline(always)]
-    fn of(&self, p: Pack<S, T>, q: Pack<S, T>) -> Mixed<S, T> {
-        let (p, q) = (p * self.recip[0], q * self.recip[1]);
-        let m = self.share[0].fma(p, self.share[1] * q);
+    fn of(&self, p: Pair<S, T>, q: Pair<S, T>) -> Mixed<S, T> {
+        let (p, q) = (product(p, self.recip[0]), product(q, self.recip[1]));
+        let (a, b) = (product(p, self.share[0]), product(q, self.share[1]));
+        let sum = two_sum(a.hi, b.hi);
+        let m = Pair { hi: sum.hi, lo: sum.lo + (a.lo + b.lo) };
         // what is so small, shifted as it is, is below the smallest number
         let tiny = if size_of::<T>() == size_of::<f32>() { 2e-36 } else { 2e-306 };
-        let counts = p.c(tiny).lt(m);
-        let inverse = p.c(1.0) / counts.select(m, p.c(1.0));
-        let d = (q - p) * inverse;
+        let one = m.hi.c(1.0);
+        let counts = one.c(tiny).lt(m.hi);
+        let inverse = one / counts.select(m.hi, one);
+        let d = ((q.hi - p.hi) + (q.lo - p.lo)) * inverse;
         Mixed {
-            q,
-            m: counts.keep(m),
-            ratio: [p * inverse, q * inverse],
-            excess: [-(self.share[1] * d), self.share[0] * d],
+            m: counts.keep(m.hi),
+            ratio: [quotient(p, m, inverse, counts), quotient(q, m, inverse, counts)],
+            excess: [-(self.share[1].hi * d), self.share[0].hi * d],
         }
     }
+}
+
+/// a b, `hi` not the nearest number.
+#[inline(always)]
+fn product<S: Lanes, T: Real>(a: Pair<S, T>, b: Pair<S, T>) -> Pair<S, T> {
+    let hi = a.hi * b.hi;
+    Pair { hi, lo: a.hi.fma(b.hi, -hi) + a.hi.fma(b.lo, a.lo * b.hi) }
+}
+
+/// a / m, likewise.
+#[inline(always)]
+fn quotient<S: Lanes, T: Real>(a: Pair<S, T>, m: Pair<S, T>, inverse: Pack<S, T>, counts: Mask<S, T>) -> Pair<S, T> {
+    let hi = a.hi * inverse;
+    let rest = (-hi).fma(m.hi, a.hi) + (-hi).fma(m.lo, a.lo);
+    Pair { hi, lo: counts.keep(rest * inverse) }
 }
 
 #[derive(Clone, Copy)]
@@ -526,7 +582,8 @@ impl<S: Lanes, T: Real> Groups for MixtureTerms<'_, S, T> {
     fn group(&mut self, at: usize, len: usize) {
         let MixtureTerms { pair, mixture, .. } = *self;
         for i in 0..pair.logits[0].part(at, len).vectors::<S>() {
-            let mixed = mixture.of(pair.exponential(0, at, len, i), pair.exponential(1, at, len, i));
+            let [p, q] = [pair.exponential(0, at, len, i), pair.exponential(1, at, len, i)];
+            let mixed = mixture.of(Pair::new(p), Pair::new(q));
             for which in 0..2 {
                 let term = mixed.m * x_log_x(mixed.ratio[which], mixed.excess[which]).0;
                 self.sums[which].as_mut()[i].add(term);
@@ -540,20 +597,27 @@ struct MixtureGrad<'a, S: Lanes, T: Real> {
     pair: RowPair<'a, S, T>,
     mixture: Mixture<S, T>,
     /// KL(q || m)
-    mean: Pack<S, T>,
-    factor: Pack<S, T>,
+    mean: Pair<S, T>,
+    /// What makes q of an exponential, times the gradient's factor.
+    weight: Pair<S, T>,
     out: Sink<'a, T>,
 }
 
 impl<S: Lanes, T: Real> Groups for MixtureGrad<'_, S, T> {
     #[inline(always)]
     fn group(&mut self, at: usize, len: usize) {
-        let MixtureGrad { pair, mixture, mean, factor, out } = *self;
-        let half = half_unshift(mean.s);
+        let MixtureGrad { pair, mixture, mean, weight, out } = *self;
+        pair.prefetch_next(at);
+        let half = half_unshift(mean.hi.s);
         for i in 0..pair.logits[0].part(at, len).vectors::<S>() {
-            let mixed = mixture.of(pair.exponential(0, at, len, i), pair.exponential(1, at, len, i));
-            let log = x_log_x(mixed.ratio[1], mixed.excess[1]).1;
-            out.put(at, len, i, (((mixed.q * half) * factor) * (log - mean)) * half);
+            let [p, q] = [pair.load(0, at, len, i), pair.load(1, at, len, i)];
+            let [p, q] = [pair.exp[0].shifted_pair(p), pair.exp[1].shifted_pair(q)];
+            let mixed = mixture.of(p, q);
+            let (_, log) = x_log_x(mixed.ratio[1], mixed.excess[1]);
+            let slope = less(log, log.c(0.0), mean);
+            let q = product(Pair { hi: q.hi * half, lo: q.lo * half }, weight);
+            let more = q.hi.fma(slope.lo, q.lo * slope.hi);
+            out.put(at, len, i, q.hi.fma(slope.hi, more.same(more).keep(more)) * half);
         }
     }
 }

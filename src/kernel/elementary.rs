@@ -1,7 +1,7 @@
 //! The elementary functions over arrays: not for users, but for whoever measures their errors.
 
 use crate::simd::view::{In, Out};
-use crate::simd::{Isa, Kernel, Lanes, Pack, Real, exp, exp_non_positive, log, log1p};
+use crate::simd::{Isa, Kernel, Lanes, Pack, Real, exp, exp_non_positive, log, log1p, tanh_with_derivative};
 
 /// A function that losses are made from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,11 +14,22 @@ pub enum Function {
     Log,
     /// log(1 + x)
     Log1p,
+    /// tanh x, as soft caps have it
+    Tanh,
+    /// 1 - tanh^2 x, likewise
+    TanhDerivative,
 }
 
 impl Function {
     /// All of them.
-    pub const ALL: [Function; 4] = [Function::Exp, Function::ExpNonPositive, Function::Log, Function::Log1p];
+    pub const ALL: [Function; 6] = [
+        Function::Exp,
+        Function::ExpNonPositive,
+        Function::Log,
+        Function::Log1p,
+        Function::Tanh,
+        Function::TanhDerivative,
+    ];
 
     /// `output[i] = f(input[i])` on an instruction set; as many as both have.
     pub fn evaluate<T: Real>(self, isa: Isa, input: &[T], output: &mut [T]) {
@@ -48,6 +59,8 @@ impl<T: Real> Kernel for Map<'_, T> {
                 Function::ExpNonPositive => exp_non_positive(x),
                 Function::Log => log(x),
                 Function::Log1p => log1p(x),
+                Function::Tanh => tanh_with_derivative(x)[0],
+                Function::TanhDerivative => tanh_with_derivative(x)[1],
             };
             self.output.store(at, count, y);
         }

@@ -1,6 +1,8 @@
 //! One file for each way of going through memory; a loss is a formula that one of them carries out.
 
 pub mod batches;
+#[cfg(feature = "linear")]
+pub mod bias;
 pub mod class_backward;
 mod class_columns;
 mod class_rows;

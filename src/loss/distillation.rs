@@ -39,8 +39,8 @@ use crate::simd::{Temperature, Total, in_environment};
 ///
 /// A loss is within 4 units in the last place of the exact one, counted at the cross-entropy -sum of p_j log q_j that
 /// KL(p || q) is a part of; for a mixture, at the sum of the terms' magnitudes or the type's epsilon. It is never negative, and 0 for equal logits.
-/// Gradients are within 4 units of the larger of q_j and p_j (over T) for beta = 0; else within 8, of q_j (over T) times the
-/// largest of its logarithms, of what is subtracted from them, and, for a mixture, of 1.
+/// Gradients are within 4 units of the larger of q_j and p_j (over T) for beta = 0; else of themselves, or of q_j (over T) times
+/// the largest of its logarithms, of what is subtracted from them, and, for a mixture, of 1, where that is larger.
 ///
 /// ```
 /// use losskit::{ClassShape, Context, Distillation, Options, Outputs};

@@ -8,6 +8,8 @@ use super::likelihood::Linear;
 use super::mse::Square;
 use super::smooth_l1::Smooth;
 use crate::context::Context;
+#[cfg(feature = "linear")]
+use crate::kernel::bias::{ColumnSums, Spread};
 use crate::kernel::class_backward::Backward;
 use crate::kernel::distillation::Distillation;
 use crate::kernel::gather::{Gather, Nll, Td};
@@ -37,6 +39,10 @@ pub(crate) enum Work<'a, T> {
     Likelihood(&'a Pointwise<'a, T, Linear>),
     Mse(&'a Pointwise<'a, T, Square>),
     SmoothL1(&'a Pointwise<'a, T, Smooth<T>>),
+    #[cfg(feature = "linear")]
+    BiasRows(&'a Spread<'a, T>),
+    #[cfg(feature = "linear")]
+    BiasSums(&'a ColumnSums<'a, T>),
     Nll(&'a Gather<'a, T, Nll<'a, T>>),
     Softmax(&'a Softmax<'a, T>),
     SoftmaxBackward(&'a Backward<'a, T>),
@@ -60,6 +66,10 @@ impl<T: Real> Work<'_, T> {
             Work::Likelihood(call) => parallel::reduce(here, context, call),
             Work::Mse(call) => parallel::reduce(here, context, call),
             Work::SmoothL1(call) => parallel::reduce(here, context, call),
+            #[cfg(feature = "linear")]
+            Work::BiasRows(call) => parallel::reduce(here, context, call),
+            #[cfg(feature = "linear")]
+            Work::BiasSums(call) => parallel::reduce(here, context, call),
             Work::Nll(call) => parallel::reduce(here, context, call),
             Work::Softmax(call) => softmax::run(here, context, call),
             Work::SoftmaxBackward(call) => parallel::reduce(here, context, call),

@@ -1,15 +1,16 @@
 //! Cross-entropy of a linear layer's outputs, which never stand in memory all at once.
 
 use super::cross_entropy::{CrossEntropy, CrossEntropyInputs};
-use super::element::Element;
+use super::element::{Element, Work};
 use crate::context::Context;
 use crate::cost::Cost;
 use crate::error::Error;
+use crate::kernel::bias::{ColumnSums, Spread};
 use crate::kernel::targets;
 use crate::options::{Options, Sinks, Summary, check_length};
 use crate::shape::{ClassShape, IndexView, Indices, Layout, Reduction, TargetView, WeightView, Weights};
 use crate::simd::in_environment;
-use crate::simd::matmul::{self, Matrix};
+use crate::simd::matmul::{self, Matrix, even_share};
 use crate::simd::view::{In, Out, in_place};
 
 /// Cross-entropy of `logits = hidden weight^T + bias`, with the gradients of all three (PyTorch's
@@ -157,10 +158,10 @@ impl LinearCrossEntropy {
         self.loss = self.loss.soft_cap(cap);
         self
     }
-    /// How many bytes of logits a block may have; never less than one row. Blocks of some hundred rows are as fast as
-    /// can be. On top come eight bytes a class for the gradient of a bias, and what the gemm crate takes for copies of
-    /// its own: 15 to 25 MiB (measured, with glibc), and as much as a second-level cache for each further thread, which
-    /// keeps it.
+    /// How many bytes of logits a block may have; never less than one row. Blocks are of about one size. Some hundred rows
+    /// are as fast as can be. On top come eight bytes a class for the gradient of a bias, and what the gemm crate takes for
+    /// copies of its own: 5 to 15 MiB (measured, with glibc), and as much as a second-level cache for each further thread,
+    /// which keeps it.
     pub const fn memory(mut self, bytes: usize) -> Self {
         self.memory = bytes;
         self
@@ -247,7 +248,8 @@ impl<'a, T: Element> Call<'a, T> {
         })?;
         let reduction = if options.reduction == Reduction::None { Reduction::None } else { Reduction::Sum };
         let block_options = Options::new().reduction(reduction).grad_scale(factor);
-        let block = (how.memory / size_of::<T>() / classes.max(1)).clamp(1, rows.max(1));
+        let most = (how.memory / size_of::<T>() / classes.max(1)).clamp(1, rows.max(1));
+        let block = even_share(rows.max(1), most);
         Ok(Call { loss: how.loss, context, inputs, options, block, block_options, weight_sum })
     }
 
@@ -265,7 +267,9 @@ impl<'a, T: Element> Call<'a, T> {
             *copy = reserved(matmul::COPY_BYTES)?;
         }
         drop(copies);
-        for grad in [&mut grad_weight, &mut grad_bias].into_iter().flatten().filter(|_| !adds) {
+        // the first block's product replaces what is there, if there is one
+        let no_rows = grad_weight.as_mut().filter(|_| rows == 0);
+        for grad in [no_rows, grad_bias.as_mut()].into_iter().flatten().filter(|_| !adds) {
             grad.fill(T::ZERO);
         }
         let needs_grad = grad_hidden.is_some() || grad_weight.is_some() || grad_bias.is_some();
@@ -276,7 +280,8 @@ impl<'a, T: Element> Call<'a, T> {
             let weight = Matrix::new(weight, classes, width);
             let logits = &mut room[..count * classes];
             if let Some(bias) = bias {
-                logits.chunks_exact_mut(classes).for_each(|row| row.copy_from_slice(bias));
+                let call = Spread { bias: In::from(bias), matrix: Out::from(&mut *logits), rows: count };
+                in_environment(|here| T::reduce(here, self.context, Work::BiasRows(&call)));
             }
             hidden.multiply(weight.transposed(), logits, bias.is_some(), parallel);
             let loss = match &mut loss {
@@ -285,16 +290,20 @@ impl<'a, T: Element> Call<'a, T> {
             };
             self.block_of_rows(first, count, logits, loss, needs_grad, &mut total)?;
             if grad_bias.is_some() {
-                for row in logits.chunks_exact(classes) {
-                    bias_sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x.to_f64());
-                }
+                let call = ColumnSums {
+                    matrix: In::from(&*logits),
+                    rows: count,
+                    columns: classes,
+                    sums: Out::from(&mut bias_sums[..]),
+                };
+                in_environment(|here| T::reduce(here, self.context, Work::BiasSums(&call)));
             }
             let slopes = Matrix::new(logits, count, classes);
             if let Some(grad) = &mut grad_hidden {
                 slopes.multiply(weight, &mut grad[first * width..][..count * width], adds, parallel);
             }
             if let Some(grad) = &mut grad_weight {
-                slopes.transposed().multiply(hidden, grad, true, parallel);
+                slopes.transposed().multiply(hidden, grad, adds || first > 0, parallel);
             }
         }
         if let Some(grad) = grad_bias {

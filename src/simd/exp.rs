@@ -339,6 +339,21 @@ impl<S: Lanes, T: Real> TemperedExp<S, T> {
     /// e^((x - max) / T) 2^SHIFT: see [`RelativeExp::shifted`].
     #[inline(always)]
     pub fn shifted(&self, x: Pack<S, T>) -> Pack<S, T> {
+        let (offset, power) = self.parts(x);
+        (offset + x.c(1.0)) * power
+    }
+
+    /// The same, and what that was rounded by.
+    #[inline(always)]
+    pub fn shifted_pair(&self, x: Pack<S, T>) -> Pair<S, T> {
+        let (offset, power) = self.parts(x);
+        let sum = fast_two_sum(x.c(1.0), offset);
+        Pair { hi: sum.hi * power, lo: sum.lo * power }
+    }
+
+    /// The exponential of what is left when a power of two is taken away, less 1; and that power.
+    #[inline(always)]
+    fn parts(&self, x: Pack<S, T>) -> (Pack<S, T>, Pack<S, T>) {
         let s = x.s;
         let Temperature { inverse, per_ln_2, ln_2, .. } = self.temperature;
         let inverse = splat(s, inverse);
@@ -349,7 +364,6 @@ impl<S: Lanes, T: Real> TemperedExp<S, T> {
         let lower = (-t).fma(splat(s, ln_2[1]), self.lower);
         let r = upper.fma(inverse, lower);
         let q = pack(s, T::exp_polynomial(s, r.v));
-        let sum = upper.fma(inverse, (r * q).fma(r, lower)) + r.c(1.0);
-        sum * t.shl_exponent()
+        (upper.fma(inverse, (r * q).fma(r, lower)), t.shl_exponent())
     }
 }

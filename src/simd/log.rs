@@ -8,7 +8,7 @@
 //!   itself is rounded, a second step says by how much.
 //! - ln 2 comes in two parts; k times the first is exact, the second joins the tail.
 
-use super::{Lanes, Pack, Real};
+use super::{Lanes, Pack, Pair, Real};
 
 /// What differs between the types.
 pub struct Constants {
@@ -288,21 +288,26 @@ pub fn log1p_fraction<S: Lanes, T: Real>(x: Pack<S, T>) -> Pack<S, T> {
     Pack { s: x.s, v: T::log1p_fraction(x.s, x.v) }
 }
 
-/// x log x - (x - 1) and log x for x >= 0, z being x - 1 to all its digits: the first is z^2 / 2 and more near z = 0, and
-/// nothing cancels there. At x = 0 the logarithm is some number below -100.
+/// x log x - (x - 1) and log x for x >= 0 and its error, z being x - 1 to all its digits: the first is z^2 / 2 and more near
+/// z = 0, and nothing cancels there. At x = 0 the logarithm is some number below -100.
 #[inline(always)]
-pub fn x_log_x<S: Lanes, T: Real>(x: Pack<S, T>, z: Pack<S, T>) -> (Pack<S, T>, Pack<S, T>) {
+pub fn x_log_x<S: Lanes, T: Real>(x: Pair<S, T>, z: Pack<S, T>) -> (Pack<S, T>, Pack<S, T>) {
     let k = T::LOG;
-    let subnormal = x.lt(x.c(k.smallest));
-    let (exponent, mantissa) = split(subnormal.select(x * x.c(k.lift), x));
-    let exponent = exponent - subnormal.keep(x.c(k.lift_exponent));
-    let is_near = exponent.same(x.c(0.0));
-    let f = is_near.select(z, mantissa - x.c(1.0));
-    let tail = Pack { s: x.s, v: T::log_tail(x.s, f.v) };
-    let upper = exponent * x.c(k.ln_2[0]);
+    let one = z.c(1.0);
+    let subnormal = x.hi.lt(z.c(k.smallest));
+    let lifted = subnormal.select(x.hi * z.c(k.lift), x.hi);
+    let (exponent, mantissa) = split(lifted);
+    // 2^-k, as in log1p
+    let scale = one.sub_bits(lifted.sub_bits(mantissa));
+    let exponent = exponent - subnormal.keep(z.c(k.lift_exponent));
+    let is_near = exponent.same(z.c(0.0));
+    let f = is_near.select(z, mantissa - one);
+    let error = (is_near | subnormal).drop(x.lo * scale);
+    let tail = Pack { s: z.s, v: T::log_tail(z.s, f.v) };
+    let upper = exponent * z.c(k.ln_2[0]);
     let sum = upper + f;
     let lost = f - (sum - upper);
-    let log = sum + (lost + exponent.fma(x.c(k.ln_2[1]), tail));
-    let near = x.fma(tail, z * z);
-    (is_near.select(near, x.fma(log, -z)), log)
+    let log = sum + (lost + exponent.fma(z.c(k.ln_2[1]), tail + error.fma(-f, error)));
+    let near = x.hi.fma(tail, z * z);
+    (is_near.select(near, x.hi.fma(log, -z)), log)
 }

@@ -4,10 +4,15 @@ use super::Real;
 
 /// gemm copies the left matrix's rows, as far as their elements go into one of its steps along `inner`, so many rows at
 /// once as its third-level cache has room for. Fewer rows a call keep these copies small, and with them what glibc's heap
-/// keeps of them: some ten times as much. Larger ones are no faster.
-pub const COPY_BYTES: usize = 1 << 20;
+/// keeps of them, which can be ten times as much. Larger ones are hardly faster.
+pub const COPY_BYTES: usize = 768 << 10;
 /// Elements of such a step, as it chooses them for most caches; some take twice as many.
-const DEPTH: usize = 1024;
+const DEPTH: usize = 512;
+
+/// The size of shares of `count`, at most `most` each: as few as can be, and all but the last of one size.
+pub fn even_share(count: usize, most: usize) -> usize {
+    count.div_ceil(count.div_ceil(most))
+}
 
 /// A matrix in memory: element (i, j) is at `i * row_stride + j * column_stride`.
 #[derive(Clone, Copy)]
@@ -43,7 +48,7 @@ impl<'a, T> Matrix<'a, T> {
         if into.is_empty() {
             return;
         }
-        let step = COPY_BYTES / (size_of::<T>() * inner.clamp(1, DEPTH));
+        let step = even_share(rows, COPY_BYTES / (size_of::<T>() * inner.clamp(1, DEPTH)));
         for (index, into) in into.chunks_mut(step * columns).enumerate() {
             self.some_rows(index * step, into.len() / columns).multiply_at_once(right, into, adds, parallel);
         }

@@ -31,7 +31,9 @@ pub use log::{
 };
 use pack::pack;
 pub use pack::{Mask, Pack, first_lanes, splat};
-pub use pair::{Pair, exact_product, two_diff};
+pub use pair::{Pair, exact_product, fast_two_sum, two_diff, two_sum};
 pub use real::{MAX_GROUP, Real};
+#[cfg(feature = "linear")]
+pub use sum::add_lanes;
 pub use sum::{LaneSum, Total, total};
 pub use tanh::tanh_with_derivative;

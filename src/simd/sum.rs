@@ -4,6 +4,8 @@
 //! two-sum, lane by lane), for plain lanes are off by 30 ULP after 4,096 equal terms.
 
 use super::pair::{Pair, fast_two_sum, two_sum};
+#[cfg(feature = "linear")]
+use super::view::Out;
 use super::{Lanes, MAX_GROUP, Pack, Real, pack};
 
 /// The running sum of a vector's lanes. `f32`: the two halves; `f64`: sum and error.
@@ -97,6 +99,20 @@ impl<S: Lanes> LaneSum<S> {
         };
         let is_finite = sum.hi.abs().lt(sum.hi.c(f64::INFINITY));
         Pair { hi: sum.hi, lo: is_finite.select(sum.lo, sum.hi.c(0.0)) }
+    }
+}
+
+/// Adds the first `count` lanes, each to a number of its own, from `at` on.
+#[cfg(feature = "linear")]
+#[inline(always)]
+pub fn add_lanes<S: Lanes, T: Real>(x: Pack<S, T>, sums: Out<'_, f64>, at: usize, count: usize) {
+    let (s, lanes) = (x.s, S::F64_LANES);
+    let (lower, upper) = T::widen(s, x.v);
+    let first = count.min(lanes);
+    sums.store(at, first, sums.as_in().load(s, at, first) + pack(s, lower));
+    if let (Some(upper), true) = (upper, count > lanes) {
+        let (at, rest) = (at + lanes, count - lanes);
+        sums.store(at, rest, sums.as_in().load(s, at, rest) + pack(s, upper));
     }
 }
 

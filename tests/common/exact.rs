@@ -99,6 +99,23 @@ impl Exact {
         ((self - LN_2 * Exact::of(n)).exp_m1() + Exact::ONE).scaled(n as i32 + lift)
     }
 
+    /// tanh x, times 2^lift.
+    pub fn tanh_scaled(self, lift: i32) -> Self {
+        if self.hi < 0.0 {
+            return -(-self).tanh_scaled(lift);
+        }
+        // where it is 1 to all digits
+        let twice = if self.hi > 350.0 { Exact::of(700.0) } else { self + self };
+        -(-twice).exp_m1().scaled(lift) / (Exact::ONE + (-twice).exp())
+    }
+
+    /// 1 - tanh^2 x, times 2^lift.
+    pub fn tanh_derivative_scaled(self, lift: i32) -> Self {
+        let size = self.abs();
+        let (e, sum) = ((-(size + size)).exp_scaled(lift), Exact::ONE + (-(size + size)).exp());
+        Exact::of(4.0) * e / (sum * sum)
+    }
+
     /// log(1 + x): one Newton step from `f64`'s.
     pub fn ln_1p(self) -> Self {
         if self.hi.abs() < TINY {

@@ -31,6 +31,8 @@ PARTS = [
     ("softmax_state", r"softmax_state"),
     ("selective_log_softmax, entropy", r"kernel::tokens|selective_log_softmax|::entropy::|lk_entropy"),
     ("softmax_backward", r"class_backward|Backward"),
+    ("distillation", r"distillation"),
+    ("linear_cross_entropy and its matrix products", r"linear_cross_entropy|kernel::bias|matmul|gemm"),
     ("cross_entropy, softmax, log_softmax: rows", r"class_rows"),
     ("cross_entropy, softmax, log_softmax: columns", r"class_columns"),
     ("cross_entropy, softmax, log_softmax: the rest", r"::softmax::|cross_entropy|lk_(log_)?softmax"),

@@ -326,7 +326,7 @@ impl<S: Lanes, T: Real, F: Formula<T>> Elements<'_, '_, S, T, F> {
         outside: &mut Option<Mask<S, T>>,
     ) {
         // an incomplete group is too rare for a loop of its own
-        if F::HAS_USUAL_CASE && WHOLE && self.is_bare && self.is_usual::<GROUPS>(first) {
+        if F::HAS_USUAL_CASE && S::AT_ONCE > 1 && WHOLE && self.is_bare && self.is_usual::<GROUPS>(first) {
             self.vectors::<LOOP, WHOLE, GROUPS, true>(first, sums, outside);
         } else {
             self.vectors::<LOOP, WHOLE, GROUPS, false>(first, sums, outside);
@@ -354,7 +354,7 @@ impl<S: Lanes, T: Real, F: Formula<T>> Elements<'_, '_, S, T, F> {
         outside: &mut Option<Mask<S, T>>,
     ) {
         let vectors = GROUPS * Pack::<S, T>::PER_GROUP;
-        if !WHOLE {
+        if !WHOLE || S::AT_ONCE == 1 {
             for i in 0..self.input.get::<WHOLE>(first).vectors::<S>() {
                 self.turn::<LOOP, WHOLE, USUAL, 1>(first, i, sums, outside);
             }

@@ -17,6 +17,9 @@ pub trait Lanes: Simd {
     type PerGroup<X: Copy>: Copy + AsRef<[X]> + AsMut<[X]>;
     fn per_group<X: Copy>(x: X) -> Self::PerGroup<X>;
 
+    /// Vectors that long formulas had better have under way at once.
+    const AT_ONCE: usize;
+
     /// `f32` lanes as `f64`, lower and upper half. On one-lane types the upper half is zero.
     fn widen(self, a: Self::f32s) -> (Self::f64s, Self::f64s);
     /// The inverse of [`widen`](Lanes::widen), rounded to nearest.
@@ -159,6 +162,7 @@ macro_rules! scalar_lanes {
     ($($simd: ty: $f32: literal f32, $f64: literal f64, $packs: literal per group;)*) => {$(
         impl Lanes for $simd {
             type PerGroup<X: Copy> = [X; $packs];
+            const AT_ONCE: usize = 1;
             #[inline(always)]
             fn per_group<X: Copy>(x: X) -> [X; $packs] {
                 [x; $packs]
@@ -374,6 +378,7 @@ mod x86 {
 
     impl Lanes for V3 {
         type PerGroup<X: Copy> = [X; 4];
+        const AT_ONCE: usize = 4;
         #[inline(always)]
         fn per_group<X: Copy>(x: X) -> [X; 4] {
             [x; 4]
@@ -468,6 +473,7 @@ mod x86 {
 
     impl Lanes for V4 {
         type PerGroup<X: Copy> = [X; 2];
+        const AT_ONCE: usize = 4;
         #[inline(always)]
         fn per_group<X: Copy>(x: X) -> [X; 2] {
             [x; 2]
@@ -564,6 +570,7 @@ mod aarch64 {
 
     impl Lanes for Neon {
         type PerGroup<X: Copy> = [X; 8];
+        const AT_ONCE: usize = 4;
         #[inline(always)]
         fn per_group<X: Copy>(x: X) -> [X; 8] {
             [x; 8]

@@ -257,7 +257,7 @@ impl<T: Real, F: Formula<T>> Pointwise<'_, T, F> {
                         self.input.prefetch(s, ahead);
                         self.target.prefetch(s, ahead);
                     }
-                    if F::IS_LONG && BLOCKS == 1 && Pack::<S, T>::PER_GROUP == 2 && i + 2 <= end {
+                    if F::IS_LONG && S::AT_ONCE > 1 && BLOCKS == 1 && Pack::<S, T>::PER_GROUP == 2 && i + 2 <= end {
                         work.groups::<LOOP, true, 2>(i, &mut lanes, &mut outside);
                         i += 2;
                     } else {
@@ -353,9 +353,10 @@ impl<S: Lanes, T: Real, F: Formula<T>> Elements<'_, '_, S, T, F> {
         sums: &mut S::PerGroup<LaneSum<S>>,
         outside: &mut Option<Mask<S, T>>,
     ) {
-        let vectors = GROUPS * Pack::<S, T>::PER_GROUP;
+        let vectors =
+            if WHOLE { GROUPS * Pack::<S, T>::PER_GROUP } else { self.input.get::<WHOLE>(first).vectors::<S>() };
         if !WHOLE || S::AT_ONCE == 1 {
-            for i in 0..self.input.get::<WHOLE>(first).vectors::<S>() {
+            for i in 0..vectors {
                 self.turn::<LOOP, WHOLE, USUAL, 1>(first, i, sums, outside);
             }
         } else if vectors >= 4 {

@@ -274,19 +274,11 @@ impl<T: Real, F: Formula<T>> Source<T> for Td<'_, T, F> {
             assert!((0..layout.classes as i64).contains(&action), "action out of range");
             gathered.input.0[lane] = self.q.get(layout.offset(first + lane) + action as usize);
         }
-        gathered.weight = Buffer::new(one);
-        if let Some(view) = self.weight {
-            let view = view.slice(first, count);
-            for (lane, weight) in gathered.weight.0[..count].iter_mut().enumerate() {
-                *weight = view.get(lane);
-            }
-        }
-        let mut goes_on = Buffer::new(one);
-        if let Some(done) = self.done {
-            let done = done.slice(first, count);
-            for (lane, goes_on) in goes_on.0[..count].iter_mut().enumerate() {
-                *goes_on = if done.get(lane) == 0 { one } else { zero };
-            }
+        // 0 beyond the last sample: an infinite gamma must not make a NaN of the lanes there
+        let mut goes_on = Buffer::new(zero);
+        for lane in 0..count {
+            gathered.weight.0[lane] = self.weight.map_or(one, |view| view.get(first + lane));
+            goes_on.0[lane] = if self.done.is_some_and(|done| done.get(first + lane) != 0) { zero } else { one };
         }
         let next = self.next(s, layout, first, count, &goes_on);
         let (reward, gamma) = (self.reward.part(first, count), splat(s, self.gamma));

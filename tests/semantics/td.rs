@@ -188,3 +188,22 @@ fn gradient_in_place_is_the_gradient() {
     Td::mse(0.5).eval_in_place(&context(), &mut in_place, &inputs, &Options::new(), outputs, None).unwrap();
     assert_eq!((in_place, in_place_loss), (grad, [loss]));
 }
+
+/// Nothing follows an episode that ended, whatever the discount: not in groups of samples, nor beside the last of them.
+fn infinite_discount<T: Float>() {
+    for rows in [1, 3, 16, 31, 32, 33, 70] {
+        let q = all_of::<T>(&vec![1.0; 2 * rows]);
+        let next_q = all_of::<T>(&vec![0.0; 2 * rows]);
+        let (actions, reward, done) = (vec![1; rows], all_of::<T>(&vec![3.0; rows]), vec![1; rows]);
+        let inputs = TdInputs::new(2, &q, Indices::I64(&actions), &reward, &next_q).done(&done);
+        let mut loss = [T::of(0.0)];
+        Td::mse(INF).eval(&context(), &inputs, &Options::new(), Outputs::new().loss(&mut loss), None).unwrap();
+        assert_eq!(loss[0], T::of(4.0), "{rows} rows");
+    }
+}
+
+#[test]
+fn an_infinite_discount_is_nothing_to_episodes_that_ended() {
+    infinite_discount::<f32>();
+    infinite_discount::<f64>();
+}

@@ -163,7 +163,9 @@ impl<T: Real, G: Source<T>> Gather<'_, T, G> {
                 difference.store(at, lanes, target - input);
             }
             results[0].group_mut().store(i, (terms.grad * weight) * factor);
-            results[1].group_mut().store(i, (formula.hess(input, target, input) * weight) * factor);
+            if self.hess.is_some() {
+                results[1].group_mut().store(i, (formula.hess(input, target, input) * weight) * factor);
+            }
         }
         for (out, results) in [self.grad, self.hess].into_iter().zip(&results) {
             let Some(out) = out else { continue };

@@ -50,13 +50,7 @@ pub trait Formula<T: Real>: Copy + Sync {
     /// another goes on. (Two are too few for that.)
     #[inline(always)]
     fn terms_of_several<S: Lanes, const N: usize>(self, operands: [[Pack<S, T>; 3]; N]) -> [Terms<S, T>; N] {
-        let [input, target, parameter] = operands[0];
-        let mut all = [self.terms(input, target, parameter); N];
-        for i in 1..N {
-            let [input, target, parameter] = operands[i];
-            all[i] = self.terms(input, target, parameter);
-        }
-        all
+        one_by_one(self, operands)
     }
 
     /// The Hessian.
@@ -67,6 +61,21 @@ pub trait Formula<T: Real>: Copy + Sync {
     fn outside<S: Lanes>(self, _input: Pack<S, T>) -> Option<Mask<S, T>> {
         None
     }
+}
+
+/// The terms of each vector, one after the other.
+#[inline(always)]
+fn one_by_one<S: Lanes, T: Real, F: Formula<T>, const N: usize>(
+    formula: F,
+    operands: [[Pack<S, T>; 3]; N],
+) -> [Terms<S, T>; N] {
+    let [input, target, parameter] = operands[0];
+    let mut all = [formula.terms(input, target, parameter); N];
+    for i in 1..N {
+        let [input, target, parameter] = operands[i];
+        all[i] = formula.terms(input, target, parameter);
+    }
+    all
 }
 
 /// What a formula gives.
@@ -182,17 +191,9 @@ impl<T: Real, F: Formula<T>> Pointwise<'_, T, F> {
         if USUAL {
             return self.formula.usual_terms(operands);
         }
-        let [input, target, parameter] = operands[0];
-        let mut all = if N >= 4 {
-            self.formula.terms_of_several(operands)
-        } else {
-            [self.formula.terms(input, target, parameter); N]
-        };
+        let mut all = if N >= 4 { self.formula.terms_of_several(operands) } else { one_by_one(self.formula, operands) };
         for i in 0..N {
-            let [input, target, parameter] = operands[i];
-            if N < 4 && i > 0 {
-                all[i] = self.formula.terms(input, target, parameter);
-            }
+            let [input, ..] = operands[i];
             outside[i] = self.formula.outside(input);
             if let Some(outside) = outside[i] {
                 let ([a, b], nan) = (all[i].value, input.c(f64::NAN));

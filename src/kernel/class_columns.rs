@@ -176,7 +176,7 @@ impl<T: Real> Targets<T> {
         if let Some(row_weight) = call.row_weight {
             targets.weigh(|lane| row_weight.get(sample + lane));
         }
-        let Goal::Indices { targets: indices, ignore_index, class_weight, smoothing } = &call.goal else {
+        let Goal::Indices { targets: indices, ignore_index, smoothing } = &call.goal else {
             return targets;
         };
         let mut raw = [0; MAX_GROUP];
@@ -188,12 +188,12 @@ impl<T: Real> Targets<T> {
             out_of_range |= *class >= call.layout.classes;
         }
         assert!(!out_of_range, "target out of range");
-        match (smoothing, class_weight) {
+        match (smoothing, call.class_weight) {
             (None, Some(class_weight)) => {
                 let class = targets.class;
                 targets.weigh(|lane| class_weight.get(class[lane]));
             }
-            (Some(smoothing), _) => {
+            (Some(smoothing), class_weight) => {
                 for (lane, &class) in targets.class[..count].iter().enumerate() {
                     let class_weight = class_weight.map_or(one, |view| view.get(class));
                     let (hot, mass) = smoothing.shares(class_weight);

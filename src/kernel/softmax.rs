@@ -34,14 +34,9 @@ use crate::simd::{
 pub enum Goal<'a, T> {
     /// Class indices. `hot` is the target's own share, `base` every class's, `mass` the sum of all
     /// classes' base; class weights multiply base, and the sample's weight or `hot`.
-    Indices {
-        targets: IndexView<'a>,
-        ignore_index: i64,
-        class_weight: Option<In<'a, T>>,
-        smoothing: Option<Smoothing<T>>,
-    },
+    Indices { targets: IndexView<'a>, ignore_index: i64, smoothing: Option<Smoothing<T>> },
     /// Class probabilities with the logits' layout: q = class weight * (keep * probability + base).
-    Probabilities { targets: In<'a, T>, class_weight: Option<In<'a, T>>, keep: T, base: T },
+    Probabilities { targets: In<'a, T>, keep: T, base: T },
     /// The distribution itself, written to `grad`.
     Softmax,
     /// Its logarithm, written to `grad`.
@@ -64,6 +59,7 @@ pub struct Softmax<'a, T> {
     pub layout: Layout,
     pub logits: In<'a, T>,
     pub goal: Goal<'a, T>,
+    pub class_weight: Option<In<'a, T>>,
     pub row_weight: Option<In<'a, T>>,
     /// One value per sample.
     pub loss: Option<Out<'a, T>>,
@@ -142,14 +138,14 @@ impl<T: Real> Softmax<'_, T> {
         let (zero, one) = (T::from_f64(0.0), T::from_f64(1.0));
         let row_weight = self.row_weight.map_or(one, |view| view.get(sample));
         match &self.goal {
-            Goal::Indices { targets, ignore_index, class_weight, smoothing } => {
+            Goal::Indices { targets, ignore_index, smoothing } => {
                 let target = targets.get(sample);
                 if target == *ignore_index {
                     return Target { class: 0, ignored: true, weight: zero, hot: zero, mass: [zero; 2] };
                 }
                 let class = target as usize;
                 assert!(class < self.layout.classes, "target out of range");
-                let class_weight = class_weight.map_or(one, |view| view.get(class));
+                let class_weight = self.class_weight.map_or(one, |view| view.get(class));
                 match smoothing {
                     None => {
                         let weight = class_weight * row_weight;
@@ -181,9 +177,7 @@ impl<T: Real> Softmax<'_, T> {
                     None => q,
                 }
             }
-            (Goal::Indices { smoothing: Some(smoothing), .. }, _) => {
-                smoothing.base(class_weight.unwrap_or(splat(s, T::from_f64(1.0))))
-            }
+            (Goal::Indices { smoothing: Some(smoothing), .. }, _) => smoothing.base(s, class_weight),
             _ => splat(s, T::from_f64(0.0)),
         }
     }
@@ -202,21 +196,19 @@ impl<T: Real> Softmax<'_, T> {
     /// The weights of the classes where every class has a share of the distribution.
     #[inline(always)]
     pub fn share_weight(&self) -> Option<In<'_, T>> {
-        match self.goal {
-            Goal::Probabilities { class_weight, .. } | Goal::Indices { class_weight, smoothing: Some(_), .. } => {
-                class_weight
-            }
-            _ => None,
-        }
+        if self.is_soft() { self.class_weight } else { None }
     }
 }
 
 impl<T: Real> Smoothing<T> {
     /// A class's share of what is spread over all of them.
     #[inline(always)]
-    pub fn base<S: Lanes>(&self, class_weight: Pack<S, T>) -> Pack<S, T> {
-        let [hi, lo] = [splat(class_weight.s, self.base[0]), splat(class_weight.s, self.base[1])];
-        class_weight.fma(hi, class_weight * lo)
+    pub fn base<S: Lanes>(&self, s: S, class_weight: Option<Pack<S, T>>) -> Pack<S, T> {
+        let [hi, lo] = [splat(s, self.base[0]), splat(s, self.base[1])];
+        match class_weight {
+            Some(weight) => weight.fma(hi, weight * lo),
+            None => hi,
+        }
     }
 
     /// The target's own share, and the sum of the distribution.

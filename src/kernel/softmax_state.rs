@@ -267,6 +267,7 @@ impl<T: Real> Kernel for UpdateBlock<'_, '_, T> {
             layout,
             logits: *logits,
             goal: Goal::Softmax,
+            class_weight: None,
             row_weight: None,
             loss: None,
             grad: None,

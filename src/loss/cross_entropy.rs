@@ -271,7 +271,7 @@ impl CrossEntropy {
                         let all = weights.class.map_or(classes, |weights| targets::sum(here, context, weights));
                         Some(Smoothing { hot, base: base.split(), mass: base.mul(all) })
                     };
-                    (Goal::Indices { targets, ignore_index, class_weight: weights.class, smoothing }, divisor)
+                    (Goal::Indices { targets, ignore_index, smoothing }, divisor)
                 }
                 TargetView::Probabilities(targets) => {
                     check_elements(&layout, "targets", targets.len())?;
@@ -279,9 +279,8 @@ impl CrossEntropy {
                         Some(weights) => targets::sum(here, context, weights),
                         None => Total::new(layout.samples as f64),
                     };
-                    let class_weight = weights.class;
                     let (keep, base) = (hot.split()[0], base.split()[0]);
-                    (Goal::Probabilities { targets, class_weight, keep, base }, divisor)
+                    (Goal::Probabilities { targets, keep, base }, divisor)
                 }
             };
             let scale = Total::new(options.factor(here, 1.0, divisor)).split();
@@ -289,6 +288,7 @@ impl CrossEntropy {
                 layout,
                 logits,
                 goal,
+                class_weight: weights.class,
                 row_weight: weights.row,
                 loss: if options.reduction == Reduction::None { sinks.loss } else { None },
                 grad: sinks.grad,

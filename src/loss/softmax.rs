@@ -121,6 +121,7 @@ macro_rules! distribution_methods {
                     layout,
                     logits,
                     goal: $goal,
+                    class_weight: None,
                     row_weight: None,
                     loss: None,
                     grad: Some(output),

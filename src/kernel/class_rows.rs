@@ -3,7 +3,7 @@
 //! ```text
 //! for each batch of rows that fits the L1 cache (one row, if it is long):
 //!     for each row, for each chunk of the row:
-//!         m = max of the chunk
+//!         m = max of the chunk;  sums of the target distribution, if it is soft
 //!         e = exp(x - m), written to the output;  rest += e          (the chunk is in L1 now)
 //!     merge the row's chunks
 //!     finish all rows of the batch at once: loss, 1 / (1 + rest)
@@ -14,6 +14,8 @@
 //! - Which element attains the maximum is not searched for: the group it is in says so when its
 //!   exponentials are made, in a branch that is all but never taken.
 //! - Logarithm and division are made once a batch, for all its rows in a vector.
+
+use arrayvec::ArrayVec;
 
 use super::batches::{Batches, Lane};
 use super::softmax::{Factors, Goal, Origin, Penalty, Sample, Softmax, Target, distance};
@@ -27,7 +29,9 @@ use crate::simd::{
 /// Bytes of a chunk: with its exponentials it fits L1 caches of 32 KiB.
 const CHUNK_BYTES: usize = 16384;
 /// Most chunks of a row; longer rows have longer chunks.
-pub const MAX_CHUNKS: usize = 256;
+const MAX_CHUNKS: usize = 256;
+/// The maxima of a row's chunks.
+pub type Maxima<T> = ArrayVec<T, MAX_CHUNKS>;
 /// Bytes of a block, if it has more than one row.
 const BLOCK_BYTES: usize = 65536;
 
@@ -151,11 +155,12 @@ fn batch_of_rows<S: Lanes, T: Real, const SOFT: bool, const CAP: bool>(
         hot: empty,
         logit: empty,
     };
-    let mut targets = [Target { class: 0, ignored: false, weight: zero, hot: zero, mass: [zero; 2] }; MAX_GROUP];
-    let mut maxima = [zero; MAX_CHUNKS];
+    let mut targets = ArrayVec::<_, MAX_GROUP>::new();
+    let mut maxima = Maxima::new();
     let with_probabilities = matches!(call.goal, Goal::Probabilities { .. });
-    for (i, target) in targets[..count].iter_mut().enumerate() {
-        *target = call.target(first + i);
+    for i in 0..count {
+        let target = call.target(first + i);
+        targets.push(target);
         if target.ignored {
             continue;
         }
@@ -204,7 +209,7 @@ fn batch_of_rows<S: Lanes, T: Real, const SOFT: bool, const CAP: bool>(
         return;
     }
 
-    for (i, &target) in targets[..count].iter().enumerate() {
+    for (i, &target) in targets.iter().enumerate() {
         let row = Row { call, s, at: layout.offset(first + i) };
         if target.ignored {
             row.clear(classes);
@@ -228,7 +233,7 @@ fn batch_of_rows<S: Lanes, T: Real, const SOFT: bool, const CAP: bool>(
 /// The maximum of a row that begins at `at`, and its rest.
 #[inline(always)]
 pub fn sum_row<S: Lanes, T: Real>(call: &Softmax<'_, T>, s: S, at: usize) -> (T, Total) {
-    let sum = Row { call, s, at }.sum::<false, false>(&mut [T::ZERO; MAX_CHUNKS]);
+    let sum = Row { call, s, at }.sum::<false, false>(&mut Maxima::new());
     (sum.max, sum.rest)
 }
 
@@ -285,16 +290,18 @@ impl<'a, S: Lanes, T: Real> Row<'a, '_, S, T> {
     /// Sums up the row, leaves the exponentials of each chunk, by its own maximum, in the stash, and
     /// those maxima in `maxima`.
     #[inline(always)]
-    fn sum<const SOFT: bool, const CAP: bool>(&self, maxima: &mut [T; MAX_CHUNKS]) -> Sum<T> {
+    fn sum<const SOFT: bool, const CAP: bool>(&self, maxima: &mut Maxima<T>) -> Sum<T> {
         let (s, classes) = (self.s, self.call.layout.classes);
         let chunk = chunk_len::<T>(classes);
         let mut whole = self.sum_chunk::<SOFT, CAP>(0, chunk.min(classes));
-        maxima[0] = whole.max;
-        for (i, max) in maxima[..classes.div_ceil(chunk)].iter_mut().enumerate().skip(1) {
-            let start = i * chunk;
+        maxima.clear();
+        maxima.push(whole.max);
+        let mut start = chunk;
+        while start < classes {
             let part = self.sum_chunk::<SOFT, CAP>(start, chunk.min(classes - start));
-            *max = part.max;
+            maxima.push(part.max);
             whole = whole.merge(part, s);
+            start += chunk;
         }
         whole
     }
@@ -307,14 +314,17 @@ impl<'a, S: Lanes, T: Real> Row<'a, '_, S, T> {
         let max = if CAP { self.call.capped::<S, CAP>(max, max.c(f64::INFINITY)).first() } else { max.first() };
         let origin = Origin::new(splat(s, max));
         let zeros = S::per_group(LaneSum::zero(s));
-        let pass = Exponentials { call: self.call, stretch, origin, rest: zeros, gap: zeros, mass: zeros, ties: 0 };
-        let Exponentials { rest, gap, mass, ties, .. } = each_group::<T, _>(len, Phase::<SOFT, CAP, _>(pass)).0;
-        let rest = rest_of_chunk(s, max, rest, ties);
-        let (gap, mass) = match SOFT {
-            true => (total::<S, T>(s, gap), total::<S, T>(s, mass)),
-            false => (Total::ZERO, Total::ZERO),
-        };
-        Sum { max, rest, gap, mass }
+        let (mut gap, mut mass) = (Total::ZERO, Total::ZERO);
+        if SOFT {
+            // before exponentials may take the logits' place
+            let pass = Gaps { call: self.call, stretch, max: origin.max, gap: zeros, mass: zeros };
+            let pass = each_group::<T, _>(len, Phase::<SOFT, CAP, _>(pass)).0;
+            (gap, mass) = (total::<S, T>(s, pass.gap), total::<S, T>(s, pass.mass));
+        }
+        let Stretch { x, stash, .. } = stretch;
+        let pass = Exponentials { call: self.call, x, stash, origin, rest: zeros, ties: 0 };
+        let Exponentials { rest, ties, .. } = each_group::<T, _>(len, Phase::<SOFT, CAP, _>(pass)).0;
+        Sum { max, rest: rest_of_chunk(s, max, rest, ties), gap, mass }
     }
 
     #[inline(always)]
@@ -344,7 +354,7 @@ impl<'a, S: Lanes, T: Real> Row<'a, '_, S, T> {
 
     /// The row's outputs from what its exponentials added up to.
     #[inline(always)]
-    fn emit<const SOFT: bool, const CAP: bool>(&self, row: RowFinish<S, T>, maxima: &[T; MAX_CHUNKS]) {
+    fn emit<const SOFT: bool, const CAP: bool>(&self, row: RowFinish<S, T>, maxima: &[T]) {
         let (call, s, classes) = (self.call, self.s, self.call.layout.classes);
         let chunk = chunk_len::<T>(classes);
         let target = row.target;
@@ -355,7 +365,7 @@ impl<'a, S: Lanes, T: Real> Row<'a, '_, S, T> {
         };
         let mut at_target = T::from_f64(0.0);
         let several = classes > chunk;
-        for (i, &max) in maxima[..classes.div_ceil(chunk)].iter().enumerate() {
+        for (i, &max) in maxima.iter().enumerate() {
             let (start, len) = (i * chunk, chunk.min(classes - i * chunk));
             let max = if several { max } else { row.max };
             let origin = Origin::new(splat(s, max));
@@ -477,15 +487,44 @@ impl<S: Lanes, T: Real> Groups for Maximum<'_, S, T> {
     }
 }
 
-/// First pass over a chunk.
+/// The target distribution's sums over a chunk.
+#[derive(Clone, Copy)]
+struct Gaps<'a, 'b, S: Lanes, T: Real> {
+    call: &'a Softmax<'b, T>,
+    stretch: Stretch<'a, T>,
+    max: Pack<S, T>,
+    gap: S::PerGroup<LaneSum<S>>,
+    mass: S::PerGroup<LaneSum<S>>,
+}
+
+impl<S: Lanes, T: Real, const SOFT: bool, const CAP: bool> Groups for Phase<SOFT, CAP, Gaps<'_, '_, S, T>> {
+    #[inline(always)]
+    fn group(&mut self, at: usize, len: usize) {
+        let Gaps { call, stretch, max, .. } = self.0;
+        let s = max.s;
+        if let Some(probabilities) = stretch.probabilities {
+            prefetch_next_chunk(s, probabilities, at);
+        }
+        let x = stretch.x.part(at, len);
+        let (probabilities, class_weight) = shares(&stretch, at, len);
+        for i in 0..x.vectors::<S>() {
+            let q = call.share(s, probabilities.map(|q| q.load(s, i)), class_weight.map(|w| w.load(s, i)));
+            let q = x.or(i, q, max.c(0.0));
+            let x = call.capped::<S, CAP>(x.load(s, i), max);
+            self.0.gap.as_mut()[i].add(distance(q, max, x));
+            self.0.mass.as_mut()[i].add(q);
+        }
+    }
+}
+
+/// The exponentials of a chunk.
 #[derive(Clone, Copy)]
 struct Exponentials<'a, 'b, S: Lanes, T: Real> {
     call: &'a Softmax<'b, T>,
-    stretch: Stretch<'a, T>,
+    x: In<'a, T>,
+    stash: Option<Out<'a, T>>,
     origin: Origin<S, T>,
     rest: S::PerGroup<LaneSum<S>>,
-    gap: S::PerGroup<LaneSum<S>>,
-    mass: S::PerGroup<LaneSum<S>>,
     /// Elements that attain the maximum; their exponentials are not in `rest`.
     ties: usize,
 }
@@ -494,31 +533,15 @@ impl<S: Lanes, T: Real, const SOFT: bool, const CAP: bool> Groups for Phase<SOFT
     #[inline(always)]
     fn group(&mut self, at: usize, len: usize) {
         let pass = &mut self.0;
-        let (stretch, origin) = (pass.stretch, pass.origin);
+        let origin = pass.origin;
         let s = origin.max.s;
-        let (zero, lowest) = (splat::<S, T>(s, T::from_f64(0.0)), splat(s, -T::INFINITY));
-        prefetch_next_chunk(s, stretch.x, at);
-        if SOFT && let Some(probabilities) = stretch.probabilities {
-            prefetch_next_chunk(s, probabilities, at);
-        }
-        let x = stretch.x.part(at, len);
-        let stash = stretch.stash.map(|view| view.part(at, len));
-        let vectors = x.vectors::<S>();
-
-        if SOFT {
-            // before exponentials may take the logits' place
-            let (probabilities, class_weight) = shares(&stretch, at, len);
-            for i in 0..vectors {
-                let q = pass.call.share(s, probabilities.map(|q| q.load(s, i)), class_weight.map(|w| w.load(s, i)));
-                let q = x.or(i, q, zero);
-                let x = pass.call.capped::<S, CAP>(x.load(s, i), origin.max);
-                pass.gap.as_mut()[i].add(distance(q, origin.max, x));
-                pass.mass.as_mut()[i].add(q);
-            }
-        }
+        let lowest = splat(s, -T::INFINITY);
+        prefetch_next_chunk(s, pass.x, at);
+        let x = pass.x.part(at, len);
+        let stash = pass.stash.map(|view| view.part(at, len));
         // vectors half a group apart are added to each other
         let half = Pack::<S, T>::PER_GROUP / 2;
-        for i in 0..half.min(vectors) {
+        for i in 0..half.min(x.vectors::<S>()) {
             let [a, b] = x.load_two(s, i, lowest);
             let x = [pass.call.capped::<S, CAP>(a, origin.max), pass.call.capped::<S, CAP>(b, origin.max)];
             let [e, terms] = exponentials(&origin, x, &mut pass.ties);
@@ -590,7 +613,7 @@ fn shares<'a, T: Real>(
     (part(stretch.probabilities), part(stretch.class_weight))
 }
 
-/// Second pass over a chunk, where the gradient is the exponential times a factor.
+/// The last pass over a chunk, where the gradient is the exponential times a factor.
 #[derive(Clone, Copy)]
 struct Scaling<'a, S: Lanes, T: Real> {
     stash: In<'a, T>,
@@ -609,7 +632,7 @@ impl<S: Lanes, T: Real> Groups for Scaling<'_, S, T> {
     }
 }
 
-/// Second pass over a chunk, for everything.
+/// The last pass over a chunk, for everything.
 #[derive(Clone, Copy)]
 struct Emission<'a, 'b, S: Lanes, T: Real> {
     call: &'a Softmax<'b, T>,

@@ -378,10 +378,13 @@ impl<S: Lanes, T: Real> Factors<S, T> {
     /// terms of Q p - q lose what they have in common first. `slope` is that of a z-loss, or 0.
     #[inline(always)]
     pub fn grad(&self, e: Pack<S, T>, q: Pack<S, T>, slope: Pack<S, T>) -> Pack<S, T> {
-        let (p, complement) = self.weighted(e);
         let rest = (self.mass - q) + slope;
-        let apart = (-q).fma(complement, p * rest);
-        rest.lt(q).select(apart, e.fma(self.massive, -(q * self.weight)))
+        let (grad, is_most) = (e.fma(self.massive, -(q * self.weight)), rest.lt(q));
+        if !is_most.any() {
+            return grad;
+        }
+        let (p, complement) = self.weighted(e);
+        is_most.select((-q).fma(complement, p * rest), grad)
     }
 
     /// The gradient at the target that has all of it, without a z-loss.
@@ -411,10 +414,13 @@ impl<S: Lanes, T: Real> Factors<S, T> {
 /// A class's part of the gap: q (max - x). Where the difference is larger than any number, it is taken apart.
 #[inline(always)]
 pub fn distance<S: Lanes, T: Real>(q: Pack<S, T>, max: Pack<S, T>, x: Pack<S, T>) -> Pack<S, T> {
-    let (zero, d) = (q.c(0.0), max - x);
+    let (zero, infinity, d) = (q.c(0.0), q.c(f64::INFINITY), max - x);
+    let part = q * d;
+    if part.abs().lt(infinity).all() {
+        return part;
+    }
     let apart = q.fma(max, -(q * x));
-    let part = d.same(d.c(f64::INFINITY)).select(apart, q * d);
-    (x.same(max) | q.same(zero)).select(zero, part)
+    (x.same(max) | q.same(zero)).select(zero, d.same(infinity).select(apart, part))
 }
 
 /// What a sample's exponentials are relative to.

@@ -19,8 +19,8 @@
 
 use super::batches::{Batches, Lane};
 use super::class_rows::{
-    Groups, MAX_CHUNKS, chunk_len, each_group, exponentials, maximum, prefetch_next_chunk, rest_of_chunk,
-    rows_per_batch, rows_per_block,
+    Groups, Maxima, chunk_len, each_group, exponentials, maximum, prefetch_next_chunk, rest_of_chunk, rows_per_batch,
+    rows_per_block,
 };
 use super::softmax::{Finished, Origin, Sample};
 use crate::parallel::{Blocks, Partial};
@@ -206,17 +206,19 @@ fn sum_row<S: Lanes, T: Real, const ENTROPY: bool>(
     s: S,
     x: In<'_, T>,
     stash: Option<Out<'_, T>>,
-    maxima: &mut [T; MAX_CHUNKS],
+    maxima: &mut Maxima<T>,
 ) -> Sum<T> {
     let classes = x.len();
     let chunk = chunk_len::<T>(classes);
     let mut whole = sum_chunk::<S, T, ENTROPY>(s, x, stash, 0, chunk.min(classes));
-    maxima[0] = whole.max;
-    for (i, max) in maxima[..classes.div_ceil(chunk)].iter_mut().enumerate().skip(1) {
-        let start = i * chunk;
+    maxima.clear();
+    maxima.push(whole.max);
+    let mut start = chunk;
+    while start < classes {
         let part = sum_chunk::<S, T, ENTROPY>(s, x, stash, start, chunk.min(classes - start));
-        *max = part.max;
+        maxima.push(part.max);
         whole = whole.merge(part, s);
+        start += chunk;
     }
     whole
 }
@@ -332,7 +334,7 @@ impl<T: Real> Summed<T> {
 fn stats<S: Lanes, T: Real, const ENTROPY: bool>(call: &TokenStats<'_, T>, s: S, first: usize, count: usize) {
     let TokenRows { layout, logits, per_row, .. } = call.rows;
     let mut rows = Summed::zero();
-    let mut maxima = [T::ZERO; MAX_CHUNKS];
+    let mut maxima = Maxima::new();
     for i in 0..count {
         if call.rows.counts(first + i) {
             let x = logits.slice(layout.offset(first + i), layout.classes);
@@ -405,7 +407,7 @@ const NONE: usize = usize::MAX;
 impl<T: Real> TokenGradient<'_, T> {
     /// Right after the row was summed up.
     #[inline(always)]
-    fn shares(&self, row: usize, sum: &Sum<T>, stash: Option<Out<'_, T>>, maxima: &[T; MAX_CHUNKS]) -> Shares {
+    fn shares(&self, row: usize, sum: &Sum<T>, stash: Option<Out<'_, T>>, maxima: &[T]) -> Shares {
         let mut shares = Shares { top: Total::ZERO, others: Total::ZERO, top_class: NONE };
         let Some(grads) = self.log_probs else { return shares };
         let TokenRows { layout, logits, per_row, .. } = self.rows;
@@ -463,7 +465,7 @@ fn gradients<S: Lanes, T: Real, const ENTROPY: bool>(call: &TokenGradient<'_, T>
     let (mut top, mut others, mut entropy) = (Lane::zero(), Lane::zero(), Buffer::new(T::ZERO));
     let mut top_class = [NONE; MAX_GROUP];
     let mut counts = [false; MAX_GROUP];
-    let mut maxima = [T::ZERO; MAX_CHUNKS];
+    let mut maxima = Maxima::new();
     for i in 0..count {
         let row = first + i;
         counts[i] = call.rows.counts(row);
@@ -512,7 +514,7 @@ fn gradients<S: Lanes, T: Real, const ENTROPY: bool>(call: &TokenGradient<'_, T>
         }
         let lines = Lines { max: splat(s, rows.max.0[i]), level: level.splat(s, i), slope: slope.splat(s, i) };
         let chunk = chunk_len::<T>(classes);
-        for (c, &max) in maxima[..classes.div_ceil(chunk)].iter().enumerate() {
+        for (c, &max) in maxima.iter().enumerate() {
             let (start, len) = (c * chunk, chunk.min(classes - c * chunk));
             // the maxima are those of the batch's only row, if it has several chunks
             let max = splat(s, if classes > chunk { max } else { rows.max.0[i] });

@@ -97,6 +97,11 @@ impl Isa {
     /// Runs `kernel` on this instruction set; on the scalar one if the CPU lacks it.
     #[inline]
     pub fn dispatch<K: Kernel>(self, kernel: K) -> K::Output {
+        /// Apart, so that its frame is not made for the others.
+        #[inline(never)]
+        fn scalar<K: Kernel>(kernel: K) -> K::Output {
+            Scalar.run(kernel)
+        }
         #[cfg(target_arch = "x86_64")]
         match self {
             Isa::Avx512 => {
@@ -124,6 +129,6 @@ impl Isa {
         {
             return simd.run(kernel);
         }
-        Scalar.run(kernel)
+        scalar(kernel)
     }
 }

@@ -9,7 +9,7 @@
 //!     gradient  = e * factor, but at the target
 //!     copy the tile back
 //! ```
-//! - A tile makes rows of 2 to 64 classes as good as columns: no sum across lanes, no half-empty vectors,
+//! - A tile makes rows of 2 to 128 classes as good as columns: no sum across lanes, no half-empty vectors,
 //!   and what is done once a sample is done for a whole vector of samples.
 //! - It also keeps planes that are a large power of two apart out of each other's cache sets.
 //! - The phases go over all vectors of the group in turn, so that the long chains of the finish overlap.

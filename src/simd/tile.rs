@@ -5,17 +5,19 @@
 //! vectors a square in each piece. The last piece of a row overlaps the one before it, so nothing beyond the row is
 //! read or written.
 
+use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 
+use super::real::GROUP_BYTES;
 use super::view::{In, Out, PlanesMut};
-use super::{Lanes, MAX_GROUP, Pack, Real, splat};
+use super::{Lanes, Pack, Real, splat};
 
 /// Most classes a [`Tile`] holds.
-pub const TILE_CLASSES: usize = 64;
+pub const TILE_CLASSES: usize = 128;
 
 /// Room for a group of samples.
 #[repr(C, align(128))]
-pub struct Tile<T>(MaybeUninit<[T; TILE_CLASSES * MAX_GROUP]>);
+pub struct Tile<T>(MaybeUninit<[u8; TILE_CLASSES * GROUP_BYTES]>, PhantomData<T>);
 
 /// Samples outside of a tile: `count` of them, `stride` apart, their classes `class_stride` apart.
 #[derive(Clone, Copy)]
@@ -38,7 +40,7 @@ pub enum Put {
 impl<T: Real> Tile<T> {
     #[inline(always)]
     pub fn new() -> Self {
-        Tile(MaybeUninit::uninit())
+        Tile(MaybeUninit::uninit(), PhantomData)
     }
 
     /// `classes` groups of zeros.
@@ -47,7 +49,7 @@ impl<T: Real> Tile<T> {
         assert!(classes <= TILE_CLASSES);
         let start = self.0.as_mut_ptr().cast::<T>();
         let len = classes * T::GROUP;
-        // SAFETY: `len` elements are at most what the array holds; all of them are written
+        // SAFETY: `len` elements are at most what the array holds, which is aligned for them; all of them are written
         let all = unsafe {
             start.write_bytes(0, len);
             Out::from_raw(start, len)

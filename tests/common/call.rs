@@ -527,12 +527,14 @@ pub fn every<T: Float>() -> Vec<Call<T>> {
         Shape::rows(3, 5000),
         Shape::new(3, 5, 34),
         Shape::new(2, 70, 35),
+        Shape::new(2, 130, 35),
         Shape::rows(34, 7).strides(9, 1),
         Shape::rows(5, 130).strides(131, 1),
         Shape::new(3, 4, 6).strides(40, 8),
         // classes outermost
         Shape::rows(35, 6).strides(1, 40),
         Shape::new(3, 66, 4).strides(5, 16),
+        Shape::new(3, 130, 4).strides(5, 16),
     ];
     let mut calls = pointwise(0);
     for n in [1, 60, 8192 + 300] {

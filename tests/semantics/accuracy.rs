@@ -182,9 +182,10 @@ fn pointwise_reduced_losses() {
     check!(reduced_losses, pointwise);
 }
 
-/// All numbers of classes that go through tiles, and beyond; rows short of a group, and a group and one.
+/// Numbers of classes that go through tiles, and beyond; rows short of a group, and a group and one.
 fn few_classes<T: Float>() -> impl Iterator<Item = Call<T>> {
-    let shapes = (1..=70).flat_map(|classes| [1, 5, 33].map(|rows| Shape::rows(rows, classes)));
+    let all = (1..=70).chain([95, 96, 97, 100, 126, 127, 128, 129, 130]);
+    let shapes = all.flat_map(|classes| [1, 5, 33].map(|rows| Shape::rows(rows, classes)));
     shapes.flat_map(call::classes)
 }
 family! { rows_of_few_classes, few_classes }
@@ -201,7 +202,7 @@ family! { rows_of_many_classes, many_classes }
 
 /// `inner` short of a group, a group and more; strides with gaps; classes outermost.
 fn columns<T: Float>() -> impl Iterator<Item = Call<T>> {
-    let dense = [2, 3, 10, 64, 65, 100]
+    let dense = [2, 3, 10, 65, 100, 128, 129]
         .into_iter()
         .flat_map(|classes| [2, 15, 16, 17, 31, 32, 33, 70].map(|inner| Shape::new(2, classes, inner)));
     let strided = [
@@ -209,6 +210,7 @@ fn columns<T: Float>() -> impl Iterator<Item = Call<T>> {
         Shape::rows(5, 130).strides(133, 1),
         Shape::new(3, 5, 7).strides(70, 10),
         Shape::new(3, 66, 35).strides(66 * 40 + 3, 40),
+        Shape::new(3, 130, 35).strides(130 * 40 + 3, 40),
         Shape::rows(40, 5).strides(1, 41),
         Shape::rows(40, 80).strides(2, 90),
         Shape::new(4, 9, 3).strides(5, 21),
@@ -267,11 +269,12 @@ fn sums_are_right_whatever_the_distribution() {
 
 fn distributions<T: Float>(worst: &mut Worst) {
     let context = context();
-    let shapes = (1..=66).map(|classes| Shape::rows(34, classes)).chain([
+    let shapes = (1..=66).chain([127, 128, 129]).map(|classes| Shape::rows(34, classes)).chain([
         Shape::rows(3, 1000),
         Shape::rows(2, 4097),
         Shape::new(2, 5, 33),
         Shape::new(2, 70, 33),
+        Shape::new(2, 130, 33),
         Shape::rows(5, 9).strides(12, 1),
     ]);
     for shape in shapes {

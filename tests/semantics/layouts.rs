@@ -41,7 +41,7 @@ fn check_moved<T: Float>(call: &Call<T>, to: Shape) {
 }
 
 fn strided<T: Float>() {
-    for (outer, classes, inner) in [(35, 2, 1), (34, 10, 1), (5, 65, 1), (4, 3, 33), (3, 70, 6)] {
+    for (outer, classes, inner) in [(35, 2, 1), (34, 10, 1), (5, 129, 1), (4, 3, 33), (3, 70, 6), (3, 130, 6)] {
         let dense = Shape::new(outer, classes, inner);
         let layouts = [
             dense.strides(classes * inner + 1, inner),
@@ -75,7 +75,7 @@ fn strides_change_no_bit_and_gaps_are_never_touched() {
 }
 
 fn transposed<T: Float>() {
-    for classes in [2, 3, 10, 64, 65, 100, 1000] {
+    for classes in [2, 3, 10, 64, 65, 100, 128, 129, 1000] {
         for (outer, inner) in [(2, 35), (3, 4), (1, 33)] {
             let rows = Shape::rows(outer * inner, classes);
             for call in call::classes::<T>(rows) {
@@ -92,7 +92,7 @@ fn columns_give_the_bits_of_transposed_rows() {
 }
 
 fn transposed_softmax<T: Float>() {
-    for classes in [2, 3, 10, 64, 65, 100, 1000] {
+    for classes in [2, 3, 10, 64, 65, 100, 128, 129, 1000] {
         let (rows, columns) = (Shape::rows(70, classes), Shape::new(2, classes, 35).strides(36 * classes, 36));
         let random = &mut Random(classes as u64);
         let logits: Vec<T> = call::spread(rows, || T::of(random.number(9.0)));

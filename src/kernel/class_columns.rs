@@ -735,7 +735,7 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const CAP: bool, const TILE: bo
         factors.as_mut()[i] =
             Factors::new::<SOFT>(finished.recip, finished.top, mass, weight, call.scale, finished.slope);
         if let Some(slope) = finished.slope {
-            slopes.as_mut()[i] = slope;
+            slopes.as_mut()[i] = slope.hi;
         }
         logs.as_mut()[i] = finished.log;
     }

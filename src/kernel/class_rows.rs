@@ -178,7 +178,7 @@ fn batch_of_rows<S: Lanes, T: Real, const SOFT: bool, const CAP: bool>(
 
     let lanes = Pack::<S, T>::LANES;
     let mut recip = Lane::zero();
-    let (mut top, mut log, mut slope) = (empty, empty, empty);
+    let (mut top, mut log, mut slope) = (empty, empty, Lane::zero());
     for i in 0..count.div_ceil(lanes) {
         let max = rows.max.group().load(s, i);
         let sample = Sample {
@@ -202,7 +202,7 @@ fn batch_of_rows<S: Lanes, T: Real, const SOFT: bool, const CAP: bool>(
         top.group_mut().store(i, finished.top);
         log.group_mut().store(i, finished.log);
         if let Some(first) = finished.slope {
-            slope.group_mut().store(i, first);
+            slope.store(i, first);
         }
     }
     if call.grad.is_none() && call.hess.is_none() {
@@ -220,7 +220,7 @@ fn batch_of_rows<S: Lanes, T: Real, const SOFT: bool, const CAP: bool>(
             recip: recip.splat(s, i),
             top: splat(s, top.0[i]),
             log: splat(s, log.0[i]),
-            slope: splat(s, slope.0[i]),
+            slope: slope.splat(s, i),
             mass: rows.mass.splat(s, i),
             logit: rows.logit.0[i],
             target,
@@ -280,7 +280,7 @@ struct RowFinish<S: Lanes, T: Real> {
     recip: Pair<S, T>,
     top: Pack<S, T>,
     log: Pack<S, T>,
-    slope: Pack<S, T>,
+    slope: Pair<S, T>,
     mass: Pair<S, T>,
     logit: T,
     target: Target<T>,
@@ -388,7 +388,7 @@ impl<'a, S: Lanes, T: Real> Row<'a, '_, S, T> {
                 let logit = splat(s, row.logit);
                 let e = origin.exponential(call.capped::<S, CAP>(logit, origin.max));
                 let q = splat(s, target.hot) + call.share_of(s, target.class, None);
-                let grad = factors.grad(e, q, row.slope);
+                let grad = factors.grad(e, q, row.slope.hi);
                 at_target = if CAP { (grad * call.cap_slope(logit)).first() } else { grad.first() };
             }
             let stretch = self.stretch(start, len);
@@ -406,7 +406,7 @@ impl<'a, S: Lanes, T: Real> Row<'a, '_, S, T> {
                     factors,
                     row_max: splat(s, row.max),
                     log: row.log,
-                    slope: row.slope,
+                    slope: row.slope.hi,
                 };
                 each_group::<T, _>(len, Phase::<SOFT, CAP, _>(pass));
             }

@@ -26,8 +26,8 @@ use crate::shape::{IndexView, Layout};
 use crate::simd::tile::TILE_CLASSES;
 use crate::simd::view::{In, Out};
 use crate::simd::{
-    Environment, Lanes, Pack, Pair, Real, RelativeExp, Total, log1p_with_error, splat, tanh_with_derivative, two_diff,
-    unshift,
+    Environment, Lanes, Pack, Pair, Real, RelativeExp, Total, fast_two_sum, log1p_with_error, splat,
+    tanh_with_derivative, two_diff, unshift,
 };
 
 /// What a sample's classes are held against.
@@ -254,7 +254,7 @@ impl<S: Lanes, T: Real> Penalty<S, T> {
 
     /// Its value, and its derivative by the logarithm of the sum, given log1p(rest).
     #[inline(always)]
-    fn value_and_slope(self, log: Pack<S, T>) -> (Pack<S, T>, Pack<S, T>) {
+    fn value_and_slope(self, log: Pack<S, T>) -> (Pack<S, T>, Pair<S, T>) {
         let Penalty { factor, largest } = self;
         let infinity = log.c(f64::INFINITY);
         let lse = Pair::new(largest).add(Pair::new(log));
@@ -264,8 +264,9 @@ impl<S: Lanes, T: Real> Penalty<S, T> {
         let far = largest + log;
         let (far_part, far_value) = (factor.hi * far, factor.hi * far * far);
         let value = far_value.abs().lt(infinity).select(value, far_value);
-        let part = far_part.abs().lt(infinity).select(part.round(), far_part);
-        (value, part + part)
+        let (is_near, part) = (far_part.abs().lt(infinity), fast_two_sum(part.hi, part.lo));
+        let part = Pair { hi: is_near.select(part.hi, far_part), lo: is_near.keep(part.lo) };
+        (value, Pair { hi: part.hi + part.hi, lo: part.lo + part.lo })
     }
 }
 
@@ -273,7 +274,7 @@ impl<S: Lanes, T: Real> Penalty<S, T> {
 pub struct Finished<S: Lanes, T: Real> {
     pub loss: Pack<S, T>,
     /// The derivative of the z-loss by the logarithm of the sum, if there is one.
-    pub slope: Option<Pack<S, T>>,
+    pub slope: Option<Pair<S, T>>,
     /// log1p(rest)
     pub log: Pack<S, T>,
     /// 1 / (1 + rest)
@@ -333,14 +334,14 @@ impl<S: Lanes, T: Real> Factors<S, T> {
         mass: Pair<S, T>,
         weight: Pack<S, T>,
         scale: [T; 2],
-        slope: Option<Pack<S, T>>,
+        slope: Option<Pair<S, T>>,
     ) -> Self {
         let s = weight.s;
         let scale = Pair { hi: splat(s, scale[0]), lo: splat(s, scale[1]) };
         let weight = scale.scale(weight);
         let plain = recip.mul(weight);
         let massive = match slope {
-            Some(slope) => plain.mul(mass.add(Pair::new(slope))).round(),
+            Some(slope) => plain.mul(mass.add(slope)).round(),
             None if SOFT => plain.mul(mass).round(),
             None => plain.round(),
         };
@@ -402,10 +403,11 @@ impl<S: Lanes, T: Real> Factors<S, T> {
 
     #[inline(always)]
     pub fn hess(&self, e: Pack<S, T>, z_loss: Option<[T; 2]>) -> Pack<S, T> {
-        let (p, one) = (e * self.recip, e.c(1.0));
-        let complement = e.same(one).select(self.complement, one - p);
+        let one = e.c(1.0);
+        // (p itself would be rounded)
+        let complement = e.same(one).select(self.complement, (-e).fma(self.recip, one));
         match z_loss {
-            Some([z, _]) => e * self.massive.fma(complement, self.plain * splat(e.s, z + z) * p),
+            Some([z, _]) => e * self.massive.fma(complement, self.plain * splat(e.s, z + z) * (e * self.recip)),
             None => (e * self.massive) * complement,
         }
     }

@@ -310,8 +310,11 @@ impl<'a, S: Lanes, T: Real> Row<'a, '_, S, T> {
     fn sum_chunk<const SOFT: bool, const CAP: bool>(&self, start: usize, len: usize) -> Sum<T> {
         let s = self.s;
         let stretch = self.stretch(start, len);
-        let max = splat(s, maximum(s, stretch.x));
-        let max = if CAP { self.call.capped::<S, CAP>(max, max.c(f64::INFINITY)).first() } else { max.first() };
+        let max = maximum(s, stretch.x);
+        let max = match CAP {
+            true => self.call.capped::<S, CAP>(splat(s, max), splat(s, T::INFINITY)).first(),
+            false => max,
+        };
         let origin = Origin::new(splat(s, max));
         let zeros = S::per_group(LaneSum::zero(s));
         let (mut gap, mut mass) = (Total::ZERO, Total::ZERO);

@@ -53,11 +53,8 @@ pub fn reduce<B: Blocks>(_here: Environment, context: &Context, blocks: &B) -> P
     if count == 0 {
         return Partial::default();
     }
-    if count == 1 {
-        return blocks.block(isa, 0);
-    }
     #[cfg(feature = "rayon")]
-    if count.saturating_mul(blocks.cycles()) >= MIN_PARALLEL_CYCLES && context.has_threads() {
+    if count > 1 && count.saturating_mul(blocks.cycles()) >= MIN_PARALLEL_CYCLES && context.has_threads() {
         let leaf = (MIN_TASK_CYCLES / blocks.cycles().max(1)).max(1);
         return context.install(|| join(blocks, isa, 0, count, leaf));
     }

@@ -320,13 +320,13 @@ impl<'a, S: Lanes, T: Real> Row<'a, '_, S, T> {
         let (mut gap, mut mass) = (Total::ZERO, Total::ZERO);
         if SOFT {
             // before exponentials may take the logits' place
-            let pass = Gaps { call: self.call, stretch, max: origin.max, gap: zeros, mass: zeros };
-            let pass = each_group::<T, _>(len, Phase::<SOFT, CAP, _>(pass)).0;
+            let pass = Gaps::<S, T, CAP> { call: self.call, stretch, max: origin.max, gap: zeros, mass: zeros };
+            let pass = each_group::<T, _>(len, pass);
             (gap, mass) = (total::<S, T>(s, pass.gap), total::<S, T>(s, pass.mass));
         }
         let Stretch { x, stash, .. } = stretch;
-        let pass = Exponentials { call: self.call, x, stash, origin, rest: zeros, ties: 0 };
-        let Exponentials { rest, ties, .. } = each_group::<T, _>(len, Phase::<SOFT, CAP, _>(pass)).0;
+        let pass = Exponentials::<S, T, CAP> { call: self.call, x, stash, origin, rest: zeros, ties: 0 };
+        let Exponentials { rest, ties, .. } = each_group::<T, _>(len, pass);
         Sum { max, rest: rest_of_chunk(s, max, rest, ties), gap, mass }
     }
 
@@ -402,7 +402,7 @@ impl<'a, S: Lanes, T: Real> Row<'a, '_, S, T> {
             {
                 each_group::<T, _>(len, Scaling { stash: stash.as_in(), grad, factors });
             } else {
-                let pass = Emission {
+                let pass = Emission::<S, T, SOFT, CAP> {
                     call,
                     stretch,
                     origin,
@@ -411,7 +411,7 @@ impl<'a, S: Lanes, T: Real> Row<'a, '_, S, T> {
                     log: row.log,
                     slope: row.slope.hi,
                 };
-                each_group::<T, _>(len, Phase::<SOFT, CAP, _>(pass));
+                each_group::<T, _>(len, pass);
             }
         }
         if let Some(grad) = call.grad
@@ -469,10 +469,6 @@ pub fn each_group<T: Real, P: Groups>(len: usize, pass: P) -> P {
     pass
 }
 
-/// A pass with or without a soft target distribution.
-#[derive(Clone, Copy)]
-struct Phase<const SOFT: bool, const CAP: bool, P>(P);
-
 #[derive(Clone, Copy)]
 struct Maximum<'a, S: Lanes, T: Real> {
     s: S,
@@ -492,7 +488,7 @@ impl<S: Lanes, T: Real> Groups for Maximum<'_, S, T> {
 
 /// The target distribution's sums over a chunk.
 #[derive(Clone, Copy)]
-struct Gaps<'a, 'b, S: Lanes, T: Real> {
+struct Gaps<'a, 'b, S: Lanes, T: Real, const CAP: bool> {
     call: &'a Softmax<'b, T>,
     stretch: Stretch<'a, T>,
     max: Pack<S, T>,
@@ -500,10 +496,10 @@ struct Gaps<'a, 'b, S: Lanes, T: Real> {
     mass: S::PerGroup<LaneSum<S>>,
 }
 
-impl<S: Lanes, T: Real, const SOFT: bool, const CAP: bool> Groups for Phase<SOFT, CAP, Gaps<'_, '_, S, T>> {
+impl<S: Lanes, T: Real, const CAP: bool> Groups for Gaps<'_, '_, S, T, CAP> {
     #[inline(always)]
     fn group(&mut self, at: usize, len: usize) {
-        let Gaps { call, stretch, max, .. } = self.0;
+        let Gaps { call, stretch, max, .. } = *self;
         let s = max.s;
         if let Some(probabilities) = stretch.probabilities {
             prefetch_next_chunk(s, probabilities, at);
@@ -514,15 +510,15 @@ impl<S: Lanes, T: Real, const SOFT: bool, const CAP: bool> Groups for Phase<SOFT
             let q = call.share(s, probabilities.map(|q| q.load(s, i)), class_weight.map(|w| w.load(s, i)));
             let q = x.or(i, q, max.c(0.0));
             let x = call.capped::<S, CAP>(x.load(s, i), max);
-            self.0.gap.as_mut()[i].add(distance(q, max, x));
-            self.0.mass.as_mut()[i].add(q);
+            self.gap.as_mut()[i].add(distance(q, max, x));
+            self.mass.as_mut()[i].add(q);
         }
     }
 }
 
 /// The exponentials of a chunk.
 #[derive(Clone, Copy)]
-struct Exponentials<'a, 'b, S: Lanes, T: Real> {
+struct Exponentials<'a, 'b, S: Lanes, T: Real, const CAP: bool> {
     call: &'a Softmax<'b, T>,
     x: In<'a, T>,
     stash: Option<Out<'a, T>>,
@@ -532,26 +528,25 @@ struct Exponentials<'a, 'b, S: Lanes, T: Real> {
     ties: usize,
 }
 
-impl<S: Lanes, T: Real, const SOFT: bool, const CAP: bool> Groups for Phase<SOFT, CAP, Exponentials<'_, '_, S, T>> {
+impl<S: Lanes, T: Real, const CAP: bool> Groups for Exponentials<'_, '_, S, T, CAP> {
     #[inline(always)]
     fn group(&mut self, at: usize, len: usize) {
-        let pass = &mut self.0;
-        let origin = pass.origin;
+        let origin = self.origin;
         let s = origin.max.s;
         let lowest = splat(s, -T::INFINITY);
-        prefetch_next_chunk(s, pass.x, at);
-        let x = pass.x.part(at, len);
-        let stash = pass.stash.map(|view| view.part(at, len));
+        prefetch_next_chunk(s, self.x, at);
+        let x = self.x.part(at, len);
+        let stash = self.stash.map(|view| view.part(at, len));
         // vectors half a group apart are added to each other
         let half = Pack::<S, T>::PER_GROUP / 2;
         for i in 0..half.min(x.vectors::<S>()) {
             let [a, b] = x.load_two(s, i, lowest);
-            let x = [pass.call.capped::<S, CAP>(a, origin.max), pass.call.capped::<S, CAP>(b, origin.max)];
-            let [e, terms] = exponentials(&origin, x, &mut pass.ties);
+            let x = [self.call.capped::<S, CAP>(a, origin.max), self.call.capped::<S, CAP>(b, origin.max)];
+            let [e, terms] = exponentials(&origin, x, &mut self.ties);
             if let Some(stash) = stash {
                 stash.store_two(i, e);
             }
-            pass.rest.as_mut()[i].add_two(terms[0], terms[1]);
+            self.rest.as_mut()[i].add_two(terms[0], terms[1]);
         }
     }
 }
@@ -637,7 +632,7 @@ impl<S: Lanes, T: Real> Groups for Scaling<'_, S, T> {
 
 /// The last pass over a chunk, for everything.
 #[derive(Clone, Copy)]
-struct Emission<'a, 'b, S: Lanes, T: Real> {
+struct Emission<'a, 'b, S: Lanes, T: Real, const SOFT: bool, const CAP: bool> {
     call: &'a Softmax<'b, T>,
     stretch: Stretch<'a, T>,
     origin: Origin<S, T>,
@@ -647,10 +642,10 @@ struct Emission<'a, 'b, S: Lanes, T: Real> {
     slope: Pack<S, T>,
 }
 
-impl<S: Lanes, T: Real, const SOFT: bool, const CAP: bool> Groups for Phase<SOFT, CAP, Emission<'_, '_, S, T>> {
+impl<S: Lanes, T: Real, const SOFT: bool, const CAP: bool> Groups for Emission<'_, '_, S, T, SOFT, CAP> {
     #[inline(always)]
     fn group(&mut self, at: usize, len: usize) {
-        let Emission { call, stretch, origin, factors, row_max, log, slope } = &self.0;
+        let Emission { call, stretch, origin, factors, row_max, log, slope } = self;
         let s = row_max.s;
         let x = stretch.x.part(at, len);
         let stash = stretch.stash.map(|view| view.part(at, len));

@@ -14,6 +14,8 @@
 //! - The two usual calls (value; value and gradient) have loops of their own, the rest share one that
 //!   branches once a group.
 
+use core::hint::black_box;
+
 use crate::parallel::{Blocks, Partial, TOGETHER};
 use crate::simd::view::{Groups, GroupsMut, In, Out};
 use crate::simd::{Isa, Kernel, LaneSum, Lanes, Mask, Pack, Real, exact_product, prefers_several_places, splat, total};
@@ -330,7 +332,8 @@ impl<S: Lanes, T: Real, F: Formula<T>> Elements<'_, '_, S, T, F> {
         if F::HAS_USUAL_CASE && S::AT_ONCE > 1 && WHOLE && self.is_bare && self.is_usual::<GROUPS>(first) {
             self.vectors::<LOOP, WHOLE, GROUPS, true>(first, sums, outside);
         } else {
-            self.vectors::<LOOP, WHOLE, GROUPS, false>(first, sums, outside);
+            // hidden, for what was read already would have to be kept for this rare case
+            self.vectors::<LOOP, WHOLE, GROUPS, false>(black_box(first), sums, outside);
         }
     }
 

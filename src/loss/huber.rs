@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::kernel::pointwise::{Formula, Pointwise, Terms};
 use crate::options::{Options, Outputs, Summary};
-use crate::simd::{Lanes, Pack, Real, splat};
+use crate::simd::{Lanes, Mask, Pack, Real, splat};
 
 /// Huber's loss (Huber, 1964; PyTorch's `huber_loss`).
 ///
@@ -61,26 +61,48 @@ impl<T: Real> Hub<T> {
 }
 
 impl<T: Real> Formula<T> for Hub<T> {
+    const HAS_USUAL_CASE: bool = true;
+
     #[inline(always)]
     fn terms<S: Lanes>(self, input: Pack<S, T>, target: Pack<S, T>, _: Pack<S, T>) -> Terms<S, T> {
-        let d = input - target;
-        let delta = splat(d.s, self.delta);
-        let size = d.abs();
-        let inner = size.at_most(delta);
-        let mut value = [inner, size - inner * d.c(0.5)];
+        let Terms { value: [inner, outer], grad } = self.near(input, target);
         // where d is larger than any number, |d| - inner / 2 is taken apart: delta times it may be none the less
-        let is_far = size.same(size.c(f64::INFINITY));
-        if is_far.any() {
-            let far = inner.fma(input.abs(), inner * target.abs());
-            value = [is_far.select(far, inner), is_far.select(size.c(1.0), value[1])];
+        let is_far = self.is_unusual(input, target);
+        let far = inner.fma(input.abs(), inner * target.abs());
+        Terms { value: [is_far.select(far, inner), is_far.select(input.c(1.0), outer)], grad }
+    }
+
+    #[inline(always)]
+    fn is_unusual<S: Lanes>(self, input: Pack<S, T>, target: Pack<S, T>) -> Mask<S, T> {
+        (input - target).abs().same(input.c(f64::INFINITY))
+    }
+
+    #[inline(always)]
+    fn usual_terms<S: Lanes, const N: usize>(self, operands: [[Pack<S, T>; 3]; N]) -> [Terms<S, T>; N] {
+        let [input, target, _] = operands[0];
+        let mut all = [self.near(input, target); N];
+        for i in 1..N {
+            let [input, target, _] = operands[i];
+            all[i] = self.near(input, target);
         }
-        Terms { value, grad: d.at_most(delta).at_least(-delta) }
+        all
     }
 
     #[inline(always)]
     fn hess<S: Lanes>(self, input: Pack<S, T>, target: Pack<S, T>, _: Pack<S, T>) -> Pack<S, T> {
         let d = input - target;
         d.or_nan(d.abs().le(splat(d.s, self.delta)).select(d.c(1.0), d.c(0.0)))
+    }
+}
+
+impl<T: Real> Hub<T> {
+    /// The terms where d is finite.
+    #[inline(always)]
+    fn near<S: Lanes>(self, input: Pack<S, T>, target: Pack<S, T>) -> Terms<S, T> {
+        let d = input - target;
+        let size = d.abs();
+        let inner = size.at_most(splat(d.s, self.delta));
+        Terms { value: [inner, inner.fma(d.c(-0.5), size)], grad: inner.times_sign_of(d) }
     }
 }
 

@@ -418,6 +418,28 @@ fn gradients_at_joints_are_what_pytorch_gives() {
     joints::<f64>();
 }
 
+fn slopes<T: Float>() {
+    let betas = [T::SMALLEST_NORMAL / 8.0, 1e-37, 1e-30, 1.1e-30, 0.1, 1.0, 3.0, 0.9e30, 1e30, 1e37, T::LARGEST];
+    for beta in betas.map(|beta| T::of(beta).wide()) {
+        for share in [1.0, 0.999, 0.7, 1.0 / 3.0, 1e-3, 1e-7, 1e-30, 1e-44] {
+            let d = T::of(beta * share).wide();
+            let [_, grad, _] = element::<T>(Formula::SmoothL1(beta), -d, 0.0);
+            let (want, smallest) = (-d / beta, T::SMALLEST_NORMAL * T::EPSILON);
+            let error = (grad - want).abs();
+            assert!(error <= 0.51 * T::EPSILON * want.abs() + smallest, "{d} / {beta} is {want}, not {grad}");
+        }
+        for (d, want) in [(beta, 1.0), (-beta, -1.0), (T::LARGEST, 1.0), (INF, 1.0), (0.0, 0.0)] {
+            assert_eq!(element::<T>(Formula::SmoothL1(beta), d, 0.0)[1], want, "beta {beta}, d {d}");
+        }
+    }
+}
+
+#[test]
+fn slopes_of_smooth_l1_are_quotients_whatever_beta() {
+    slopes::<f32>();
+    slopes::<f64>();
+}
+
 /// The same data through two formulas.
 fn results<T: Float>(n: usize, formula: Formula<T>) -> Results<T> {
     let mut call = pointwise::<T>(n).into_iter().find(|call| call.name.starts_with("huber")).unwrap();

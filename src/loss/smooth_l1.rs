@@ -1,14 +1,12 @@
 //! Smooth L1.
 
-use core::ops::RangeInclusive;
-
 use super::element::{Element, Work};
 use super::pointwise::{self, PointwiseLoss, pointwise_methods};
 use crate::context::Context;
 use crate::error::Error;
 use crate::kernel::pointwise::{Formula, Pointwise, Terms};
 use crate::options::{Options, Outputs, Summary};
-use crate::simd::{Lanes, Pack, Real, Total, splat};
+use crate::simd::{Lanes, Pack, Real, splat};
 
 /// Smooth L1 (Girshick, 2015; PyTorch's `smooth_l1_loss`): `huber(delta = beta) / beta`.
 ///
@@ -49,15 +47,10 @@ impl Default for SmoothL1 {
     }
 }
 
-/// Betas whose inverse is a normal number in each type, to twice the digits.
-const MODERATE: RangeInclusive<f64> = 1e-30..=1e30;
-
 #[derive(Clone, Copy)]
 pub struct Smooth<T> {
     /// Not 0: the smallest number stands for it, which every other number is beyond.
     beta: T,
-    /// 1 / beta, and what rounding took from it, where beta is moderate.
-    inverse: Option<[T; 2]>,
     /// The Hessian inside of beta.
     curvature: T,
 }
@@ -68,11 +61,7 @@ impl<T: Real> Formula<T> for Smooth<T> {
         let d = input - target;
         let (size, beta) = (d.abs(), splat(d.s, self.beta));
         let inner = size.at_most(beta);
-        // divisions are slow; this is rounded once but for a trifle
-        let slope = match self.inverse {
-            Some([hi, lo]) => inner.fma(splat(d.s, hi), inner * splat(d.s, lo)),
-            None => inner / beta,
-        };
+        let slope = inner / beta;
         Terms { value: [slope, inner.fma(d.c(-0.5), size)], grad: slope.times_sign_of(d) }
     }
 
@@ -94,11 +83,9 @@ impl<T: Element> PointwiseLoss<T> for SmoothL1 {
         if self.beta < 0.0 {
             Err(Error::InvalidBeta { value: self.beta })
         } else if beta > zero {
-            let [hi, lo] = Total::new(1.0).over(Total::new(beta.to_f64())).split();
-            let inverse = MODERATE.contains(&beta.to_f64()).then_some([hi, lo]);
-            Ok(Smooth { beta, inverse, curvature: hi })
+            Ok(Smooth { beta, curvature: T::from_f64(1.0) / beta })
         } else if beta == zero {
-            Ok(Smooth { beta: T::SMALLEST, inverse: None, curvature: zero })
+            Ok(Smooth { beta: T::SMALLEST, curvature: zero })
         } else {
             Err(Error::InvalidBeta { value: self.beta })
         }

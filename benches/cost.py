@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What losskit costs to build and to carry: a Markdown table.
 
-  benches/cost.py             # to stdout; five minutes, alone on the machine
+  benches/cost.py             # to stdout; a quarter of an hour, alone on the machine
   benches/cost.py --write     # into docs/speed.md, between its markers
 
 Builds in target/cost, which it empties first. Sizes of functions are those of the symbols in the static library, by the
@@ -58,6 +58,14 @@ fn main() {
 }
 """
 
+# What README.md recommends for debug builds.
+OPTIMISED = """
+[profile.dev.package.losskit]
+opt-level = 3
+debug-assertions = false
+overflow-checks = false
+"""
+
 
 def run(command, folder, cwd=ROOT, **environment):
     environment = {**os.environ, "CARGO_TARGET_DIR": str(folder), **environment}
@@ -89,6 +97,9 @@ def build_times():
     yield "a crate that depends on it, from nothing, release", seconds(build, FOLDER / "dependent-target", crate)
     (crate / "src" / "main.rs").write_text(DEPENDENT.replace("0.5", "0.25"))
     yield "the same after a change of its own", seconds(build, FOLDER / "dependent-target", crate)
+    with (crate / "Cargo.toml").open("a") as manifest:
+        manifest.write(OPTIMISED)
+    yield "from nothing, debug, losskit optimised", seconds(["cargo", "build"], FOLDER / "dependent-debug", crate)
 
 
 def sizes():

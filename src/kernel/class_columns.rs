@@ -18,8 +18,8 @@
 use super::softmax::{Factors, Goal, Origin, Penalty, Sample, Softmax, distance};
 use crate::parallel::{Blocks, Partial};
 use crate::shape::Layout;
-use crate::simd::tile::{Put, TILE_CLASSES, Tile};
-use crate::simd::view::{Buffer, CACHE_LINE, In, Planes, PlanesMut};
+use crate::simd::tile::{Put, Samples, TILE_CLASSES, Tile};
+use crate::simd::view::{Buffer, CACHE_LINE, In, Out, Planes, PlanesMut};
 use crate::simd::{Isa, Kernel, LaneSum, Lanes, MAX_GROUP, Pack, Pair, Real, splat, total, unshift};
 
 /// Elements of a block.
@@ -161,18 +161,18 @@ impl<T: Real> Targets<T> {
     fn new(call: &Softmax<'_, T>, sample: usize, count: usize) -> Self {
         let one = T::from_f64(1.0);
         let zeros = Buffer::new(T::ZERO);
+        let mut counts = Buffer::new(one);
+        counts.0[count..T::GROUP].fill(T::ZERO);
         let mut targets = Targets {
             count,
             class: [0; MAX_GROUP],
-            counts: zeros,
+            counts,
             all_count: count == T::GROUP,
             any_ignored: false,
-            weight: zeros,
+            weight: counts,
             hot: zeros,
             mass: [zeros; 2],
         };
-        targets.weight.0[..count].fill(one);
-        targets.counts.0[..count].fill(one);
         if let Some(row_weight) = call.row_weight {
             targets.weigh(|lane| row_weight.get(sample + lane));
         }
@@ -180,17 +180,26 @@ impl<T: Real> Targets<T> {
             return targets;
         };
         let mut raw = [0; MAX_GROUP];
-        indices.read(sample, &mut raw[..count]);
-        let mut out_of_range = false;
-        for (class, target) in targets.class.iter_mut().zip(raw) {
-            let is_ignored = target == *ignore_index;
-            *class = if is_ignored { 0 } else { target as usize };
-            out_of_range |= *class >= call.layout.classes;
+        if count == T::GROUP {
+            // a length that is known makes vectors of all this
+            indices.read(sample, &mut raw[..T::GROUP]);
+        } else {
+            indices.read(sample, &mut raw[..count]);
+        }
+        let (classes, ignore_index) = (call.layout.classes, *ignore_index);
+        let (mut class, mut any_ignored, mut out_of_range) = ([0; MAX_GROUP], false, false);
+        let mut lane = 0;
+        while lane < T::GROUP {
+            let is_ignored = raw[lane] == ignore_index;
+            class[lane] = if is_ignored { 0 } else { raw[lane] as usize };
+            out_of_range |= class[lane] >= classes;
+            any_ignored |= is_ignored & (lane < count);
+            lane += 1;
         }
         assert!(!out_of_range, "target out of range");
+        (targets.class, targets.any_ignored) = (class, any_ignored);
         match (smoothing, call.class_weight) {
             (None, Some(class_weight)) => {
-                let class = targets.class;
                 targets.weigh(|lane| class_weight.get(class[lane]));
             }
             (Some(smoothing), class_weight) => {
@@ -203,10 +212,9 @@ impl<T: Real> Targets<T> {
             }
             (None, None) => {}
         }
-        targets.any_ignored = raw[..count].contains(ignore_index);
         if targets.any_ignored {
             targets.all_count = false;
-            for (lane, target) in raw[..count].iter().enumerate() {
+            for (lane, &target) in raw[..count].iter().enumerate() {
                 let is_ignored = target == ignore_index;
                 targets.counts.0[lane] = if is_ignored { T::ZERO } else { one };
                 targets.weight.0[lane] = if is_ignored { T::ZERO } else { targets.weight.0[lane] };
@@ -236,6 +244,29 @@ impl<T: Real> Targets<T> {
             for class in 0..classes {
                 tile.set(class, lane, T::ZERO);
             }
+        }
+    }
+
+    /// Writes each sample's number to its class.
+    #[inline(always)]
+    fn set(&self, planes: PlanesMut<'_, T>, x: &Buffer<T>) {
+        for lane in 0..self.count {
+            if !self.is_ignored(lane) {
+                planes.set(self.class[lane], lane, x.0[lane]);
+            }
+        }
+    }
+
+    /// The same, for the samples of a run, which begin at `lane`.
+    #[inline(always)]
+    fn set_run(&self, out: Out<'_, T>, run: Samples, lane: usize, x: &Buffer<T>) {
+        assert!(lane + run.count <= T::GROUP);
+        let mut at = 0;
+        for lane in lane..lane + run.count {
+            if !self.is_ignored(lane) {
+                out.set(at + self.class[lane] * run.class_stride, x.0[lane]);
+            }
+            at += run.stride;
         }
     }
 
@@ -307,8 +338,10 @@ fn tiled<S: Lanes, T: Real, const SOFT: bool, const CAP: bool>(
             _ => None,
         },
     };
-    evaluate::<S, T, SOFT, CAP, true>(call, s, columns, &targets, sample, sums);
+    let at_target = evaluate::<S, T, SOFT, CAP, true>(call, s, columns, &targets, sample, sums);
+    let mut is_grad = matches!(call.goal, Goal::Indices { .. });
     for result in [grad, hess] {
+        let has_targets = core::mem::take(&mut is_grad);
         let Some((out, tile)) = result else { continue };
         targets.clear(tile, classes);
         let put = match call.accumulate {
@@ -317,6 +350,9 @@ fn tiled<S: Lanes, T: Real, const SOFT: bool, const CAP: bool>(
             false => Put::Replace,
         };
         if call.accumulate && targets.any_ignored {
+            if has_targets {
+                targets.set(tile, &at_target);
+            }
             // zeros could change the sign of what is there
             for lane in 0..samples {
                 if !targets.is_ignored(lane) {
@@ -326,10 +362,18 @@ fn tiled<S: Lanes, T: Real, const SOFT: bool, const CAP: bool>(
             }
             continue;
         }
+        // afterwards, if that is not past the caches: vectors that were partly written just now are slow to read
+        let is_late = put == Put::Replace;
+        if has_targets && !is_late {
+            targets.set(tile, &at_target);
+        }
         let mut lane = 0;
         while lane < samples {
             let (at, run) = layout.run(sample + lane, samples - lane);
             tile.put(s, lane, out.after(at), run, put);
+            if has_targets && is_late {
+                targets.set_run(out.after(at), run, lane, &at_target);
+            }
             lane += run.count;
         }
     }
@@ -405,7 +449,11 @@ fn direct<S: Lanes, T: Real, const SOFT: bool, const CAP: bool>(
         next: Lines::of::<T>(layout, sample + T::GROUP),
         replaced: None,
     };
-    evaluate::<S, T, SOFT, CAP, false>(call, s, columns, &Targets::new(call, sample, lanes), sample, sums);
+    let targets = Targets::new(call, sample, lanes);
+    let at_target = evaluate::<S, T, SOFT, CAP, false>(call, s, columns, &targets, sample, sums);
+    if let (Some(grad), Goal::Indices { .. }) = (columns.grad, &call.goal) {
+        targets.set(grad, &at_target);
+    }
 }
 
 impl<'a, T: Real> Columns<'a, T> {
@@ -636,7 +684,7 @@ fn bound<S: Lanes, T: Real>(
     }
 }
 
-/// All outputs of a group.
+/// All outputs of a group but the gradients at the targets of indices, which are what it gives.
 #[inline(always)]
 fn evaluate<S: Lanes, T: Real, const SOFT: bool, const CAP: bool, const TILE: bool>(
     call: &Softmax<'_, T>,
@@ -645,7 +693,7 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const CAP: bool, const TILE: bo
     targets: &Targets<T>,
     sample: usize,
     sums: &mut S::PerGroup<LaneSum<S>>,
-) {
+) -> Buffer<T> {
     let (classes, lanes) = (call.layout.classes, Pack::<S, T>::LANES);
     let vectors = if TILE { Pack::<S, T>::PER_GROUP } else { targets.count.div_ceil(lanes) };
     let constant = |x: f64| splat::<S, T>(s, T::from_f64(x));
@@ -680,7 +728,7 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const CAP: bool, const TILE: bo
 
     // before e takes the logits' place
     let logit = match has_indices {
-        true => targets.each(|lane, class| columns.x.get(class, lane)),
+        true => columns.x.pick::<TILE>(&targets.class),
         false => Buffer::new(T::ZERO),
     };
     let logit = |i: usize| {
@@ -688,7 +736,9 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const CAP: bool, const TILE: bo
         if TILE { x } else { targets.hide(x, zero, i) }
     };
 
-    let mut samples = S::per_group([Pair::new(zero); 3]);
+    let nothing = Pair::new(zero);
+    let (mut rests, mut gaps, mut shares) =
+        (S::per_group(nothing), S::per_group(nothing), S::per_group(Pair::new(one)));
     for i in (0..vectors).step_by(2) {
         let pair = [max.as_ref()[i], max.as_ref()[i + 1]];
         let tallies = tally::<S, T, SOFT, CAP, TILE>(call, columns, targets, i, pair, any_infinite);
@@ -700,26 +750,43 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const CAP: bool, const TILE: bo
                 // +inf twice has no distribution
                 rest.hi = (largest.as_ref()[i].same(infinity) & zero.lt(ties)).select(constant(f64::NAN), rest.hi);
             }
-            let (gap, mass) = match SOFT {
-                true => (gap.lanes(s, 1.0), mass.lanes(s, 1.0)),
-                false => (Pair::new(zero), Pair::new(one)),
-            };
-            samples.as_mut()[i] = [rest, gap, mass];
+            rests.as_mut()[i] = rest;
+            if SOFT {
+                (gaps.as_mut()[i], shares.as_mut()[i]) = (gap.lanes(s, 1.0), mass.lanes(s, 1.0));
+            }
         }
     }
 
-    let mut factors = S::per_group(Factors::zero(s));
-    let (mut logs, mut slopes) = (S::per_group(zero), S::per_group(zero));
+    // The target's gradient has its own formula.
+    let mut at_target = Buffer::new(T::ZERO);
+    let has_target_grad = has_indices && columns.grad.is_some();
+    let (mut kept, mut class_weight, mut cap_slope) = (at_target, Buffer::new(T::from_f64(1.0)), at_target);
+    if has_target_grad {
+        if TILE && let Some(stash) = columns.stash {
+            kept = stash.as_planes().pick::<TILE>(&targets.class);
+        }
+        if SOFT && let Some(view) = call.share_weight() {
+            class_weight = targets.each(|_, class| view.get(class));
+        }
+        if CAP && let Some(slopes) = columns.cap_slopes {
+            cap_slope = slopes.as_planes().pick::<TILE>(&targets.class);
+        }
+    }
+
+    // the usual emission needs one factor alone
+    let is_usual = TILE && !SOFT && !is_log(call) && columns.hess.is_none();
+    let mut factors = if is_usual { None } else { Some(S::per_group(Factors::zero(s))) };
+    let (mut massive, mut logs, mut slopes) = (S::per_group(zero), S::per_group(zero), S::per_group(zero));
     for i in 0..vectors {
-        let [rest, gap, shares] = samples.as_ref()[i];
         let (hot, mass) = if !SOFT {
             (one, Pair::new(one))
         } else if with_probabilities {
-            (zero, shares)
+            (zero, shares.as_ref()[i])
         } else {
             let [hi, lo] = [targets.mass[0].group().load(s, i), targets.mass[1].group().load(s, i)];
             (targets.hot.group().load(s, i), Pair { hi, lo })
         };
+        let (rest, gap) = (rests.as_ref()[i], if SOFT { gaps.as_ref()[i] } else { nothing });
         let weight = targets.weight.group().load(s, i);
         let penalty = Penalty::new(call, largest.as_ref()[i]);
         let max = max.as_ref()[i];
@@ -732,86 +799,57 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const CAP: bool, const TILE: bo
         if let Some(loss) = call.loss {
             loss.part(sample, targets.count).store(i, value);
         }
-        factors.as_mut()[i] =
-            Factors::new::<SOFT>(finished.recip, finished.top, mass, weight, call.scale, finished.slope);
-        if let Some(slope) = finished.slope {
-            slopes.as_mut()[i] = slope.hi;
-        }
-        logs.as_mut()[i] = finished.log;
-    }
-    if columns.grad.is_none() && columns.hess.is_none() {
-        return;
-    }
-
-    // The target's gradient has its own formula; it is written last.
-    let mut at_target = Buffer::new(T::from_f64(0.0));
-    if let Some(grad) = columns.grad
-        && has_indices
-    {
-        let class_weight = match call.share_weight() {
-            Some(view) => targets.each(|_, class| view.get(class)),
-            None => Buffer::new(T::from_f64(1.0)),
+        let factor = Factors::new::<SOFT>(finished.recip, finished.top, mass, weight, call.scale, finished.slope);
+        let slope = match finished.slope {
+            Some(slope) => slope.hi,
+            None => zero,
         };
-        let mut cap_slope = Buffer::new(T::ZERO);
-        if CAP && let Some(slopes) = columns.cap_slopes {
-            for lane in 0..targets.count {
-                cap_slope.0[lane] = slopes.as_planes().get(targets.class[lane], lane);
-            }
-        }
-        for i in 0..vectors {
-            let origin = Origin::new(max.as_ref()[i]);
-            let target = if TILE { logit(i) } else { call.capped::<S, CAP>(logit(i), origin.max) };
-            let e = origin.exponential(target);
-            let factors = &factors.as_ref()[i];
+        if has_target_grad {
+            let e = if TILE { kept.group().load(s, i) * unshift(s) } else { Origin::new(max).exponential(target) };
             let result = if SOFT {
                 let base = call.share(s, None, Some(class_weight.group().load(s, i)));
-                let grad = factors.grad(e, targets.hot.group().load(s, i) + base, slopes.as_ref()[i]);
+                let grad = factor.grad(e, hot + base, slope);
                 match columns.cap_slopes {
                     _ if !CAP => grad,
                     Some(_) => grad * cap_slope.group().load(s, i),
                     None => grad * call.cap_slope(logit(i)),
                 }
             } else if call.z_loss.is_some() {
-                factors.grad(e, one, slopes.as_ref()[i])
+                factor.grad(e, one, slope)
             } else {
-                factors.target_grad(e)
+                factor.target_grad(e)
             };
             at_target.group_mut().store(i, result);
         }
-        if columns.accumulate {
-            let old = targets.each(|lane, class| grad.as_planes().get(class, lane));
-            for i in 0..vectors {
-                let sum = old.group().load(s, i) + at_target.group().load(s, i);
-                at_target.group_mut().store(i, sum);
-            }
+        (massive.as_mut()[i], logs.as_mut()[i], slopes.as_mut()[i]) = (factor.massive, finished.log, slope);
+        if let Some(factors) = &mut factors {
+            factors.as_mut()[i] = factor;
         }
     }
-    if TILE
-        && !SOFT
-        && !is_log(call)
-        && columns.hess.is_none()
-        && let Some(tile) = columns.tile
+    if columns.accumulate
+        && has_target_grad
+        && let Some(grad) = columns.grad
     {
-        let mut plain = S::per_group(zero);
-        for (plain, factors) in plain.as_mut()[..vectors].iter_mut().zip(factors.as_ref()) {
-            *plain = factors.massive;
-        }
-        for class in 0..classes {
-            let class = tile.class::<true>(class);
-            for (i, plain) in plain.as_ref()[..vectors].iter().enumerate() {
-                class.store(i, class.as_group().load(s, i) * unshift(s) * *plain);
-            }
-        }
-    } else {
-        columns.emit::<S, SOFT, CAP, TILE>(call, s, targets, vectors, [max, logs, slopes], factors);
-    }
-    if let Some(grad) = columns.grad
-        && has_indices
-    {
-        for lane in 0..targets.count {
-            if !targets.is_ignored(lane) {
-                grad.set(targets.class[lane], lane, at_target.0[lane]);
-            }
+        let old = grad.as_planes().pick::<TILE>(&targets.class);
+        for i in 0..vectors {
+            let sum = old.group().load(s, i) + at_target.group().load(s, i);
+            at_target.group_mut().store(i, sum);
         }
     }
+
+    match (factors, columns.tile) {
+        (None, Some(tile)) if columns.grad.is_some() => {
+            for class in 0..classes {
+                let class = tile.class::<true>(class);
+                for (i, massive) in massive.as_ref()[..vectors].iter().enumerate() {
+                    class.store(i, class.as_group().load(s, i) * unshift(s) * *massive);
+                }
+            }
+        }
+        (Some(factors), _) if columns.grad.is_some() || columns.hess.is_some() => {
+            columns.emit::<S, SOFT, CAP, TILE>(call, s, targets, vectors, [max, logs, slopes], factors);
+        }
+        _ => {}
+    }
+    at_target
 }

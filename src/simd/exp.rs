@@ -115,8 +115,9 @@ fn reduce<S: Lanes, T: Real>(
 fn scaled<S: Lanes, T: Real>((t, upper, lower): (Pack<S, T>, Pack<S, T>, Pack<S, T>)) -> Pack<S, T> {
     let r = upper + lower;
     let q = pack(r.s, T::exp_polynomial(r.s, r.v));
-    let sum = r.c(1.0) + (upper + (r * q).fma(r, lower));
-    sum * t.shl_exponent()
+    let (offset, power) = (upper + (r * q).fma(r, lower), t.shl_exponent());
+    // (1 + offset) * power, rounded just so: the power is a normal number, or 0
+    offset.fma(power, power)
 }
 
 /// e^(upper + lower) for small numbers, value and error: good to a tenth of a unit in the last place and better.
@@ -340,7 +341,7 @@ impl<S: Lanes, T: Real> TemperedExp<S, T> {
     #[inline(always)]
     pub fn shifted(&self, x: Pack<S, T>) -> Pack<S, T> {
         let (offset, power) = self.parts(x);
-        (offset + x.c(1.0)) * power
+        offset.fma(power, power)
     }
 
     /// The same, and what that was rounded by.

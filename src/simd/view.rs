@@ -475,6 +475,27 @@ impl<'a, T: Real> Planes<'a, T> {
         // SAFETY: in range, just checked
         unsafe { self.start.add(class * self.stride + lane).read() }
     }
+
+    /// Each sample's element of the class that `class` has for it; 0 beyond them. With `WHOLE` the planes are known to
+    /// be a tile's.
+    #[inline(always)]
+    pub fn pick<const WHOLE: bool>(self, class: &[usize; MAX_GROUP]) -> Buffer<T> {
+        assert!(!WHOLE || (self.len == T::GROUP && self.stride == T::GROUP));
+        let (len, stride) = if WHOLE { (T::GROUP, T::GROUP) } else { (self.len, self.stride) };
+        let mut picked = Buffer::new(T::ZERO);
+        let mut is_out = false;
+        for &class in &class[..len] {
+            is_out |= class >= self.classes;
+        }
+        assert!(!is_out);
+        let mut lane = 0;
+        while lane < len {
+            // SAFETY: a class below `classes`, just checked, has `len` samples, by the check in `planes`
+            picked.0[lane] = unsafe { self.start.add(class[lane] * stride + lane).read() };
+            lane += 1;
+        }
+        picked
+    }
 }
 
 impl<'a, T: Real> PlanesMut<'a, T> {

@@ -18,7 +18,7 @@
 use arrayvec::ArrayVec;
 
 use super::batches::{Batches, Lane};
-use super::softmax::{Factors, Goal, Origin, Penalty, Sample, Softmax, Target, distance};
+use super::softmax::{FactorLanes, Factors, Goal, Origin, Penalty, Sample, Softmax, distance};
 use crate::parallel::{Blocks, Partial};
 use crate::simd::view::{Buffer, Group, In, Out};
 use crate::simd::{
@@ -132,6 +132,8 @@ struct Rows<T> {
     mass: Lane<T>,
     weight: Buffer<T>,
     hot: Buffer<T>,
+    /// All of the target's share.
+    share: Buffer<T>,
     logit: Buffer<T>,
 }
 
@@ -144,8 +146,7 @@ fn batch_of_rows<S: Lanes, T: Real, const SOFT: bool, const CAP: bool>(
     sums: &mut S::PerGroup<LaneSum<S>>,
 ) {
     let (layout, classes) = (&call.layout, call.layout.classes);
-    let zero = T::from_f64(0.0);
-    let empty = Buffer::new(zero);
+    let empty = Buffer::new(T::ZERO);
     let mut rows = Rows {
         max: empty,
         rest: Lane::zero(),
@@ -153,11 +154,13 @@ fn batch_of_rows<S: Lanes, T: Real, const SOFT: bool, const CAP: bool>(
         mass: Lane::zero(),
         weight: empty,
         hot: empty,
+        share: empty,
         logit: empty,
     };
     let mut targets = ArrayVec::<_, MAX_GROUP>::new();
     let mut maxima = Maxima::new();
     let with_probabilities = matches!(call.goal, Goal::Probabilities { .. });
+    // all maxima first: a row's exponentials would wait for its own
     for i in 0..count {
         let target = call.target(first + i);
         targets.push(target);
@@ -167,28 +170,38 @@ fn batch_of_rows<S: Lanes, T: Real, const SOFT: bool, const CAP: bool>(
         let row = Row { call, s, at: layout.offset(first + i) };
         // before e may take the logit's place
         rows.logit.0[i] = call.logits.get(row.at + target.class);
-        let sum = row.sum::<SOFT, CAP>(&mut maxima);
+        rows.max.0[i] = row.first_maximum::<CAP>();
+        rows.weight.0[i] = target.weight;
+        rows.hot.0[i] = target.hot;
+        rows.share.0[i] = (splat(s, target.hot) + call.share_of(s, target.class, None)).first();
+    }
+    for (i, &target) in targets.iter().enumerate() {
+        if target.ignored {
+            continue;
+        }
+        let row = Row { call, s, at: layout.offset(first + i) };
+        let sum = row.sum::<SOFT, CAP>(rows.max.0[i], &mut maxima);
         rows.max.0[i] = sum.max;
         rows.rest.set(i, sum.rest.split());
         rows.gap.set(i, sum.gap.split());
         rows.mass.set(i, if with_probabilities { sum.mass.split() } else { target.mass });
-        rows.weight.0[i] = target.weight;
-        rows.hot.0[i] = target.hot;
     }
 
-    let lanes = Pack::<S, T>::LANES;
-    let mut recip = Lane::zero();
-    let (mut top, mut log, mut slope) = (empty, empty, Lane::zero());
+    let (lanes, has_outputs) = (Pack::<S, T>::LANES, call.grad.is_some() || call.hess.is_some());
+    let (mut recip, mut factors) = (Lane::zero(), FactorLanes::zero());
+    let (mut log, mut slope, mut at_target) = (empty, Lane::zero(), empty);
     for i in 0..count.div_ceil(lanes) {
-        let max = rows.max.group().load(s, i);
+        let (max, mass, weight) = (rows.max.group().load(s, i), rows.mass.load(s, i), rows.weight.group().load(s, i));
+        let logit = rows.logit.group().load(s, i);
+        let target = call.capped::<S, CAP>(logit, max);
         let sample = Sample {
             max,
             rest: rows.rest.load(s, i),
-            target: call.capped::<S, CAP>(rows.logit.group().load(s, i), max),
+            target,
             hot: rows.hot.group().load(s, i),
             gap: rows.gap.load(s, i),
-            mass: rows.mass.load(s, i).hi,
-            weight: rows.weight.group().load(s, i),
+            mass: mass.hi,
+            weight,
             penalty: Penalty::new(call, max),
         };
         let finished = sample.finish();
@@ -198,14 +211,24 @@ fn batch_of_rows<S: Lanes, T: Real, const SOFT: bool, const CAP: bool>(
         if let Some(loss) = call.loss {
             loss.store(first + i * lanes, (count - i * lanes).min(lanes), finished.loss);
         }
-        recip.store(i, finished.recip);
-        top.group_mut().store(i, finished.top);
-        log.group_mut().store(i, finished.log);
+        if !has_outputs {
+            continue;
+        }
+        let factor = Factors::new::<SOFT>(finished.recip, finished.top, mass, weight, call.scale, finished.slope);
         if let Some(first) = finished.slope {
             slope.store(i, first);
         }
+        let e = Origin::new(max).exponential(target);
+        let mut grad = factor.grad(e, rows.share.group().load(s, i), slope.load(s, i).hi);
+        if CAP {
+            grad = grad * call.cap_slope(logit);
+        }
+        recip.store(i, finished.recip);
+        factors.store(i, factor);
+        log.group_mut().store(i, finished.log);
+        at_target.group_mut().store(i, grad);
     }
-    if call.grad.is_none() && call.hess.is_none() {
+    if !has_outputs {
         return;
     }
 
@@ -217,13 +240,14 @@ fn batch_of_rows<S: Lanes, T: Real, const SOFT: bool, const CAP: bool>(
         }
         let finish = RowFinish {
             max: rows.max.0[i],
+            weight: target.weight,
+            mass: rows.mass.splat(s, i),
             recip: recip.splat(s, i),
-            top: splat(s, top.0[i]),
+            factors: factors.splat(s, i),
             log: splat(s, log.0[i]),
             slope: slope.splat(s, i),
-            mass: rows.mass.splat(s, i),
-            logit: rows.logit.0[i],
-            target,
+            class: target.class,
+            at_target: at_target.0[i],
         };
         // the maxima are those of the batch's only row, if it has several chunks
         row.emit::<SOFT, CAP>(finish, &maxima);
@@ -233,7 +257,8 @@ fn batch_of_rows<S: Lanes, T: Real, const SOFT: bool, const CAP: bool>(
 /// The maximum of a row that begins at `at`, and its rest.
 #[inline(always)]
 pub fn sum_row<S: Lanes, T: Real>(call: &Softmax<'_, T>, s: S, at: usize) -> (T, Total) {
-    let sum = Row { call, s, at }.sum::<false, false>(&mut Maxima::new());
+    let row = Row { call, s, at };
+    let sum = row.sum::<false, false>(row.first_maximum::<false>(), &mut Maxima::new());
     (sum.max, sum.rest)
 }
 
@@ -254,10 +279,10 @@ struct Sum<T> {
 }
 
 impl<T: Real> Sum<T> {
-    /// With the classes of another chunk, which has the later ones.
+    /// With the classes of the chunks before.
     #[inline(always)]
-    fn merge<S: Lanes>(self, later: Self, s: S) -> Self {
-        let (larger, smaller) = if self.max < later.max { (later, self) } else { (self, later) };
+    fn after<S: Lanes>(self, before: Self, s: S) -> Self {
+        let (larger, smaller) = if before.max < self.max { (self, before) } else { (before, self) };
         // a chunk of masked classes only has no maximum that could be left out
         let terms = if smaller.max == -T::INFINITY {
             smaller.rest
@@ -275,46 +300,66 @@ impl<T: Real> Sum<T> {
     }
 }
 
+/// What a row's outputs are made from.
 struct RowFinish<S: Lanes, T: Real> {
     max: T,
+    weight: T,
+    mass: Pair<S, T>,
     recip: Pair<S, T>,
-    top: Pack<S, T>,
+    factors: Factors<S, T>,
     log: Pack<S, T>,
     slope: Pair<S, T>,
-    mass: Pair<S, T>,
-    logit: T,
-    target: Target<T>,
+    /// The target's class, and the gradient there.
+    class: usize,
+    at_target: T,
 }
 
 impl<'a, S: Lanes, T: Real> Row<'a, '_, S, T> {
-    /// Sums up the row, leaves the exponentials of each chunk, by its own maximum, in the stash, and
-    /// those maxima in `maxima`.
+    /// The maximum of the row's first chunk.
     #[inline(always)]
-    fn sum<const SOFT: bool, const CAP: bool>(&self, maxima: &mut Maxima<T>) -> Sum<T> {
-        let (s, classes) = (self.s, self.call.layout.classes);
-        let chunk = chunk_len::<T>(classes);
-        let mut whole = self.sum_chunk::<SOFT, CAP>(0, chunk.min(classes));
-        maxima.clear();
-        maxima.push(whole.max);
-        let mut start = chunk;
-        while start < classes {
-            let part = self.sum_chunk::<SOFT, CAP>(start, chunk.min(classes - start));
-            maxima.push(part.max);
-            whole = whole.merge(part, s);
-            start += chunk;
-        }
-        whole
+    fn first_maximum<const CAP: bool>(&self) -> T {
+        let classes = self.call.layout.classes;
+        self.maximum::<CAP>(0, chunk_len::<T>(classes).min(classes))
     }
 
     #[inline(always)]
-    fn sum_chunk<const SOFT: bool, const CAP: bool>(&self, start: usize, len: usize) -> Sum<T> {
+    fn maximum<const CAP: bool>(&self, start: usize, len: usize) -> T {
         let s = self.s;
-        let stretch = self.stretch(start, len);
-        let max = maximum(s, stretch.x);
-        let max = match CAP {
+        let max = maximum(s, self.call.logits.slice(self.at + start, len));
+        match CAP {
             true => self.call.capped::<S, CAP>(splat(s, max), splat(s, T::INFINITY)).first(),
             false => max,
-        };
+        }
+    }
+
+    /// Sums up the row, given the maximum of its first chunk; leaves the exponentials of each chunk, by its own maximum,
+    /// in the stash, and those maxima in `maxima`.
+    #[inline(always)]
+    fn sum<const SOFT: bool, const CAP: bool>(&self, first_maximum: T, maxima: &mut Maxima<T>) -> Sum<T> {
+        let (s, classes) = (self.s, self.call.layout.classes);
+        let chunk = chunk_len::<T>(classes);
+        maxima.clear();
+        let (mut whole, mut start, mut max) = (None, 0, first_maximum);
+        loop {
+            let part = self.sum_chunk::<SOFT, CAP>(start, chunk.min(classes - start), max);
+            maxima.push(max);
+            let sum = match whole {
+                Some(before) => part.after(before, s),
+                None => part,
+            };
+            start += chunk;
+            if start >= classes {
+                return sum;
+            }
+            whole = Some(sum);
+            max = self.maximum::<CAP>(start, chunk.min(classes - start));
+        }
+    }
+
+    #[inline(always)]
+    fn sum_chunk<const SOFT: bool, const CAP: bool>(&self, start: usize, len: usize, max: T) -> Sum<T> {
+        let s = self.s;
+        let stretch = self.stretch(start, len);
         let origin = Origin::new(splat(s, max));
         let zeros = S::per_group(LaneSum::zero(s));
         let (mut gap, mut mass) = (Total::ZERO, Total::ZERO);
@@ -360,39 +405,21 @@ impl<'a, S: Lanes, T: Real> Row<'a, '_, S, T> {
     fn emit<const SOFT: bool, const CAP: bool>(&self, row: RowFinish<S, T>, maxima: &[T]) {
         let (call, s, classes) = (self.call, self.s, self.call.layout.classes);
         let chunk = chunk_len::<T>(classes);
-        let target = row.target;
-        let indices = matches!(call.goal, Goal::Indices { .. });
         let old = match call.grad {
-            Some(grad) if indices && call.accumulate => grad.as_in().get(self.at + target.class),
-            _ => T::from_f64(0.0),
+            Some(grad) if call.accumulate => grad.as_in().get(self.at + row.class),
+            _ => T::ZERO,
         };
-        let mut at_target = T::from_f64(0.0);
         let several = classes > chunk;
         for (i, &max) in maxima.iter().enumerate() {
             let (start, len) = (i * chunk, chunk.min(classes - i * chunk));
             let max = if several { max } else { row.max };
-            let origin = Origin::new(splat(s, max));
-            let (mut recip, mut top) = (row.recip, row.top);
+            let mut factors = row.factors;
             if several && max != row.max {
                 let d = two_diff(splat(s, max), splat(s, row.max));
-                recip = recip.mul(exp_non_positive_pair(d.hi, d.lo));
-                top = splat::<S, T>(s, T::from_f64(1.0)) - recip.round();
-            }
-            let weight = splat(s, target.weight);
-            let factors = Factors::new::<SOFT>(
-                recip,
-                top,
-                row.mass,
-                weight,
-                call.scale,
-                if call.z_loss.is_some() { Some(row.slope) } else { None },
-            );
-            if indices && (start..start + len).contains(&target.class) {
-                let logit = splat(s, row.logit);
-                let e = origin.exponential(call.capped::<S, CAP>(logit, origin.max));
-                let q = splat(s, target.hot) + call.share_of(s, target.class, None);
-                let grad = factors.grad(e, q, row.slope.hi);
-                at_target = if CAP { (grad * call.cap_slope(logit)).first() } else { grad.first() };
+                let recip = row.recip.mul(exp_non_positive_pair(d.hi, d.lo));
+                let top = splat::<S, T>(s, T::from_f64(1.0)) - recip.round();
+                let slope = if call.z_loss.is_some() { Some(row.slope) } else { None };
+                factors = Factors::new::<SOFT>(recip, top, row.mass, splat(s, row.weight), call.scale, slope);
             }
             let stretch = self.stretch(start, len);
             let is_plain = call.hess.is_none() && !call.accumulate && !matches!(call.goal, Goal::LogSoftmax);
@@ -405,7 +432,7 @@ impl<'a, S: Lanes, T: Real> Row<'a, '_, S, T> {
                 let pass = Emission::<S, T, SOFT, CAP> {
                     call,
                     stretch,
-                    origin,
+                    origin: Origin::new(splat(s, max)),
                     factors,
                     row_max: splat(s, row.max),
                     log: row.log,
@@ -414,11 +441,8 @@ impl<'a, S: Lanes, T: Real> Row<'a, '_, S, T> {
                 each_group::<T, _>(len, pass);
             }
         }
-        if let Some(grad) = call.grad
-            && indices
-        {
-            let result = if call.accumulate { old + at_target } else { at_target };
-            grad.set(self.at + target.class, result);
+        if let (Some(grad), Goal::Indices { .. }) = (call.grad, &call.goal) {
+            grad.set(self.at + row.class, if call.accumulate { old + row.at_target } else { row.at_target });
         }
     }
 }

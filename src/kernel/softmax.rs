@@ -24,7 +24,7 @@ use crate::context::Context;
 use crate::parallel::{self, Partial};
 use crate::shape::{IndexView, Layout};
 use crate::simd::tile::TILE_CLASSES;
-use crate::simd::view::{In, Out};
+use crate::simd::view::{Buffer, In, Out};
 use crate::simd::{
     Environment, Lanes, Pack, Pair, Real, RelativeExp, Total, fast_two_sum, log1p_with_error, splat,
     tanh_with_derivative, two_diff, unshift,
@@ -409,6 +409,38 @@ impl<S: Lanes, T: Real> Factors<S, T> {
         match z_loss {
             Some([z, _]) => e * self.massive.fma(complement, self.plain * splat(e.s, z + z) * (e * self.recip)),
             None => (e * self.massive) * complement,
+        }
+    }
+}
+
+/// Factors of many samples, a sample a lane.
+pub struct FactorLanes<T>([Buffer<T>; 7]);
+
+impl<T: Real> FactorLanes<T> {
+    #[inline(always)]
+    pub fn zero() -> Self {
+        FactorLanes([Buffer::new(T::ZERO); 7])
+    }
+    #[inline(always)]
+    pub fn store<S: Lanes>(&mut self, i: usize, factors: Factors<S, T>) {
+        let Factors { recip, complement, top, plain, massive, mass, weight } = factors;
+        let numbers = [recip, complement, top, plain, massive, mass, weight];
+        for k in 0..numbers.len() {
+            self.0[k].group_mut().store(i, numbers[k]);
+        }
+    }
+    /// One sample's in all lanes.
+    #[inline(always)]
+    pub fn splat<S: Lanes>(&self, s: S, sample: usize) -> Factors<S, T> {
+        let [recip, complement, top, plain, massive, mass, weight] = &self.0;
+        Factors {
+            recip: splat(s, recip.0[sample]),
+            complement: splat(s, complement.0[sample]),
+            top: splat(s, top.0[sample]),
+            plain: splat(s, plain.0[sample]),
+            massive: splat(s, massive.0[sample]),
+            mass: splat(s, mass.0[sample]),
+            weight: splat(s, weight.0[sample]),
         }
     }
 }

@@ -124,6 +124,46 @@ pub fn chunk_len<T: Real>(classes: usize) -> usize {
     (CHUNK_BYTES / size_of::<T>()).max(longer)
 }
 
+/// A row whose classes are summed up chunk by chunk.
+pub trait Chunked<T: Real> {
+    type Sum;
+
+    /// The largest of `len` classes from `start` on.
+    fn maximum(&self, start: usize, len: usize) -> T;
+    /// What these add up to, given the largest.
+    fn chunk(&self, start: usize, len: usize, max: T) -> Self::Sum;
+    /// The sum of a chunk and of those before it.
+    fn after(&self, sum: Self::Sum, before: Self::Sum) -> Self::Sum;
+}
+
+/// The maximum of a row's first chunk: found for many rows at once, for what needs it would wait for it.
+#[inline(always)]
+pub fn first_maximum<T: Real, C: Chunked<T>>(row: &C, classes: usize) -> T {
+    row.maximum(0, chunk_len::<T>(classes).min(classes))
+}
+
+/// A row's sum, given the maximum of its first chunk. The maxima of all chunks go to `maxima`.
+#[inline(always)]
+pub fn sum_chunks<T: Real, C: Chunked<T>>(row: &C, classes: usize, first: T, maxima: &mut Maxima<T>) -> C::Sum {
+    let chunk = chunk_len::<T>(classes);
+    maxima.clear();
+    let (mut whole, mut start, mut max) = (None, 0, first);
+    loop {
+        let part = row.chunk(start, chunk.min(classes - start), max);
+        maxima.push(max);
+        let sum = match whole {
+            Some(before) => row.after(part, before),
+            None => part,
+        };
+        start += chunk;
+        if start >= classes {
+            return sum;
+        }
+        whole = Some(sum);
+        max = row.maximum(start, chunk.min(classes - start));
+    }
+}
+
 /// What a row's classes add up to, value and error; in a batch, a row a lane.
 struct Rows<T> {
     max: Buffer<T>,
@@ -167,10 +207,10 @@ fn batch_of_rows<S: Lanes, T: Real, const SOFT: bool, const CAP: bool>(
         if target.ignored {
             continue;
         }
-        let row = Row { call, s, at: layout.offset(first + i) };
+        let row = Row::<S, T, SOFT, CAP> { call, s, at: layout.offset(first + i) };
         // before e may take the logit's place
         rows.logit.0[i] = call.logits.get(row.at + target.class);
-        rows.max.0[i] = row.first_maximum::<CAP>();
+        rows.max.0[i] = first_maximum(&row, classes);
         rows.weight.0[i] = target.weight;
         rows.hot.0[i] = target.hot;
         rows.share.0[i] = (splat(s, target.hot) + call.share_of(s, target.class, None)).first();
@@ -179,8 +219,8 @@ fn batch_of_rows<S: Lanes, T: Real, const SOFT: bool, const CAP: bool>(
         if target.ignored {
             continue;
         }
-        let row = Row { call, s, at: layout.offset(first + i) };
-        let sum = row.sum::<SOFT, CAP>(rows.max.0[i], &mut maxima);
+        let row = Row::<S, T, SOFT, CAP> { call, s, at: layout.offset(first + i) };
+        let sum = sum_chunks(&row, classes, rows.max.0[i], &mut maxima);
         rows.max.0[i] = sum.max;
         rows.rest.set(i, sum.rest.split());
         rows.gap.set(i, sum.gap.split());
@@ -233,7 +273,7 @@ fn batch_of_rows<S: Lanes, T: Real, const SOFT: bool, const CAP: bool>(
     }
 
     for (i, &target) in targets.iter().enumerate() {
-        let row = Row { call, s, at: layout.offset(first + i) };
+        let row = Row::<S, T, SOFT, CAP> { call, s, at: layout.offset(first + i) };
         if target.ignored {
             row.clear(classes);
             continue;
@@ -250,20 +290,20 @@ fn batch_of_rows<S: Lanes, T: Real, const SOFT: bool, const CAP: bool>(
             at_target: at_target.0[i],
         };
         // the maxima are those of the batch's only row, if it has several chunks
-        row.emit::<SOFT, CAP>(finish, &maxima);
+        row.emit(finish, &maxima);
     }
 }
 
 /// The maximum of a row that begins at `at`, and its rest.
 #[inline(always)]
 pub fn sum_row<S: Lanes, T: Real>(call: &Softmax<'_, T>, s: S, at: usize) -> (T, Total) {
-    let row = Row { call, s, at };
-    let sum = row.sum::<false, false>(row.first_maximum::<false>(), &mut Maxima::new());
+    let (row, classes) = (Row::<S, T, false, false> { call, s, at }, call.layout.classes);
+    let sum = sum_chunks(&row, classes, first_maximum(&row, classes), &mut Maxima::new());
     (sum.max, sum.rest)
 }
 
 /// One row's work.
-struct Row<'a, 'b, S, T> {
+struct Row<'a, 'b, S, T, const SOFT: bool, const CAP: bool> {
     call: &'a Softmax<'b, T>,
     s: S,
     /// Where its class 0 is.
@@ -314,67 +354,7 @@ struct RowFinish<S: Lanes, T: Real> {
     at_target: T,
 }
 
-impl<'a, S: Lanes, T: Real> Row<'a, '_, S, T> {
-    /// The maximum of the row's first chunk.
-    #[inline(always)]
-    fn first_maximum<const CAP: bool>(&self) -> T {
-        let classes = self.call.layout.classes;
-        self.maximum::<CAP>(0, chunk_len::<T>(classes).min(classes))
-    }
-
-    #[inline(always)]
-    fn maximum<const CAP: bool>(&self, start: usize, len: usize) -> T {
-        let s = self.s;
-        let max = maximum(s, self.call.logits.slice(self.at + start, len));
-        match CAP {
-            true => self.call.capped::<S, CAP>(splat(s, max), splat(s, T::INFINITY)).first(),
-            false => max,
-        }
-    }
-
-    /// Sums up the row, given the maximum of its first chunk; leaves the exponentials of each chunk, by its own maximum,
-    /// in the stash, and those maxima in `maxima`.
-    #[inline(always)]
-    fn sum<const SOFT: bool, const CAP: bool>(&self, first_maximum: T, maxima: &mut Maxima<T>) -> Sum<T> {
-        let (s, classes) = (self.s, self.call.layout.classes);
-        let chunk = chunk_len::<T>(classes);
-        maxima.clear();
-        let (mut whole, mut start, mut max) = (None, 0, first_maximum);
-        loop {
-            let part = self.sum_chunk::<SOFT, CAP>(start, chunk.min(classes - start), max);
-            maxima.push(max);
-            let sum = match whole {
-                Some(before) => part.after(before, s),
-                None => part,
-            };
-            start += chunk;
-            if start >= classes {
-                return sum;
-            }
-            whole = Some(sum);
-            max = self.maximum::<CAP>(start, chunk.min(classes - start));
-        }
-    }
-
-    #[inline(always)]
-    fn sum_chunk<const SOFT: bool, const CAP: bool>(&self, start: usize, len: usize, max: T) -> Sum<T> {
-        let s = self.s;
-        let stretch = self.stretch(start, len);
-        let origin = Origin::new(splat(s, max));
-        let zeros = S::per_group(LaneSum::zero(s));
-        let (mut gap, mut mass) = (Total::ZERO, Total::ZERO);
-        if SOFT {
-            // before exponentials may take the logits' place
-            let pass = Gaps::<S, T, CAP> { call: self.call, stretch, max: origin.max, gap: zeros, mass: zeros };
-            let pass = each_group::<T, _>(len, pass);
-            (gap, mass) = (total::<S, T>(s, pass.gap), total::<S, T>(s, pass.mass));
-        }
-        let Stretch { x, stash, .. } = stretch;
-        let pass = Exponentials::<S, T, CAP> { call: self.call, x, stash, origin, rest: zeros, ties: 0 };
-        let Exponentials { rest, ties, .. } = each_group::<T, _>(len, pass);
-        Sum { max, rest: rest_of_chunk(s, max, rest, ties), gap, mass }
-    }
-
+impl<'a, S: Lanes, T: Real, const SOFT: bool, const CAP: bool> Row<'a, '_, S, T, SOFT, CAP> {
     #[inline(always)]
     fn stretch(&self, start: usize, len: usize) -> Stretch<'a, T> {
         let (call, at) = (self.call, self.at + start);
@@ -402,7 +382,7 @@ impl<'a, S: Lanes, T: Real> Row<'a, '_, S, T> {
 
     /// The row's outputs from what its exponentials added up to.
     #[inline(always)]
-    fn emit<const SOFT: bool, const CAP: bool>(&self, row: RowFinish<S, T>, maxima: &[T]) {
+    fn emit(&self, row: RowFinish<S, T>, maxima: &[T]) {
         let (call, s, classes) = (self.call, self.s, self.call.layout.classes);
         let chunk = chunk_len::<T>(classes);
         let old = match call.grad {
@@ -444,6 +424,45 @@ impl<'a, S: Lanes, T: Real> Row<'a, '_, S, T> {
         if let (Some(grad), Goal::Indices { .. }) = (call.grad, &call.goal) {
             grad.set(self.at + row.class, if call.accumulate { old + row.at_target } else { row.at_target });
         }
+    }
+}
+
+impl<S: Lanes, T: Real, const SOFT: bool, const CAP: bool> Chunked<T> for Row<'_, '_, S, T, SOFT, CAP> {
+    type Sum = Sum<T>;
+
+    #[inline(always)]
+    fn maximum(&self, start: usize, len: usize) -> T {
+        let s = self.s;
+        let max = maximum(s, self.call.logits.slice(self.at + start, len));
+        match CAP {
+            true => self.call.capped::<S, CAP>(splat(s, max), splat(s, T::INFINITY)).first(),
+            false => max,
+        }
+    }
+
+    /// Leaves the exponentials, by the chunk's own maximum, in the stash.
+    #[inline(always)]
+    fn chunk(&self, start: usize, len: usize, max: T) -> Sum<T> {
+        let s = self.s;
+        let stretch = self.stretch(start, len);
+        let origin = Origin::new(splat(s, max));
+        let zeros = S::per_group(LaneSum::zero(s));
+        let (mut gap, mut mass) = (Total::ZERO, Total::ZERO);
+        if SOFT {
+            // before exponentials may take the logits' place
+            let pass = Gaps::<S, T, CAP> { call: self.call, stretch, max: origin.max, gap: zeros, mass: zeros };
+            let pass = each_group::<T, _>(len, pass);
+            (gap, mass) = (total::<S, T>(s, pass.gap), total::<S, T>(s, pass.mass));
+        }
+        let Stretch { x, stash, .. } = stretch;
+        let pass = Exponentials::<S, T, CAP> { call: self.call, x, stash, origin, rest: zeros, ties: 0 };
+        let Exponentials { rest, ties, .. } = each_group::<T, _>(len, pass);
+        Sum { max, rest: rest_of_chunk(s, max, rest, ties), gap, mass }
+    }
+
+    #[inline(always)]
+    fn after(&self, sum: Sum<T>, before: Sum<T>) -> Sum<T> {
+        sum.after(before, self.s)
     }
 }
 

@@ -19,8 +19,8 @@
 
 use super::batches::{Batches, Lane};
 use super::class_rows::{
-    Groups, Maxima, chunk_len, each_group, exponentials, maximum, prefetch_next_chunk, rest_of_chunk, rows_per_batch,
-    rows_per_block,
+    Chunked, Groups, Maxima, chunk_len, each_group, exponentials, first_maximum, maximum, prefetch_next_chunk,
+    rest_of_chunk, rows_per_batch, rows_per_block, sum_chunks,
 };
 use super::softmax::{Finished, Origin, Sample};
 use crate::parallel::{Blocks, Partial};
@@ -175,10 +175,10 @@ struct Sum<T> {
 }
 
 impl<T: Real> Sum<T> {
-    /// With the classes of another chunk, which has the later ones.
+    /// With the classes of the chunks before.
     #[inline(always)]
-    fn merge<S: Lanes>(self, later: Self, s: S) -> Self {
-        let (larger, smaller) = if self.max < later.max { (later, self) } else { (self, later) };
+    fn after<S: Lanes>(self, before: Self, s: S) -> Self {
+        let (larger, smaller) = if before.max < self.max { (self, before) } else { (before, self) };
         // a chunk of masked classes only has no maximum, and no sums
         let is_none = smaller.max == -T::INFINITY;
         let all = if is_none { smaller.rest } else { smaller.rest.merge(Total::new(1.0)) };
@@ -200,55 +200,62 @@ impl<T: Real> Sum<T> {
     }
 }
 
-/// A row's sums; the exponentials of each chunk, by its own maximum, go to the stash, and those maxima to `maxima`.
-#[inline(always)]
-fn sum_row<S: Lanes, T: Real, const ENTROPY: bool>(
+/// One row's logits, and where their exponentials may wait.
+struct Row<'a, S, T, const ENTROPY: bool> {
     s: S,
-    x: In<'_, T>,
-    stash: Option<Out<'_, T>>,
-    maxima: &mut Maxima<T>,
-) -> Sum<T> {
-    let classes = x.len();
-    let chunk = chunk_len::<T>(classes);
-    let mut whole = sum_chunk::<S, T, ENTROPY>(s, x, stash, 0, chunk.min(classes));
-    maxima.clear();
-    maxima.push(whole.max);
-    let mut start = chunk;
-    while start < classes {
-        let part = sum_chunk::<S, T, ENTROPY>(s, x, stash, start, chunk.min(classes - start));
-        maxima.push(part.max);
-        whole = whole.merge(part, s);
-        start += chunk;
-    }
-    whole
+    x: In<'a, T>,
+    stash: Option<Out<'a, T>>,
 }
 
-#[inline(always)]
-fn sum_chunk<S: Lanes, T: Real, const ENTROPY: bool>(
-    s: S,
-    x: In<'_, T>,
-    stash: Option<Out<'_, T>>,
-    start: usize,
-    len: usize,
-) -> Sum<T> {
-    let x = x.slice(start, len);
+impl<S: Lanes, T: Real, const ENTROPY: bool> Chunked<T> for Row<'_, S, T, ENTROPY> {
+    type Sum = Sum<T>;
+
+    #[inline(always)]
+    fn maximum(&self, start: usize, len: usize) -> T {
+        maximum(self.s, self.x.slice(start, len))
+    }
+
+    /// Leaves the exponentials, by the chunk's own maximum, in the stash.
+    #[inline(always)]
     #[allow(clippy::manual_map, reason = "closures may be compiled apart, without the instruction set")]
-    let stash = match stash {
-        Some(stash) => Some(stash.slice(start, len)),
-        None => None,
-    };
-    let max = maximum(s, x);
-    let (origin, zeros) = (Origin::new(splat(s, max)), S::per_group(LaneSum::zero(s)));
-    let pass = Sums::<S, T, ENTROPY> { x, stash, origin, rest: zeros, gap: zeros, ties: 0 };
-    let Sums { rest, gap, ties, .. } = each_group::<T, _>(len, pass);
-    let rest = rest_of_chunk::<S, T>(s, max, rest, ties);
-    // (beside an infinite maximum all exponentials are 0)
-    let gap = if ENTROPY && max != T::INFINITY {
-        total::<S, T>(s, gap).mul(Total::new(-T::EXP.unshift()))
-    } else {
-        Total::ZERO
-    };
-    Sum { max, rest, gap }
+    fn chunk(&self, start: usize, len: usize, max: T) -> Sum<T> {
+        let s = self.s;
+        let x = self.x.slice(start, len);
+        let stash = match self.stash {
+            Some(stash) => Some(stash.slice(start, len)),
+            None => None,
+        };
+        let (origin, zeros) = (Origin::new(splat(s, max)), S::per_group(LaneSum::zero(s)));
+        let pass = Sums::<S, T, ENTROPY> { x, stash, origin, rest: zeros, gap: zeros, ties: 0 };
+        let Sums { rest, gap, ties, .. } = each_group::<T, _>(len, pass);
+        let rest = rest_of_chunk::<S, T>(s, max, rest, ties);
+        // (beside an infinite maximum all exponentials are 0)
+        let gap = if ENTROPY && max != T::INFINITY {
+            total::<S, T>(s, gap).mul(Total::new(-T::EXP.unshift()))
+        } else {
+            Total::ZERO
+        };
+        Sum { max, rest, gap }
+    }
+
+    #[inline(always)]
+    fn after(&self, sum: Sum<T>, before: Sum<T>) -> Sum<T> {
+        sum.after(before, self.s)
+    }
+}
+
+/// The maxima of the first chunks of a batch's rows.
+#[inline(always)]
+fn first_maxima<S: Lanes, T: Real>(rows: &TokenRows<'_, T>, s: S, first: usize, count: usize) -> Buffer<T> {
+    let TokenRows { layout, logits, .. } = rows;
+    let mut maxima = Buffer::new(T::ZERO);
+    for i in 0..count {
+        if rows.counts(first + i) {
+            let x = logits.slice(layout.offset(first + i), layout.classes);
+            maxima.0[i] = first_maximum(&Row::<S, T, false> { s, x, stash: None }, layout.classes);
+        }
+    }
+    maxima
 }
 
 /// First pass over a chunk.
@@ -333,12 +340,15 @@ impl<T: Real> Summed<T> {
 #[inline(always)]
 fn stats<S: Lanes, T: Real, const ENTROPY: bool>(call: &TokenStats<'_, T>, s: S, first: usize, count: usize) {
     let TokenRows { layout, logits, per_row, .. } = call.rows;
+    let classes = layout.classes;
     let mut rows = Summed::zero();
     let mut maxima = Maxima::new();
+    let largest = first_maxima(&call.rows, s, first, count);
     for i in 0..count {
         if call.rows.counts(first + i) {
-            let x = logits.slice(layout.offset(first + i), layout.classes);
-            rows.set(i, sum_row::<S, T, ENTROPY>(s, x, None, &mut maxima));
+            let x = logits.slice(layout.offset(first + i), classes);
+            let row = Row::<S, T, ENTROPY> { s, x, stash: None };
+            rows.set(i, sum_chunks(&row, classes, largest.0[i], &mut maxima));
         }
     }
     let lanes = Pack::<S, T>::LANES;
@@ -466,6 +476,7 @@ fn gradients<S: Lanes, T: Real, const ENTROPY: bool>(call: &TokenGradient<'_, T>
     let mut top_class = [NONE; MAX_GROUP];
     let mut counts = [false; MAX_GROUP];
     let mut maxima = Maxima::new();
+    let largest = first_maxima(&call.rows, s, first, count);
     for i in 0..count {
         let row = first + i;
         counts[i] = call.rows.counts(row);
@@ -474,7 +485,8 @@ fn gradients<S: Lanes, T: Real, const ENTROPY: bool>(call: &TokenGradient<'_, T>
         }
         let at = layout.offset(row);
         let stash = if keeps { Some(call.grad.slice(at, classes)) } else { None };
-        let sum = sum_row::<S, T, ENTROPY>(s, logits.slice(at, classes), stash, &mut maxima);
+        let line = Row::<S, T, ENTROPY> { s, x: logits.slice(at, classes), stash };
+        let sum = sum_chunks(&line, classes, largest.0[i], &mut maxima);
         rows.set(i, sum);
         let mut shares = call.shares(row, &sum, stash, &maxima);
         if let Some(lse) = call.lse {

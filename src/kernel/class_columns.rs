@@ -632,7 +632,8 @@ impl<S: Lanes, T: Real> Visit<'_, '_, S, T> {
                 x = call.capped::<S, CAP>(x, origin.max);
             }
             let tie = x.same(origin.max);
-            let mut e = origin.shifted(x);
+            // a tile was made near
+            let mut e = if TILE && !SOFT { origin.shifted::<true>(x) } else { origin.shifted::<false>(x) };
             tally.ties = tally.ties + tie.keep(one);
             terms[k] = tie.drop(e);
             if let Some(stash) = columns.stash {
@@ -665,6 +666,22 @@ fn spread_infinities<S: Lanes, T: Real>(tile: PlanesMut<'_, T>, max: Pack<S, T>,
         tile.class::<true>(class).store(i, is_infinite.select(spread, x));
     }
     is_infinite.select(zero, max)
+}
+
+/// Logits less the largest where that is so large that exponentials would have to subtract it first. Gives the largest.
+#[inline(always)]
+fn bring_near<S: Lanes, T: Real>(tile: PlanesMut<'_, T>, max: Pack<S, T>, i: usize) -> Pack<S, T> {
+    let size = max.abs();
+    let is_far = max.c(T::EXP.far()).le(size) & size.lt(max.c(f64::INFINITY));
+    if !is_far.any() {
+        return max;
+    }
+    for class in 0..tile.classes() {
+        let class = tile.class::<true>(class);
+        let x = class.as_group().load(max.s, i);
+        class.store(i, is_far.select(x - max, x));
+    }
+    is_far.drop(max)
 }
 
 /// Bounded logits in the place of logits, and their derivatives.
@@ -736,11 +753,19 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const CAP: bool, const TILE: bo
         if TILE { x } else { targets.hide(x, zero, i) }
     };
 
+    // what the tile's logits are relative to, from here on
+    let mut top = max;
+    if !SOFT && let Some(tile) = columns.tile {
+        for i in 0..vectors {
+            top.as_mut()[i] = bring_near(tile, max.as_ref()[i], i);
+        }
+    }
+
     let nothing = Pair::new(zero);
     let (mut rests, mut gaps, mut shares) =
         (S::per_group(nothing), S::per_group(nothing), S::per_group(Pair::new(one)));
     for i in (0..vectors).step_by(2) {
-        let pair = [max.as_ref()[i], max.as_ref()[i + 1]];
+        let pair = [top.as_ref()[i], top.as_ref()[i + 1]];
         let tallies = tally::<S, T, SOFT, CAP, TILE>(call, columns, targets, i, pair, any_infinite);
         for (i, tally) in (i..vectors).zip(tallies) {
             let Tally { mut rest, gap, mass, ties } = tally;
@@ -847,7 +872,7 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const CAP: bool, const TILE: bo
             }
         }
         (Some(factors), _) if columns.grad.is_some() || columns.hess.is_some() => {
-            columns.emit::<S, SOFT, CAP, TILE>(call, s, targets, vectors, [max, logs, slopes], factors);
+            columns.emit::<S, SOFT, CAP, TILE>(call, s, targets, vectors, [top, logs, slopes], factors);
         }
         _ => {}
     }

@@ -455,8 +455,16 @@ impl<S: Lanes, T: Real, const SOFT: bool, const CAP: bool> Chunked<T> for Row<'_
             (gap, mass) = (total::<S, T>(s, pass.gap), total::<S, T>(s, pass.mass));
         }
         let Stretch { x, stash, .. } = stretch;
-        let pass = Exponentials::<S, T, CAP> { call: self.call, x, stash, origin, rest: zeros, ties: 0 };
-        let Exponentials { rest, ties, .. } = each_group::<T, _>(len, pass);
+        let call = self.call;
+        let (rest, ties) = if !CAP && origin.is_near() {
+            let pass = Exponentials::<S, T, CAP, true> { call, x, stash, origin, rest: zeros, ties: 0 };
+            let pass = each_group::<T, _>(len, pass);
+            (pass.rest, pass.ties)
+        } else {
+            let pass = Exponentials::<S, T, CAP, false> { call, x, stash, origin, rest: zeros, ties: 0 };
+            let pass = each_group::<T, _>(len, pass);
+            (pass.rest, pass.ties)
+        };
         Sum { max, rest: rest_of_chunk(s, max, rest, ties), gap, mass }
     }
 
@@ -561,7 +569,7 @@ impl<S: Lanes, T: Real, const CAP: bool> Groups for Gaps<'_, '_, S, T, CAP> {
 
 /// The exponentials of a chunk.
 #[derive(Clone, Copy)]
-struct Exponentials<'a, 'b, S: Lanes, T: Real, const CAP: bool> {
+struct Exponentials<'a, 'b, S: Lanes, T: Real, const CAP: bool, const NEAR: bool> {
     call: &'a Softmax<'b, T>,
     x: In<'a, T>,
     stash: Option<Out<'a, T>>,
@@ -571,7 +579,7 @@ struct Exponentials<'a, 'b, S: Lanes, T: Real, const CAP: bool> {
     ties: usize,
 }
 
-impl<S: Lanes, T: Real, const CAP: bool> Groups for Exponentials<'_, '_, S, T, CAP> {
+impl<S: Lanes, T: Real, const CAP: bool, const NEAR: bool> Groups for Exponentials<'_, '_, S, T, CAP, NEAR> {
     #[inline(always)]
     fn group(&mut self, at: usize, len: usize) {
         let origin = self.origin;
@@ -585,7 +593,7 @@ impl<S: Lanes, T: Real, const CAP: bool> Groups for Exponentials<'_, '_, S, T, C
         for i in 0..half.min(x.vectors::<S>()) {
             let [a, b] = x.load_two(s, i, lowest);
             let x = [self.call.capped::<S, CAP>(a, origin.max), self.call.capped::<S, CAP>(b, origin.max)];
-            let [e, terms] = exponentials(&origin, x, &mut self.ties);
+            let [e, terms] = exponentials::<S, T, NEAR>(&origin, x, &mut self.ties);
             if let Some(stash) = stash {
                 stash.store_two(i, e);
             }
@@ -603,12 +611,12 @@ pub fn prefetch_next_chunk<S: Lanes, T: Real>(s: S, x: In<'_, T>, at: usize) {
 
 /// e^(x - max) 2^SHIFT, and the same with 0 in the place of those that attain the maximum, which are counted.
 #[inline(always)]
-pub fn exponentials<S: Lanes, T: Real>(
+pub fn exponentials<S: Lanes, T: Real, const NEAR: bool>(
     origin: &Origin<S, T>,
     x: [Pack<S, T>; 2],
     ties: &mut usize,
 ) -> [[Pack<S, T>; 2]; 2] {
-    without_maxima([origin.shifted(x[0]), origin.shifted(x[1])], x, origin.max, ties)
+    without_maxima([origin.shifted::<NEAR>(x[0]), origin.shifted::<NEAR>(x[1])], x, origin.max, ties)
 }
 
 /// Exponentials that are 2^SHIFT where `x` is the maximum, and the same with 0 there; those are counted.

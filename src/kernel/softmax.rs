@@ -472,10 +472,16 @@ impl<S: Lanes, T: Real> Origin<S, T> {
         Origin { max, exp: RelativeExp::new(max) }
     }
 
-    /// e^(x - max) 2^SHIFT, unless both are +inf.
+    /// Whether all maxima are of the usual size.
     #[inline(always)]
-    pub fn shifted(&self, x: Pack<S, T>) -> Pack<S, T> {
-        self.exp.shifted(x)
+    pub fn is_near(&self) -> bool {
+        self.exp.is_near()
+    }
+
+    /// e^(x - max) 2^SHIFT, unless both are +inf. With `NEAR`, which is faster, only if [`is_near`](Self::is_near).
+    #[inline(always)]
+    pub fn shifted<const NEAR: bool>(&self, x: Pack<S, T>) -> Pack<S, T> {
+        if NEAR { self.exp.shifted_near(x) } else { self.exp.shifted(x) }
     }
 
     /// x - max, rounded; a finite number where e^(x - max) is 0. NaN where both are +inf.
@@ -487,7 +493,13 @@ impl<S: Lanes, T: Real> Origin<S, T> {
     /// e^(x - max), where x = max exactly 1; also where both are +inf.
     #[inline(always)]
     pub fn exponential(&self, x: Pack<S, T>) -> Pack<S, T> {
-        x.same(self.max).select(x.c(1.0), self.exp.shifted(x) * unshift(x.s))
+        self.exponential_of::<false>(x)
+    }
+
+    /// The same; `NEAR` as for [`shifted`](Self::shifted).
+    #[inline(always)]
+    pub fn exponential_of<const NEAR: bool>(&self, x: Pack<S, T>) -> Pack<S, T> {
+        x.same(self.max).select(x.c(1.0), self.shifted::<NEAR>(x) * unshift(x.s))
     }
 }
 

@@ -463,7 +463,11 @@ impl<T: Real> Kernel for GradientBlock<'_, '_, T> {
                     }
                     _ => None,
                 };
-                each_group::<T, _>(layout.classes, Emission { logits, grad, origin, factors });
+                if origin.is_near() {
+                    each_group::<T, _>(layout.classes, Emission::<S, T, true> { logits, grad, origin, factors });
+                } else {
+                    each_group::<T, _>(layout.classes, Emission::<S, T, false> { logits, grad, origin, factors });
+                }
                 if let Some((class, gradient)) = at_target {
                     grad.set(class, gradient);
                 }
@@ -474,19 +478,19 @@ impl<T: Real> Kernel for GradientBlock<'_, '_, T> {
 
 /// A row of a chunk.
 #[derive(Clone, Copy)]
-struct Emission<'a, S: Lanes, T: Real> {
+struct Emission<'a, S: Lanes, T: Real, const NEAR: bool> {
     logits: In<'a, T>,
     grad: Out<'a, T>,
     origin: Origin<S, T>,
     factors: Factors<S, T>,
 }
 
-impl<S: Lanes, T: Real> Groups for Emission<'_, S, T> {
+impl<S: Lanes, T: Real, const NEAR: bool> Groups for Emission<'_, S, T, NEAR> {
     #[inline(always)]
     fn group(&mut self, at: usize, len: usize) {
         let (x, grad) = (self.logits.part(at, len), self.grad.part(at, len));
         for i in 0..x.vectors::<S>() {
-            grad.store(i, self.factors.plain_grad(self.origin.exponential(x.load(self.factors.s(), i))));
+            grad.store(i, self.factors.plain_grad(self.origin.exponential_of::<NEAR>(x.load(self.factors.s(), i))));
         }
     }
 }

@@ -226,8 +226,15 @@ impl<S: Lanes, T: Real, const ENTROPY: bool> Chunked<T> for Row<'_, S, T, ENTROP
             None => None,
         };
         let (origin, zeros) = (Origin::new(splat(s, max)), S::per_group(LaneSum::zero(s)));
-        let pass = Sums::<S, T, ENTROPY> { x, stash, origin, rest: zeros, gap: zeros, ties: 0 };
-        let Sums { rest, gap, ties, .. } = each_group::<T, _>(len, pass);
+        let (rest, gap, ties) = if origin.is_near() {
+            let pass = Sums::<S, T, ENTROPY, true> { x, stash, origin, rest: zeros, gap: zeros, ties: 0 };
+            let pass = each_group::<T, _>(len, pass);
+            (pass.rest, pass.gap, pass.ties)
+        } else {
+            let pass = Sums::<S, T, ENTROPY, false> { x, stash, origin, rest: zeros, gap: zeros, ties: 0 };
+            let pass = each_group::<T, _>(len, pass);
+            (pass.rest, pass.gap, pass.ties)
+        };
         let rest = rest_of_chunk::<S, T>(s, max, rest, ties);
         // (beside an infinite maximum all exponentials are 0)
         let gap = if ENTROPY && max != T::INFINITY {
@@ -260,7 +267,7 @@ fn first_maxima<S: Lanes, T: Real>(rows: &TokenRows<'_, T>, s: S, first: usize, 
 
 /// First pass over a chunk.
 #[derive(Clone, Copy)]
-struct Sums<'a, S: Lanes, T: Real, const ENTROPY: bool> {
+struct Sums<'a, S: Lanes, T: Real, const ENTROPY: bool, const NEAR: bool> {
     x: In<'a, T>,
     stash: Option<Out<'a, T>>,
     origin: Origin<S, T>,
@@ -271,7 +278,7 @@ struct Sums<'a, S: Lanes, T: Real, const ENTROPY: bool> {
     ties: usize,
 }
 
-impl<S: Lanes, T: Real, const ENTROPY: bool> Groups for Sums<'_, S, T, ENTROPY> {
+impl<S: Lanes, T: Real, const ENTROPY: bool, const NEAR: bool> Groups for Sums<'_, S, T, ENTROPY, NEAR> {
     #[inline(always)]
     fn group(&mut self, at: usize, len: usize) {
         let (origin, x) = (self.origin, self.x.part(at, len));
@@ -288,7 +295,7 @@ impl<S: Lanes, T: Real, const ENTROPY: bool> Groups for Sums<'_, S, T, ENTROPY> 
         let half = Pack::<S, T>::PER_GROUP / 2;
         for i in 0..half.min(vectors) {
             let x = x.load_two(s, i, lowest);
-            let [e, terms] = exponentials(&origin, x, &mut self.ties);
+            let [e, terms] = exponentials::<S, T, NEAR>(&origin, x, &mut self.ties);
             if let Some(stash) = stash {
                 stash.store_two(i, e);
             }
@@ -611,7 +618,7 @@ impl<S: Lanes, T: Real, const ENTROPY: bool, const STASHED: bool> Groups for Emi
             let is_max = x.same(origin.max);
             let shifted = match STASHED {
                 true => grad.as_group().load(s, i),
-                false => is_max.select(x.c(1.0 / T::EXP.unshift()), origin.shifted(x)),
+                false => is_max.select(x.c(1.0 / T::EXP.unshift()), origin.shifted::<false>(x)),
             };
             let flat = (shifted * unshift(s)) * line.level;
             let result = if ENTROPY {

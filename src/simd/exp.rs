@@ -251,12 +251,24 @@ impl<S: Lanes, T: Real> RelativeExp<S, T> {
         }
     }
 
+    /// Whether no maximum is so large that it is subtracted first.
+    #[inline(always)]
+    pub fn is_near(&self) -> bool {
+        !self.subtracted.c(0.0).lt(self.subtracted.abs()).any()
+    }
+
     /// e^(x - max) 2^SHIFT for x <= max, unless both are +inf. A normal number as long as e^(x - max) is at least
     /// 2^-SHIFT times the smallest one, so that sums keep their digits; 0 for e^-inf, exactly 2^SHIFT for e^0.
     #[inline(always)]
     pub fn shifted(&self, x: Pack<S, T>) -> Pack<S, T> {
+        self.shifted_near(x - self.subtracted)
+    }
+
+    /// The same if [`is_near`](Self::is_near).
+    #[inline(always)]
+    pub fn shifted_near(&self, x: Pack<S, T>) -> Pack<S, T> {
         let k = T::EXP;
-        let x = self.reached(x);
+        let x = x.at_least(self.end);
         let t = (x - self.near).fma(x.c(core::f64::consts::LOG2_E), shifted_round(x.s));
         let n = t - self.round;
         let upper = n.fma(x.c(-k.ln_2[0]), x) - self.upper;
@@ -268,13 +280,7 @@ impl<S: Lanes, T: Real> RelativeExp<S, T> {
     /// x - max, rounded; a finite number where e^(x - max) is 0.
     #[inline(always)]
     pub fn difference(&self, x: Pack<S, T>) -> Pack<S, T> {
-        self.reached(x) - self.near
-    }
-
-    /// `x`, less what is subtracted first, or where exponentials become 0.
-    #[inline(always)]
-    fn reached(&self, x: Pack<S, T>) -> Pack<S, T> {
-        (x - self.subtracted).at_least(self.end)
+        (x - self.subtracted).at_least(self.end) - self.near
     }
 }
 

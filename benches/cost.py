@@ -58,7 +58,7 @@ fn main() {
 }
 """
 
-# What README.md recommends for debug builds.
+# A debug build whose losses are as fast as in a release.
 OPTIMISED = """
 [profile.dev.package.losskit]
 opt-level = 3

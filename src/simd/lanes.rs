@@ -131,6 +131,10 @@ pub trait Lanes: Simd {
             type Output = K::Output;
             #[inline(always)]
             fn with_simd<P: Simd>(self, _: P) -> K::Output {
+                // Something aligned on the stack: else the compiler keeps vectors that find no register wherever the
+                // caller's frame happens to end, and half the places make stores slow.
+                let anchor = super::view::Buffer([0u8; super::MAX_GROUP]);
+                core::hint::black_box(&anchor);
                 self.0.run(self.1)
             }
         }

@@ -425,8 +425,8 @@ impl<T: Real> FactorLanes<T> {
     pub fn store<S: Lanes>(&mut self, i: usize, factors: Factors<S, T>) {
         let Factors { recip, complement, top, plain, massive, mass, weight } = factors;
         let numbers = [recip, complement, top, plain, massive, mass, weight];
-        for k in 0..numbers.len() {
-            self.0[k].group_mut().store(i, numbers[k]);
+        for (k, &x) in numbers.iter().enumerate() {
+            self.0[k].group_mut().store(i, x);
         }
     }
     /// One sample's in all lanes.

@@ -6,8 +6,8 @@
 //!     max       over the classes, lane by lane
 //!     e         = exp(x - max), kept in place of x;  rest += e
 //!     finish    loss, 1 / (1 + rest)
-//!     gradient  = e * factor, but at the target
-//!     copy the tile back
+//!     gradient  = e * factor
+//!     copy the tile back;  write the gradients at the targets
 //! ```
 //! - A tile makes rows of 2 to 128 classes as good as columns: no sum across lanes, no half-empty vectors,
 //!   and what is done once a sample is done for a whole vector of samples.
@@ -339,9 +339,8 @@ fn tiled<S: Lanes, T: Real, const SOFT: bool, const CAP: bool>(
         },
     };
     let at_target = evaluate::<S, T, SOFT, CAP, true>(call, s, columns, &targets, sample, sums);
-    let mut is_grad = matches!(call.goal, Goal::Indices { .. });
-    for result in [grad, hess] {
-        let has_targets = core::mem::take(&mut is_grad);
+    for (k, result) in [grad, hess].into_iter().enumerate() {
+        let has_targets = k == 0 && matches!(call.goal, Goal::Indices { .. });
         let Some((out, tile)) = result else { continue };
         targets.clear(tile, classes);
         let put = match call.accumulate {
@@ -349,10 +348,12 @@ fn tiled<S: Lanes, T: Real, const SOFT: bool, const CAP: bool>(
             false if call.logits.streams_to(out) => Put::Stream,
             false => Put::Replace,
         };
+        // afterwards, if that is not past the caches: vectors that were partly written just now are slow to read
+        let is_late = put == Put::Replace;
+        if has_targets && !is_late {
+            targets.set(tile, &at_target);
+        }
         if call.accumulate && targets.any_ignored {
-            if has_targets {
-                targets.set(tile, &at_target);
-            }
             // zeros could change the sign of what is there
             for lane in 0..samples {
                 if !targets.is_ignored(lane) {
@@ -361,11 +362,6 @@ fn tiled<S: Lanes, T: Real, const SOFT: bool, const CAP: bool>(
                 }
             }
             continue;
-        }
-        // afterwards, if that is not past the caches: vectors that were partly written just now are slow to read
-        let is_late = put == Put::Replace;
-        if has_targets && !is_late {
-            targets.set(tile, &at_target);
         }
         let mut lane = 0;
         while lane < samples {
@@ -676,12 +672,12 @@ fn bring_near<S: Lanes, T: Real>(tile: PlanesMut<'_, T>, max: Pack<S, T>, i: usi
     if !is_far.any() {
         return max;
     }
+    let subtracted = is_far.keep(max);
     for class in 0..tile.classes() {
         let class = tile.class::<true>(class);
-        let x = class.as_group().load(max.s, i);
-        class.store(i, is_far.select(x - max, x));
+        class.store(i, class.as_group().load(max.s, i) - subtracted);
     }
-    is_far.drop(max)
+    max - subtracted
 }
 
 /// Bounded logits in the place of logits, and their derivatives.

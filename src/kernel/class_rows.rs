@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! for each batch of rows that fits the L1 cache (one row, if it is long):
+//!     for each row:  m = max of its first chunk
 //!     for each row, for each chunk of the row:
-//!         m = max of the chunk;  sums of the target distribution, if it is soft
+//!         m = max of the chunk, but of the first;  sums of the target distribution, if it is soft
 //!         e = exp(x - m), written to the output;  rest += e          (the chunk is in L1 now)
 //!     merge the row's chunks
 //!     finish all rows of the batch at once: loss, 1 / (1 + rest)
@@ -228,6 +229,7 @@ fn batch_of_rows<S: Lanes, T: Real, const SOFT: bool, const CAP: bool>(
     }
 
     let (lanes, has_outputs) = (Pack::<S, T>::LANES, call.grad.is_some() || call.hess.is_some());
+    let has_target_grad = call.grad.is_some() && matches!(call.goal, Goal::Indices { .. });
     let (mut recip, mut factors) = (Lane::zero(), FactorLanes::zero());
     let (mut log, mut slope, mut at_target) = (empty, Lane::zero(), empty);
     for i in 0..count.div_ceil(lanes) {
@@ -258,15 +260,14 @@ fn batch_of_rows<S: Lanes, T: Real, const SOFT: bool, const CAP: bool>(
         if let Some(first) = finished.slope {
             slope.store(i, first);
         }
-        let e = Origin::new(max).exponential(target);
-        let mut grad = factor.grad(e, rows.share.group().load(s, i), slope.load(s, i).hi);
-        if CAP {
-            grad = grad * call.cap_slope(logit);
-        }
         recip.store(i, finished.recip);
         factors.store(i, factor);
         log.group_mut().store(i, finished.log);
-        at_target.group_mut().store(i, grad);
+        if has_target_grad {
+            let e = Origin::new(max).exponential(target);
+            let grad = factor.grad(e, rows.share.group().load(s, i), slope.load(s, i).hi);
+            at_target.group_mut().store(i, if CAP { grad * call.cap_slope(logit) } else { grad });
+        }
     }
     if !has_outputs {
         return;
@@ -371,6 +372,16 @@ impl<'a, S: Lanes, T: Real, const SOFT: bool, const CAP: bool> Row<'a, '_, S, T,
         }
     }
 
+    /// The exponentials of a chunk, summed up and kept.
+    #[inline(always)]
+    fn rest<const NEAR: bool>(&self, stretch: Stretch<'a, T>, max: T, origin: Origin<S, T>) -> Total {
+        let (s, call, Stretch { x, stash, .. }) = (self.s, self.call, stretch);
+        let zeros = S::per_group(LaneSum::zero(s));
+        let pass = Exponentials::<S, T, CAP, NEAR> { call, x, stash, origin, rest: zeros, ties: 0 };
+        let Exponentials { rest, ties, .. } = each_group::<T, _>(x.len(), pass);
+        rest_of_chunk(s, max, rest, ties)
+    }
+
     /// Zeros for a row that does not count.
     fn clear(&self, classes: usize) {
         for out in [self.call.grad, self.call.hess].into_iter().flatten() {
@@ -446,26 +457,19 @@ impl<S: Lanes, T: Real, const SOFT: bool, const CAP: bool> Chunked<T> for Row<'_
         let s = self.s;
         let stretch = self.stretch(start, len);
         let origin = Origin::new(splat(s, max));
-        let zeros = S::per_group(LaneSum::zero(s));
         let (mut gap, mut mass) = (Total::ZERO, Total::ZERO);
         if SOFT {
             // before exponentials may take the logits' place
+            let zeros = S::per_group(LaneSum::zero(s));
             let pass = Gaps::<S, T, CAP> { call: self.call, stretch, max: origin.max, gap: zeros, mass: zeros };
             let pass = each_group::<T, _>(len, pass);
             (gap, mass) = (total::<S, T>(s, pass.gap), total::<S, T>(s, pass.mass));
         }
-        let Stretch { x, stash, .. } = stretch;
-        let call = self.call;
-        let (rest, ties) = if !CAP && origin.is_near() {
-            let pass = Exponentials::<S, T, CAP, true> { call, x, stash, origin, rest: zeros, ties: 0 };
-            let pass = each_group::<T, _>(len, pass);
-            (pass.rest, pass.ties)
-        } else {
-            let pass = Exponentials::<S, T, CAP, false> { call, x, stash, origin, rest: zeros, ties: 0 };
-            let pass = each_group::<T, _>(len, pass);
-            (pass.rest, pass.ties)
+        let rest = match !CAP && origin.is_near() {
+            true => self.rest::<true>(stretch, max, origin),
+            false => self.rest::<false>(stretch, max, origin),
         };
-        Sum { max, rest: rest_of_chunk(s, max, rest, ties), gap, mass }
+        Sum { max, rest, gap, mass }
     }
 
     #[inline(always)]

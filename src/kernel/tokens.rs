@@ -225,30 +225,39 @@ impl<S: Lanes, T: Real, const ENTROPY: bool> Chunked<T> for Row<'_, S, T, ENTROP
             Some(stash) => Some(stash.slice(start, len)),
             None => None,
         };
-        let (origin, zeros) = (Origin::new(splat(s, max)), S::per_group(LaneSum::zero(s)));
-        let (rest, gap, ties) = if origin.is_near() {
-            let pass = Sums::<S, T, ENTROPY, true> { x, stash, origin, rest: zeros, gap: zeros, ties: 0 };
-            let pass = each_group::<T, _>(len, pass);
-            (pass.rest, pass.gap, pass.ties)
-        } else {
-            let pass = Sums::<S, T, ENTROPY, false> { x, stash, origin, rest: zeros, gap: zeros, ties: 0 };
-            let pass = each_group::<T, _>(len, pass);
-            (pass.rest, pass.gap, pass.ties)
-        };
-        let rest = rest_of_chunk::<S, T>(s, max, rest, ties);
-        // (beside an infinite maximum all exponentials are 0)
-        let gap = if ENTROPY && max != T::INFINITY {
-            total::<S, T>(s, gap).mul(Total::new(-T::EXP.unshift()))
-        } else {
-            Total::ZERO
-        };
-        Sum { max, rest, gap }
+        let origin = Origin::new(splat(s, max));
+        match origin.is_near() {
+            true => sum_exponentials::<S, T, ENTROPY, true>(x, stash, max, origin),
+            false => sum_exponentials::<S, T, ENTROPY, false>(x, stash, max, origin),
+        }
     }
 
     #[inline(always)]
     fn after(&self, sum: Sum<T>, before: Sum<T>) -> Sum<T> {
         sum.after(before, self.s)
     }
+}
+
+/// A chunk's exponentials, summed up and kept.
+#[inline(always)]
+fn sum_exponentials<S: Lanes, T: Real, const ENTROPY: bool, const NEAR: bool>(
+    x: In<'_, T>,
+    stash: Option<Out<'_, T>>,
+    max: T,
+    origin: Origin<S, T>,
+) -> Sum<T> {
+    let s = origin.max.s;
+    let zeros = S::per_group(LaneSum::zero(s));
+    let pass = Sums::<S, T, ENTROPY, NEAR> { x, stash, origin, rest: zeros, gap: zeros, ties: 0 };
+    let Sums { rest, gap, ties, .. } = each_group::<T, _>(x.len(), pass);
+    let rest = rest_of_chunk::<S, T>(s, max, rest, ties);
+    // (beside an infinite maximum all exponentials are 0)
+    let gap = if ENTROPY && max != T::INFINITY {
+        total::<S, T>(s, gap).mul(Total::new(-T::EXP.unshift()))
+    } else {
+        Total::ZERO
+    };
+    Sum { max, rest, gap }
 }
 
 /// The maxima of the first chunks of a batch's rows.

@@ -145,8 +145,11 @@ def targets(results, peers, threads):
 
     def of_roof(loss, a_pass, traffic, n, shape, goal, label=None):
         def figure():
-            rate, roof = results.rate(f"{loss}_f32_{a_pass}", f"t{n}", shape), results.roof(traffic, n, shape)
-            return Figure(label or loss, rate / roof, goal)
+            group, beside = f"{loss}_f32_{a_pass}", f"t{n}_roof"
+            # in turns with the loss, where it was
+            is_beside = (group, beside, shape) in results.calls
+            roof = results.rate(group, beside, shape) if is_beside else results.roof(traffic, n, shape)
+            return Figure(label or loss, results.rate(group, f"t{n}", shape) / roof, goal)
 
         return figure
 

@@ -2,7 +2,7 @@
 
 use crate::data::{Buffer, Float, Random};
 use crate::measure::{Bench, Size};
-use crate::roof::{self, Traffic};
+use crate::roof::{self, Beside, Traffic};
 use losskit::{
     ClassChunk, ClassShape, Context, CrossEntropy, Distillation, Entropy, Indices, Isa, LogSoftmax, Nll, Options,
     Outputs, SelectiveLogSoftmax, Softmax, SoftmaxState, Targets, TokenGrads, TokenOutputs, Weights,
@@ -39,6 +39,10 @@ impl Shape<'_> {
     }
     fn elements(&self) -> usize {
         self.samples() * self.classes
+    }
+    /// Rows that memory binds, so that they take turns with the roof.
+    fn is_wide(&self) -> bool {
+        self.outer > 1 && self.classes >= 32_000
     }
     fn class_shape(&self) -> ClassShape {
         ClassShape::new(self.outer, self.classes, self.inner)
@@ -107,7 +111,13 @@ fn cross_entropy<T: Float>(bench: &mut Bench, case: &Case<'_, T>, output: &mut [
         let outputs = Outputs::new().loss(&mut value).grad(output);
         loss.eval(context, shape, case.logits, targets, weights, &options, outputs)
     };
-    bench.threads(&group("grad"), "", case.size(2), || grad(&context, output));
+    if case.shape.is_wide() && T::NAME == "f32" {
+        let mut scratch = Buffer::new(2, output.len(), || T::of(0.0));
+        let mut roof = Beside::new(Traffic::Read1Write1, [case.logits; 2], &mut scratch);
+        bench.threads_beside(&group("grad"), case.size(2), &mut roof, || grad(&context, output));
+    } else {
+        bench.threads(&group("grad"), "", case.size(2), || grad(&context, output));
+    }
     if case.shape.name == TEN_CLASSES && T::NAME == "f32" && context.isa() == Isa::Avx512 {
         let context = Context::default().cap_isa(Isa::Avx2);
         bench.threads(&group("grad"), "_avx2", case.size(2), || grad(&context, output));

@@ -1,6 +1,8 @@
 //! How a call is timed: on each number of threads, from within the pool.
 
+use crate::data::Float;
 use crate::machine;
+use crate::roof::Beside;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput};
 use losskit::Error;
@@ -88,12 +90,33 @@ impl Bench {
         size: Size<'_>,
         mut call: impl FnMut() -> Result<R, Error> + Send,
     ) {
-        self.each_pool(group, variant, size, |calls| {
+        self.each_pool(group, &[variant], size, |_, calls| {
             let start = Instant::now();
             for _ in 0..calls {
                 std::hint::black_box(call().expect(RIGHT));
             }
             start.elapsed()
+        });
+    }
+
+    /// As [`threads`](Self::threads), in turns with a pass of `roof`, which is timed as variant `_roof`: how fast memory
+    /// is changes within seconds where others share it.
+    pub fn threads_beside<T: Float, R>(
+        &mut self,
+        group: &str,
+        size: Size<'_>,
+        roof: &mut Beside<'_, T>,
+        mut call: impl FnMut() -> Result<R, Error> + Send,
+    ) {
+        self.each_pool(group, &["", "_roof"], size, |which, calls| {
+            let timed = |_| {
+                let start = Instant::now();
+                std::hint::black_box(call().expect(RIGHT));
+                let between = Instant::now();
+                std::hint::black_box(roof.pass());
+                [between - start, between.elapsed()][which]
+            };
+            (0..calls).map(timed).sum()
         });
     }
 
@@ -106,7 +129,7 @@ impl Bench {
         prepare: impl Fn(&mut [T]) + Sync,
         mut call: impl FnMut(&mut [T]) -> Result<R, Error> + Send,
     ) {
-        self.each_pool(group, "", size, |calls| {
+        self.each_pool(group, &[""], size, |_, calls| {
             let timed = |_| {
                 prepare(array);
                 let start = Instant::now();
@@ -117,13 +140,22 @@ impl Bench {
         });
     }
 
-    fn each_pool(&mut self, group: &str, variant: &str, size: Size<'_>, mut time: impl FnMut(u64) -> Duration + Send) {
+    /// `time` is given the place of the variant that it is to time, and how many calls.
+    fn each_pool(
+        &mut self,
+        group: &str,
+        variants: &[&str],
+        size: Size<'_>,
+        mut time: impl FnMut(usize, u64) -> Duration + Send,
+    ) {
         let pools = std::mem::take(&mut self.pools);
         for pool in &pools {
-            let function = format!("t{}{variant}", pool.current_num_threads());
-            self.group(group, size).bench_function(BenchmarkId::new(function, size.shape), |bencher| {
-                bencher.iter_custom(|calls| pool.install(|| time(calls)));
-            });
+            for (which, variant) in variants.iter().enumerate() {
+                let function = format!("t{}{variant}", pool.current_num_threads());
+                self.group(group, size).bench_function(BenchmarkId::new(function, size.shape), |bencher| {
+                    bencher.iter_custom(|calls| pool.install(|| time(which, calls)));
+                });
+            }
         }
         self.pools = pools;
     }

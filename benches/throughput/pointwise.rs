@@ -2,7 +2,7 @@
 
 use crate::data::{Buffer, Float, Random};
 use crate::measure::{Bench, Size};
-use crate::roof::{self, Traffic};
+use crate::roof::{self, Beside, Traffic};
 use losskit::{Bce, BceWithLogits, Context, Error, Huber, L1, Likelihood, Mse, Options, Outputs, SmoothL1, Summary};
 
 pub type Eval<T> = fn(&Context, &[T], &[T], &Options, Outputs<'_, T>) -> Result<Summary, Error>;
@@ -64,8 +64,11 @@ pub fn losses<T: Float>() -> [Loss<T>; 7] {
     }
 }
 
+/// Elements that no cache holds.
+const LARGE: usize = 16_777_216;
+
 pub fn run<T: Float>(bench: &mut Bench) {
-    for n in [1000, 65_536, 16_777_216] {
+    for n in [1000, 65_536, LARGE] {
         let shape = n.to_string();
         let size = |arrays| Size { shape: &shape, elements: n, bytes: arrays * n * size_of::<T>() };
         for inputs in [Inputs::Numbers, Inputs::Probabilities, Inputs::Labels] {
@@ -92,11 +95,22 @@ fn passes<'a, T: Float>(
 ) {
     let (context, options) = (Context::default(), Options::new());
     let group = |pass| format!("{}_{}_{pass}", loss.name, T::NAME);
+    // what memory binds takes turns with the roof
+    let is_large = T::NAME == "f32" && input.len() >= LARGE;
+    let mut scratch = Buffer::new(2, if is_large { input.len() } else { 0 }, || T::of(0.0));
+    let mut timed = |pass, arrays, traffic, call: &mut (dyn FnMut() -> Result<Summary, Error> + Send)| {
+        if is_large {
+            let mut roof = Beside::new(traffic, [input, target], &mut scratch);
+            bench.threads_beside(&group(pass), size(arrays), &mut roof, call);
+        } else {
+            bench.threads(&group(pass), "", size(arrays), call);
+        }
+    };
     let mut value = [T::of(0.0)];
-    bench.threads(&group("value"), "", size(2), || {
+    timed("value", 2, Traffic::Read2, &mut || {
         (loss.eval)(&context, input, target, &options, Outputs::new().loss(&mut value))
     });
-    bench.threads(&group("grad"), "", size(3), || {
+    timed("grad", 3, Traffic::Read2Write1, &mut || {
         (loss.eval)(&context, input, target, &options, Outputs::new().loss(&mut value).grad(output))
     });
     output.copy_from_slice(input);
@@ -107,7 +121,7 @@ fn passes<'a, T: Float>(
             (loss.eval_in_place)(&context, output, target, &options, Outputs::new().loss(&mut value))
         });
     } else {
-        bench.threads(&group("inplace"), "", size(3), || {
+        timed("inplace", 3, Traffic::InPlace, &mut || {
             (loss.eval_in_place)(&context, output, target, &options, Outputs::new().loss(&mut value))
         });
     }

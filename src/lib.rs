@@ -40,4 +40,7 @@ pub use softmax_state::SoftmaxState;
 extern crate self as losskit;
 
 #[cfg(all(test, not(debug_assertions)))]
+#[path = "../tests/large_arrays.rs"]
+mod large_arrays;
+#[cfg(all(test, not(debug_assertions)))]
 mod widths;

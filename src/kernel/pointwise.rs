@@ -243,15 +243,13 @@ impl<T: Real, F: Formula<T>> Pointwise<'_, T, F> {
         len: usize,
         sums: &mut [Sums<S>; BLOCKS],
     ) {
-        let mut works = [self.work::<S, LOOP>(s, start, len); BLOCKS];
-        for (i, work) in works.iter_mut().enumerate().skip(1) {
-            *work = self.work::<S, LOOP>(s, start + i * len, len);
-        }
         let (whole, mut done) = (len / T::GROUP, 0);
         while done < whole {
             let end = if BLOCKS == 1 { whole } else { whole.min(done + TURN) };
-            for (work, sums) in works.iter().zip(sums.iter_mut()) {
-                // not through the references: stores to the outputs could be stores to them
+            for (i, sums) in sums.iter_mut().enumerate() {
+                // made anew for each turn, so that it stays in registers: in a list it would be read for each group
+                let work = self.work::<S, LOOP>(s, start + i * len, len);
+                // not through the reference: stores to the outputs could be stores to it
                 let (mut lanes, mut outside) = (sums.lanes, None);
                 let mut i = done;
                 while i < end {
@@ -274,7 +272,8 @@ impl<T: Real, F: Formula<T>> Pointwise<'_, T, F> {
             done = end;
         }
         if !len.is_multiple_of(T::GROUP) {
-            for (work, sums) in works.iter().zip(sums) {
+            for (i, sums) in sums.iter_mut().enumerate() {
+                let work = self.work::<S, LOOP>(s, start + i * len, len);
                 let mut outside = None;
                 work.groups::<LOOP, false, 1>(whole, &mut sums.lanes, &mut outside);
                 sums.outside |= outside.is_some_and(Mask::any);

@@ -15,7 +15,7 @@
 //! - The phases go over all vectors of the group in turn, so that the long chains of the finish overlap.
 //! - More classes than a tile holds are read where they lie, and e waits in the output.
 
-use super::softmax::{Factors, Goal, Origin, Penalty, Sample, Softmax, distance};
+use super::softmax::{Factors, Goal, Origin, Penalty, Sample, Softmax, distance, two_distances};
 use crate::parallel::{Blocks, Partial};
 use crate::shape::Layout;
 use crate::simd::tile::{Put, Samples, TILE_CLASSES, Tile};
@@ -554,6 +554,17 @@ struct Tally<S: Lanes, T: Real> {
     ties: Pack<S, T>,
 }
 
+impl<S: Lanes, T: Real> Tally<S, T> {
+    /// A class's part of the gap, and of the mass if that is asked for.
+    #[inline(always)]
+    fn add_share(&mut self, seen: Seen<S, T>, max: Pack<S, T>, with_mass: bool) {
+        self.gap.add(distance(seen.share, max, seen.x));
+        if with_mass {
+            self.mass.add(seen.share);
+        }
+    }
+}
+
 /// Two vectors' classes added up, exponentials kept if they are needed: the i-th vector, and the next, if there is one.
 /// (Two, because one alone would load its constants for itself and wait for its own results.)
 #[inline(always)]
@@ -577,16 +588,41 @@ fn tally<S: Lanes, T: Real, const SOFT: bool, const CAP: bool, const TILE: bool>
         for class in first..first + with_partner {
             let a = visit.class::<SOFT, CAP, TILE>(class, &mut tallies);
             let b = visit.class::<SOFT, CAP, TILE>(class + half, &mut tallies);
-            tallies[0].rest.add_two(a[0], b[0]);
-            tallies[1].rest.add_two(a[1], b[1]);
+            for k in 0..2 {
+                tallies[k].rest.add_two(a[k].term, b[k].term);
+                if SOFT && size_of::<T>() == size_of::<f32>() {
+                    let (q, max) = ([a[k].share, b[k].share], origins[k].max);
+                    tallies[k].gap.add(two_distances(q, max, [a[k].x, b[k].x]));
+                    if columns.probabilities.is_some() {
+                        tallies[k].mass.add(q[0] + q[1]);
+                    }
+                } else if SOFT {
+                    tallies[k].add_share(a[k], origins[k].max, columns.probabilities.is_some());
+                    tallies[k].add_share(b[k], origins[k].max, columns.probabilities.is_some());
+                }
+            }
         }
         for class in first + with_partner..classes.min(first + half) {
             let a = visit.class::<SOFT, CAP, TILE>(class, &mut tallies);
-            tallies[0].rest.add(a[0]);
-            tallies[1].rest.add(a[1]);
+            for k in 0..2 {
+                tallies[k].rest.add(a[k].term);
+                if SOFT {
+                    tallies[k].add_share(a[k], origins[k].max, columns.probabilities.is_some());
+                }
+            }
         }
     }
     tallies
+}
+
+/// What a class adds to its samples' sums.
+#[derive(Clone, Copy)]
+struct Seen<S: Lanes, T: Real> {
+    /// The exponential, 0 where it is the largest.
+    term: Pack<S, T>,
+    /// Of the target distribution.
+    share: Pack<S, T>,
+    x: Pack<S, T>,
 }
 
 /// Two vectors of samples on the way through their classes.
@@ -600,17 +636,16 @@ struct Visit<'a, 'b, S: Lanes, T: Real> {
 }
 
 impl<S: Lanes, T: Real> Visit<'_, '_, S, T> {
-    /// A class's exponentials, 0 where they are the largest.
     #[inline(always)]
     fn class<const SOFT: bool, const CAP: bool, const TILE: bool>(
         &mut self,
         class: usize,
         tallies: &mut [Tally<S, T>; 2],
-    ) -> [Pack<S, T>; 2] {
+    ) -> [Seen<S, T>; 2] {
         let Visit { call, columns, targets, i, origins, any_infinite } = self;
         let s = origins[0].max.s;
         let one = origins[0].max.c(1.0);
-        let mut terms = [one; 2];
+        let mut seen = [Seen { term: one, share: one, x: one }; 2];
         for k in 0..2 {
             // (one for each cache line that the group fills)
             if k == 0 || CACHE_LINE <= size_of::<T>() * Pack::<S, T>::LANES {
@@ -631,7 +666,7 @@ impl<S: Lanes, T: Real> Visit<'_, '_, S, T> {
             // a tile was made near
             let mut e = if TILE && !SOFT { origin.shifted::<true>(x) } else { origin.shifted::<false>(x) };
             tally.ties = tally.ties + tie.keep(one);
-            terms[k] = tie.drop(e);
+            seen[k] = Seen { term: tie.drop(e), share: one, x };
             if let Some(stash) = columns.stash {
                 if !TILE && *any_infinite {
                     // the exponentials of +inf are not what the function gives
@@ -640,14 +675,10 @@ impl<S: Lanes, T: Real> Visit<'_, '_, S, T> {
                 stash.class::<TILE>(class).store(*i + k, e);
             }
             if SOFT {
-                let q = columns.share::<S, TILE>(call, s, class, *i + k);
-                tally.gap.add(distance(q, origin.max, x));
-                if columns.probabilities.is_some() {
-                    tally.mass.add(q);
-                }
+                seen[k].share = columns.share::<S, TILE>(call, s, class, *i + k);
             }
         }
-        terms
+        seen
     }
 }
 

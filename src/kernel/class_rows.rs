@@ -19,7 +19,7 @@
 use arrayvec::ArrayVec;
 
 use super::batches::{Batches, Lane};
-use super::softmax::{FactorLanes, Factors, Goal, Origin, Penalty, Sample, Softmax, distance};
+use super::softmax::{FactorLanes, Factors, Goal, Origin, Penalty, Sample, Softmax, distance, two_distances};
 use crate::parallel::{Blocks, Partial};
 use crate::simd::view::{Buffer, Group, In, Out};
 use crate::simd::{
@@ -551,6 +551,17 @@ struct Gaps<'a, 'b, S: Lanes, T: Real, const CAP: bool> {
     mass: S::PerGroup<LaneSum<S>>,
 }
 
+impl<S: Lanes, T: Real, const CAP: bool> Gaps<'_, '_, S, T, CAP> {
+    /// The target distribution's shares in the `i`-th vector of the group `x` at `at`; 0 beyond its end.
+    #[inline(always)]
+    fn share(&self, x: Group<'_, T>, at: usize, len: usize, i: usize) -> Pack<S, T> {
+        let s = self.max.s;
+        let (probabilities, class_weight) = shares(&self.stretch, at, len);
+        let q = self.call.share(s, probabilities.map(|q| q.load(s, i)), class_weight.map(|w| w.load(s, i)));
+        x.or(i, q, self.max.c(0.0))
+    }
+}
+
 impl<S: Lanes, T: Real, const CAP: bool> Groups for Gaps<'_, '_, S, T, CAP> {
     #[inline(always)]
     fn group(&mut self, at: usize, len: usize) {
@@ -560,13 +571,22 @@ impl<S: Lanes, T: Real, const CAP: bool> Groups for Gaps<'_, '_, S, T, CAP> {
             prefetch_next_chunk(s, probabilities, at);
         }
         let x = stretch.x.part(at, len);
-        let (probabilities, class_weight) = shares(&stretch, at, len);
-        for i in 0..x.vectors::<S>() {
-            let q = call.share(s, probabilities.map(|q| q.load(s, i)), class_weight.map(|w| w.load(s, i)));
-            let q = x.or(i, q, max.c(0.0));
-            let x = call.capped::<S, CAP>(x.load(s, i), max);
-            self.gap.as_mut()[i].add(distance(q, max, x));
-            self.mass.as_mut()[i].add(q);
+        let half = Pack::<S, T>::PER_GROUP / 2;
+        for i in 0..half.min(x.vectors::<S>()) {
+            let q = [self.share(x, at, len, i), self.share(x, at, len, i + half)];
+            let [a, b] = x.load_two(s, i, max);
+            let x = [call.capped::<S, CAP>(a, max), call.capped::<S, CAP>(b, max)];
+            let (gap, mass) = (self.gap.as_mut(), self.mass.as_mut());
+            if size_of::<T>() == size_of::<f32>() {
+                // to each other first, where one rounding is no matter
+                gap[i].add(two_distances(q, max, x));
+                mass[i].add(q[0] + q[1]);
+            } else {
+                for k in 0..2 {
+                    gap[i + k * half].add(distance(q[k], max, x[k]));
+                    mass[i + k * half].add(q[k]);
+                }
+            }
         }
     }
 }

@@ -457,6 +457,17 @@ pub fn distance<S: Lanes, T: Real>(q: Pack<S, T>, max: Pack<S, T>, x: Pack<S, T>
     (x.same(max) | q.same(zero)).select(zero, d.same(infinity).select(apart, part))
 }
 
+/// The sum of two classes' parts.
+#[inline(always)]
+pub fn two_distances<S: Lanes, T: Real>(q: [Pack<S, T>; 2], max: Pack<S, T>, x: [Pack<S, T>; 2]) -> Pack<S, T> {
+    let both = q[0].fma(max - x[0], q[1] * (max - x[1]));
+    let is_usual = both.abs().lt(max.c(f64::INFINITY));
+    if is_usual.all() {
+        return both;
+    }
+    is_usual.select(both, distance(q[0], max, x[0]) + distance(q[1], max, x[1]))
+}
+
 /// What a sample's exponentials are relative to.
 #[derive(Clone, Copy)]
 pub struct Origin<S: Lanes, T: Real> {

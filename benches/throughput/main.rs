@@ -17,7 +17,8 @@
 //! - `clock`: a loop that takes 3 cycles a turn, which tells how long a cycle is.
 //!
 //! Inputs are made once, outputs are written before they are timed. What belongs together (a loss, and the roof at its
-//! size) is timed one after the other, and where memory binds in turns (`mse_f32_grad/t1_roof`).
+//! size) is timed one after the other, and where memory binds in turns (`mse_f32_grad/t1_roof`), but in
+//! quick runs.
 
 mod classes;
 mod clock;

@@ -16,6 +16,7 @@ fn numbers(len: usize, range: f32, factor: usize) -> Vec<f32> {
     (0..len).map(|i| range * ((i.wrapping_mul(factor) >> 7 & 8191) as f32 / 4096.0 - 1.0)).collect()
 }
 
+// (Its own, for tests/common cannot be part of the library's tests twice: the workload has taken its random numbers.)
 fn assert_same_bits(got: &[f32], want: &[f32], what: &str) {
     assert_eq!(got.len(), want.len());
     let differ = got.iter().zip(want).position(|(got, want)| got.to_bits() != want.to_bits());

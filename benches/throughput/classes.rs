@@ -111,7 +111,7 @@ fn cross_entropy<T: Float>(bench: &mut Bench, case: &Case<'_, T>, output: &mut [
         let outputs = Outputs::new().loss(&mut value).grad(output);
         loss.eval(context, shape, case.logits, targets, weights, &options, outputs)
     };
-    if case.shape.is_wide() && T::NAME == "f32" && !bench.is_quick {
+    if case.shape.is_wide() && T::NAME == "f32" {
         let mut scratch = Buffer::new(2, output.len(), || T::of(0.0));
         let mut roof = Beside::new(Traffic::Read1Write1, [case.logits; 2], &mut scratch);
         bench.threads_beside(&group("grad"), case.size(2), &mut roof, || grad(&context, output));

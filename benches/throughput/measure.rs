@@ -100,7 +100,7 @@ impl Bench {
     }
 
     /// As [`threads`](Self::threads), in turns with a pass of `roof`, which is timed as variant `_roof`: how fast memory
-    /// is changes within seconds where others share it.
+    /// is changes within seconds where others share it. Quick runs take no turns.
     pub fn threads_beside<T: Float, R>(
         &mut self,
         group: &str,
@@ -108,6 +108,9 @@ impl Bench {
         roof: &mut Beside<'_, T>,
         mut call: impl FnMut() -> Result<R, Error> + Send,
     ) {
+        if self.is_quick {
+            return self.threads(group, "", size, call);
+        }
         self.each_pool(group, &["", "_roof"], size, |which, calls| {
             let timed = |_| {
                 let start = Instant::now();

@@ -96,7 +96,7 @@ fn passes<'a, T: Float>(
     let (context, options) = (Context::default(), Options::new());
     let group = |pass| format!("{}_{}_{pass}", loss.name, T::NAME);
     // what memory binds takes turns with the roof
-    let is_large = T::NAME == "f32" && input.len() >= LARGE && !bench.is_quick;
+    let is_large = T::NAME == "f32" && input.len() >= LARGE;
     let mut scratch = Buffer::new(2, if is_large { input.len() } else { 0 }, || T::of(0.0));
     let mut timed = |pass, arrays, traffic, call: &mut (dyn FnMut() -> Result<Summary, Error> + Send)| {
         if is_large {

@@ -69,9 +69,11 @@ impl<'a, T: Float> Beside<'a, T> {
     /// One pass of the current pool, the fastest way, which the first call finds.
     pub fn pass(&mut self) -> u32 {
         let threads = rayon::current_num_threads();
-        let way = self.fastest.get(&threads).copied().unwrap_or_else(|| self.find_fastest());
-        self.fastest.insert(threads, way);
-        self.walk(way)
+        if !self.fastest.contains_key(&threads) {
+            let way = self.find_fastest();
+            self.fastest.insert(threads, way);
+        }
+        self.walk(self.fastest[&threads])
     }
 
     fn find_fastest(&mut self) -> Way {

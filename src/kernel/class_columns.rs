@@ -563,6 +563,20 @@ impl<S: Lanes, T: Real> Tally<S, T> {
             self.mass.add(seen.share);
         }
     }
+
+    /// The same of two classes: `f32` lanes are added to each other first, where one rounding is no matter.
+    #[inline(always)]
+    fn add_two_shares(&mut self, [a, b]: [Seen<S, T>; 2], max: Pack<S, T>, with_mass: bool) {
+        if size_of::<T>() == size_of::<f32>() {
+            self.gap.add(two_distances([a.share, b.share], max, [a.x, b.x]));
+            if with_mass {
+                self.mass.add_two(a.share, b.share);
+            }
+        } else {
+            self.add_share(a, max, with_mass);
+            self.add_share(b, max, with_mass);
+        }
+    }
 }
 
 /// Two vectors' classes added up, exponentials kept if they are needed: the i-th vector, and the next, if there is one.
@@ -590,15 +604,8 @@ fn tally<S: Lanes, T: Real, const SOFT: bool, const CAP: bool, const TILE: bool>
             let b = visit.class::<SOFT, CAP, TILE>(class + half, &mut tallies);
             for k in 0..2 {
                 tallies[k].rest.add_two(a[k].term, b[k].term);
-                if SOFT && size_of::<T>() == size_of::<f32>() {
-                    let (q, max) = ([a[k].share, b[k].share], origins[k].max);
-                    tallies[k].gap.add(two_distances(q, max, [a[k].x, b[k].x]));
-                    if columns.probabilities.is_some() {
-                        tallies[k].mass.add(q[0] + q[1]);
-                    }
-                } else if SOFT {
-                    tallies[k].add_share(a[k], origins[k].max, columns.probabilities.is_some());
-                    tallies[k].add_share(b[k], origins[k].max, columns.probabilities.is_some());
+                if SOFT {
+                    tallies[k].add_two_shares([a[k], b[k]], origins[k].max, columns.probabilities.is_some());
                 }
             }
         }

@@ -580,7 +580,7 @@ impl<S: Lanes, T: Real, const CAP: bool> Groups for Gaps<'_, '_, S, T, CAP> {
             if size_of::<T>() == size_of::<f32>() {
                 // to each other first, where one rounding is no matter
                 gap[i].add(two_distances(q, max, x));
-                mass[i].add(q[0] + q[1]);
+                mass[i].add_two(q[0], q[1]);
             } else {
                 for k in 0..2 {
                     gap[i + k * half].add(distance(q[k], max, x[k]));

@@ -80,8 +80,9 @@ impl Context {
     }
 
     /// Exactly this instruction set.
-    #[cfg(all(test, not(debug_assertions)))]
-    pub(crate) fn with_isa(isa: Isa) -> Self {
+    #[cfg(feature = "widths")]
+    #[doc(hidden)]
+    pub fn with_isa(isa: Isa) -> Self {
         Context { isa: Some(isa), ..Context::with_threads(1) }
     }
 

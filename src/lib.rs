@@ -2,13 +2,11 @@
 #![cfg_attr(not(feature = "std"), no_std)]
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
-#![cfg_attr(test, allow(dead_code))]
 
 mod context;
 mod cost;
 mod error;
-// Unit tests link the library beside themselves, whose symbols these would be once more.
-#[cfg(all(feature = "capi", not(test)))]
+#[cfg(feature = "capi")]
 #[allow(unsafe_code, missing_docs)]
 mod ffi;
 mod kernel;
@@ -34,13 +32,6 @@ pub use loss::{LinearCrossEntropy, LinearInputs, LinearOutputs};
 pub use options::{Options, Outputs, Summary};
 pub use shape::{ClassShape, Indices, Reduction, Targets, Weights};
 pub use simd::Isa;
+#[doc(hidden)]
+pub use simd::fma_f32 as soft_fma;
 pub use softmax_state::SoftmaxState;
-
-#[cfg(all(test, not(debug_assertions)))]
-extern crate self as losskit;
-
-#[cfg(all(test, not(debug_assertions)))]
-#[path = "../tests/large_arrays.rs"]
-mod large_arrays;
-#[cfg(all(test, not(debug_assertions)))]
-mod widths;

@@ -6,7 +6,7 @@ mod common;
 use common::breakpoints::{around_float64, random_float64};
 use common::exact::Exact;
 use common::{Random, assert_same_bits, ulps_off_even_if_tiny};
-use losskit::{ElementaryFunction, Isa};
+use losskit::{ElementaryFunction, Isa, soft_fma};
 
 /// Beyond the smallest normal number the unit is that number's.
 fn ulp(exact: f64) -> f64 {
@@ -146,5 +146,23 @@ fn bounded_logits_are_within_3_ulp() {
                 assert!(off <= 3.0, "{x:e} within {cap}: {got:e}, not {exact:e}, {off} off");
             }
         }
+    }
+}
+
+/// On CPUs without the instruction, against the platform's.
+#[test]
+fn soft_fma_rounds_once() {
+    // the case that libm's fmaf rounds twice
+    assert_eq!(soft_fma(1.0, f32::from_bits(0x0040_0000), 1e-45), f32::from_bits(0x0040_0001));
+    let mut random = Random(1);
+    let mut any = || f32::from_bits(random.bits() as u32);
+    for _ in 0..200_000 {
+        let (a, b, c) = (any(), any(), any());
+        let (got, expected) = (soft_fma(a, b, c), a.mul_add(b, c));
+        assert!(got.to_bits() == expected.to_bits() || (got.is_nan() && expected.is_nan()), "{a:e} {b:e} {c:e}");
+    }
+    for (a, b, c) in [(f32::INFINITY, 0.0, 1.0), (f32::MAX, 2.0, f32::NEG_INFINITY), (0.0, -1.0, 0.0)] {
+        let (got, expected) = (soft_fma(a, b, c), a.mul_add(b, c));
+        assert!(got.to_bits() == expected.to_bits() || (got.is_nan() && expected.is_nan()));
     }
 }

@@ -1,7 +1,7 @@
 //! Arrays that no cache holds are walked in ways of their own: gradients are written around the caches, and some CPUs
 //! read at several places at once. The bits are those of the usual loops.
 //!
-//! The library's own tests take this file in too, where all CPUs read at several places.
+//! `widths.rs` takes this file in too, where all CPUs read at several places.
 
 use losskit::{
     Bce, BceWithLogits, ClassShape, Context, CrossEntropy, Huber, L1, Likelihood, Mse, Options, Outputs, SmoothL1,

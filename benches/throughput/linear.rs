@@ -2,6 +2,7 @@
 
 use crate::data::{Buffer, Random};
 use crate::measure::{Bench, Size};
+use gemm_common::Parallelism;
 use losskit::{Context, Error, Indices, LinearCrossEntropy, LinearInputs, LinearOutputs, Options};
 
 const ROWS: usize = 512;
@@ -48,28 +49,29 @@ fn rows_of(data: &[f32], columns: usize) -> Matrix<'_> {
 
 /// A product of so many rows, columns and terms, in all of gemm's own ways.
 fn multiply([rows, columns, inner]: [usize; 3], left: Matrix<'_>, right: Matrix<'_>, into: &mut [f32]) {
-    let threads = if rayon::current_num_threads() > 1 { gemm::Parallelism::Rayon(0) } else { gemm::Parallelism::None };
+    let threads = if rayon::current_num_threads() > 1 { Parallelism::Rayon(0) } else { Parallelism::None };
     let last = |(_, down, across): Matrix<'_>, rows: usize, columns: usize| (rows - 1) * down + (columns - 1) * across;
     assert!(last(left, rows, inner) < left.0.len() && last(right, inner, columns) < right.0.len());
     assert_eq!(into.len(), rows * columns);
     let strides = |(_, down, across): Matrix<'_>| (across as isize, down as isize);
     let ((left_column, left_row), (right_column, right_row)) = (strides(left), strides(right));
+    // The transposed product of the transposed matrices, for gemm writes columns faster than rows.
     // SAFETY: all elements are there, by the lines above
     unsafe {
-        gemm::gemm(
-            rows,
+        gemm_f32::gemm::f32::get_gemm_fn()(
             columns,
+            rows,
             inner,
             into.as_mut_ptr(),
-            1,
             columns as isize,
+            1,
             false,
-            left.0.as_ptr(),
-            left_column,
-            left_row,
             right.0.as_ptr(),
-            right_column,
             right_row,
+            right_column,
+            left.0.as_ptr(),
+            left_row,
+            left_column,
             1.0,
             1.0,
             false,

@@ -31,7 +31,7 @@ struct Call<T> {
 impl<T: Element> Call<T> {
     /// # Safety
     /// As for the C function: pointers that are not NULL are valid for what it reads or writes there.
-    unsafe fn evaluate<L: PointwiseLoss<T>>(self, loss: &L) -> Result<lk_status, Error> {
+    unsafe fn evaluate(self, loss: &dyn PointwiseLoss<T>) -> Result<lk_status, Error> {
         let n = self.n;
         // SAFETY: the caller's promise
         let options = unsafe { lk_options::read(self.opts) }?;

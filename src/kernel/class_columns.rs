@@ -20,7 +20,7 @@ use crate::parallel::{Blocks, Partial};
 use crate::shape::Layout;
 use crate::simd::tile::{Put, Samples, TILE_CLASSES, Tile};
 use crate::simd::view::{Buffer, CACHE_LINE, In, Out, Planes, PlanesMut};
-use crate::simd::{Isa, Kernel, LaneSum, Lanes, MAX_GROUP, Pack, Pair, Real, splat, total, unshift};
+use crate::simd::{Isa, Kernel, LaneSum, Lanes, MAX_GROUP, Pack, Pair, Real, splat, stream_fence, total, unshift};
 
 /// Elements of a block.
 const BLOCK: usize = 8192;
@@ -55,8 +55,7 @@ impl<T: Real> Blocks for ClassColumns<'_, T> {
     fn block(&self, isa: Isa, index: usize) -> Partial {
         let first = index * self.groups_per_block();
         let count = self.groups_per_block().min(self.groups() - first);
-        let block = Block { call: self.0, is_tiled: self.is_tiled(), first, count };
-        if self.0.soft_cap.is_some() { isa.dispatch(Capped(block)) } else { isa.dispatch(block) }
+        isa.dispatch(Block { call: self.0, is_tiled: self.is_tiled(), first, count })
     }
 }
 
@@ -72,25 +71,6 @@ impl<T: Real> Kernel for Block<'_, '_, T> {
 
     #[inline(always)]
     fn run<S: Lanes>(self, s: S) -> Partial {
-        self.groups::<S, false>(s)
-    }
-}
-
-/// The same for bounded logits.
-struct Capped<'a, 'b, T>(Block<'a, 'b, T>);
-
-impl<T: Real> Kernel for Capped<'_, '_, T> {
-    type Output = Partial;
-
-    #[inline(always)]
-    fn run<S: Lanes>(self, s: S) -> Partial {
-        self.0.groups::<S, true>(s)
-    }
-}
-
-impl<T: Real> Block<'_, '_, T> {
-    #[inline(always)]
-    fn groups<S: Lanes, const CAP: bool>(self, s: S) -> Partial {
         let Block { call, is_tiled, first, count } = self;
         let mut sums = S::per_group(LaneSum::zero(s));
         let mut tiles = [Tile::new(), Tile::new(), Tile::new()];
@@ -102,15 +82,16 @@ impl<T: Real> Block<'_, '_, T> {
             hess.zeros(if call.hess.is_some() || is_log(call) || call.soft_cap.is_some() { classes } else { 1 }),
         ];
         for group in first..first + count {
-            match (is_tiled, CAP || call.is_soft()) {
-                (true, true) => tiled::<S, T, true, CAP>(call, s, group, tiles, &mut sums),
-                (true, false) => tiled::<S, T, false, false>(call, s, group, tiles, &mut sums),
-                (false, true) => direct::<S, T, true, CAP>(call, s, group, &mut sums),
-                (false, false) => direct::<S, T, false, false>(call, s, group, &mut sums),
+            // on types of one lane one does for all
+            match (is_tiled, call.is_soft() || S::AT_ONCE == 1) {
+                (true, true) => tiled::<S, T, true>(call, s, group, tiles, &mut sums),
+                (true, false) => tiled::<S, T, false>(call, s, group, tiles, &mut sums),
+                (false, true) => direct::<S, T, true>(call, s, group, &mut sums),
+                (false, false) => direct::<S, T, false>(call, s, group, &mut sums),
             }
         }
         if call.logits.is_large() {
-            s.stream_fence();
+            stream_fence();
         }
         let total = if call.needs_total { total::<S, T>(s, sums) } else { Default::default() };
         Partial { total, out_of_domain: false }
@@ -292,7 +273,7 @@ impl<T: Real> Targets<T> {
 
 /// Through tiles.
 #[inline(always)]
-fn tiled<S: Lanes, T: Real, const SOFT: bool, const CAP: bool>(
+fn tiled<S: Lanes, T: Real, const SOFT: bool>(
     call: &Softmax<'_, T>,
     s: S,
     group: usize,
@@ -338,7 +319,7 @@ fn tiled<S: Lanes, T: Real, const SOFT: bool, const CAP: bool>(
             _ => None,
         },
     };
-    let at_target = evaluate::<S, T, SOFT, CAP, true>(call, s, columns, &targets, sample, sums);
+    let at_target = evaluate::<S, T, SOFT, true>(call, s, columns, &targets, sample, sums);
     for (k, result) in [grad, hess].into_iter().enumerate() {
         let has_targets = k == 0 && matches!(call.goal, Goal::Indices { .. });
         let Some((out, tile)) = result else { continue };
@@ -410,14 +391,14 @@ impl Lines {
 
     /// Asks for the line that has the `i`-th vector of a class.
     #[inline(always)]
-    fn prefetch<S: Lanes, T: Real>(self, s: S, from: In<'_, T>, class: usize, i: usize) {
-        from.prefetch_line(s, self.start + class * self.step + i * Pack::<S, T>::LANES);
+    fn prefetch<S: Lanes, T: Real>(self, _: S, from: In<'_, T>, class: usize, i: usize) {
+        from.prefetch_line(self.start + class * self.step + i * Pack::<S, T>::LANES);
     }
 }
 
 /// Where they lie.
 #[inline(always)]
-fn direct<S: Lanes, T: Real, const SOFT: bool, const CAP: bool>(
+fn direct<S: Lanes, T: Real, const SOFT: bool>(
     call: &Softmax<'_, T>,
     s: S,
     group: usize,
@@ -446,7 +427,7 @@ fn direct<S: Lanes, T: Real, const SOFT: bool, const CAP: bool>(
         replaced: None,
     };
     let targets = Targets::new(call, sample, lanes);
-    let at_target = evaluate::<S, T, SOFT, CAP, false>(call, s, columns, &targets, sample, sums);
+    let at_target = evaluate::<S, T, SOFT, false>(call, s, columns, &targets, sample, sums);
     if let (Some(grad), Goal::Indices { .. }) = (columns.grad, &call.goal) {
         targets.set(grad, &at_target);
     }
@@ -496,7 +477,7 @@ impl<'a, T: Real> Columns<'a, T> {
 
     /// Outputs from the exponentials.
     #[inline(always)]
-    fn emit<S: Lanes, const SOFT: bool, const CAP: bool, const TILE: bool>(
+    fn emit<S: Lanes, const SOFT: bool, const TILE: bool>(
         &self,
         call: &Softmax<'_, T>,
         s: S,
@@ -516,7 +497,7 @@ impl<'a, T: Real> Columns<'a, T> {
                     (_, Some(stash)) => stash.as_planes().class::<TILE>(class).load(s, i) * unshift(s),
                     (_, None) => {
                         let x = self.logits::<S, TILE>(s, targets, class, i);
-                        origin.exponential(call.capped::<S, CAP>(x, origin.max))
+                        origin.exponential(if SOFT { call.capped(x, origin.max) } else { x })
                     }
                 };
                 // the stash may be either output: e was read before
@@ -524,10 +505,10 @@ impl<'a, T: Real> Columns<'a, T> {
                     let result = if let Goal::LogSoftmax = call.goal {
                         let x = self.logits::<S, TILE>(s, targets, class, i);
                         -(x.same(max).drop(max - x) + log)
-                    } else if SOFT {
+                    } else if SOFT && call.is_soft() {
                         let grad = factors.grad(e, self.share::<S, TILE>(call, s, class, i), slope);
                         match self.cap_slopes {
-                            _ if !CAP => grad,
+                            _ if call.soft_cap.is_none() => grad,
                             Some(slopes) => grad * slopes.as_planes().class::<TILE>(class).load(s, i),
                             None => grad * call.cap_slope(self.logits::<S, TILE>(s, targets, class, i)),
                         }
@@ -582,7 +563,7 @@ impl<S: Lanes, T: Real> Tally<S, T> {
 /// Two vectors' classes added up, exponentials kept if they are needed: the i-th vector, and the next, if there is one.
 /// (Two, because one alone would load its constants for itself and wait for its own results.)
 #[inline(always)]
-fn tally<S: Lanes, T: Real, const SOFT: bool, const CAP: bool, const TILE: bool>(
+fn tally<S: Lanes, T: Real, const SOFT: bool, const TILE: bool>(
     call: &Softmax<'_, T>,
     columns: Columns<'_, T>,
     targets: &Targets<T>,
@@ -600,8 +581,8 @@ fn tally<S: Lanes, T: Real, const SOFT: bool, const CAP: bool, const TILE: bool>
     for first in (0..classes).step_by(T::GROUP) {
         let with_partner = (classes - first).saturating_sub(half).min(half);
         for class in first..first + with_partner {
-            let a = visit.class::<SOFT, CAP, TILE>(class, &mut tallies);
-            let b = visit.class::<SOFT, CAP, TILE>(class + half, &mut tallies);
+            let a = visit.class::<SOFT, TILE>(class, &mut tallies);
+            let b = visit.class::<SOFT, TILE>(class + half, &mut tallies);
             for k in 0..2 {
                 tallies[k].rest.add_two(a[k].term, b[k].term);
                 if SOFT {
@@ -610,7 +591,7 @@ fn tally<S: Lanes, T: Real, const SOFT: bool, const CAP: bool, const TILE: bool>
             }
         }
         for class in first + with_partner..classes.min(first + half) {
-            let a = visit.class::<SOFT, CAP, TILE>(class, &mut tallies);
+            let a = visit.class::<SOFT, TILE>(class, &mut tallies);
             for k in 0..2 {
                 tallies[k].rest.add(a[k].term);
                 if SOFT {
@@ -644,7 +625,7 @@ struct Visit<'a, 'b, S: Lanes, T: Real> {
 
 impl<S: Lanes, T: Real> Visit<'_, '_, S, T> {
     #[inline(always)]
-    fn class<const SOFT: bool, const CAP: bool, const TILE: bool>(
+    fn class<const SOFT: bool, const TILE: bool>(
         &mut self,
         class: usize,
         tallies: &mut [Tally<S, T>; 2],
@@ -666,8 +647,8 @@ impl<S: Lanes, T: Real> Visit<'_, '_, S, T> {
             }
             let (tally, origin) = (&mut tallies[k], &origins[k]);
             let mut x = columns.logits::<S, TILE>(s, targets, class, *i + k);
-            if CAP && !TILE {
-                x = call.capped::<S, CAP>(x, origin.max);
+            if SOFT && !TILE {
+                x = call.capped(x, origin.max);
             }
             let tie = x.same(origin.max);
             // a tile was made near
@@ -730,14 +711,14 @@ fn bound<S: Lanes, T: Real>(
     for class in 0..logits.classes() {
         let tile = logits.class::<true>(class);
         let x = tile.as_group().load(max.s, i);
-        tile.store(i, call.capped::<S, true>(x, max));
+        tile.store(i, call.capped(x, max));
         slopes.class::<true>(class).store(i, call.cap_slope(x));
     }
 }
 
 /// All outputs of a group but the gradients at the targets of indices, which are what it gives.
 #[inline(always)]
-fn evaluate<S: Lanes, T: Real, const SOFT: bool, const CAP: bool, const TILE: bool>(
+fn evaluate<S: Lanes, T: Real, const SOFT: bool, const TILE: bool>(
     call: &Softmax<'_, T>,
     s: S,
     columns: Columns<'_, T>,
@@ -751,6 +732,7 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const CAP: bool, const TILE: bo
     let (zero, one, infinity) = (constant(0.0), constant(1.0), constant(f64::INFINITY));
     let has_indices = matches!(call.goal, Goal::Indices { .. });
     let with_probabilities = columns.probabilities.is_some();
+    let (is_soft, is_capped) = (SOFT && call.is_soft(), SOFT && call.soft_cap.is_some());
 
     let mut max = S::per_group(-infinity);
     for class in 0..classes {
@@ -762,8 +744,8 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const CAP: bool, const TILE: bo
     for (i, most) in max.as_mut()[..vectors].iter_mut().enumerate() {
         // one sign of zero, whichever instruction set chose
         *most = *most + zero;
-        if CAP {
-            *most = call.capped::<S, CAP>(*most, infinity);
+        if is_capped {
+            *most = call.capped(*most, infinity);
             if let (Some(tile), Some(slopes)) = (columns.tile, columns.cap_slopes) {
                 bound(call, tile, slopes, *most, i);
             }
@@ -789,7 +771,7 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const CAP: bool, const TILE: bo
 
     // what the tile's logits are relative to, from here on
     let mut top = max;
-    if !SOFT && let Some(tile) = columns.tile {
+    if !is_soft && let Some(tile) = columns.tile {
         for i in 0..vectors {
             top.as_mut()[i] = bring_near(tile, max.as_ref()[i], i);
         }
@@ -800,7 +782,7 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const CAP: bool, const TILE: bo
         (S::per_group(nothing), S::per_group(nothing), S::per_group(Pair::new(one)));
     for i in (0..vectors).step_by(2) {
         let pair = [top.as_ref()[i], top.as_ref()[i + 1]];
-        let tallies = tally::<S, T, SOFT, CAP, TILE>(call, columns, targets, i, pair, any_infinite);
+        let tallies = tally::<S, T, SOFT, TILE>(call, columns, targets, i, pair, any_infinite);
         for (i, tally) in (i..vectors).zip(tallies) {
             let Tally { mut rest, gap, mass, ties } = tally;
             rest.add(ties * constant(1.0 / T::EXP.unshift()));
@@ -810,7 +792,7 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const CAP: bool, const TILE: bo
                 rest.hi = (largest.as_ref()[i].same(infinity) & zero.lt(ties)).select(constant(f64::NAN), rest.hi);
             }
             rests.as_mut()[i] = rest;
-            if SOFT {
+            if is_soft {
                 (gaps.as_mut()[i], shares.as_mut()[i]) = (gap.lanes(s, 1.0), mass.lanes(s, 1.0));
             }
         }
@@ -827,17 +809,17 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const CAP: bool, const TILE: bo
         if SOFT && let Some(view) = call.share_weight() {
             class_weight = targets.each(|_, class| view.get(class));
         }
-        if CAP && let Some(slopes) = columns.cap_slopes {
+        if is_capped && let Some(slopes) = columns.cap_slopes {
             cap_slope = slopes.as_planes().pick::<TILE>(&targets.class);
         }
     }
 
     // the usual emission needs one factor alone
-    let is_usual = TILE && !SOFT && !is_log(call) && columns.hess.is_none();
+    let is_usual = TILE && !is_soft && !is_log(call) && columns.hess.is_none();
     let mut factors = if is_usual { None } else { Some(S::per_group(Factors::zero(s))) };
     let (mut massive, mut logs, mut slopes) = (S::per_group(zero), S::per_group(zero), S::per_group(zero));
     for i in 0..vectors {
-        let (hot, mass) = if !SOFT {
+        let (hot, mass) = if !is_soft {
             (one, Pair::new(one))
         } else if with_probabilities {
             (zero, shares.as_ref()[i])
@@ -845,11 +827,11 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const CAP: bool, const TILE: bo
             let [hi, lo] = [targets.mass[0].group().load(s, i), targets.mass[1].group().load(s, i)];
             (targets.hot.group().load(s, i), Pair { hi, lo })
         };
-        let (rest, gap) = (rests.as_ref()[i], if SOFT { gaps.as_ref()[i] } else { nothing });
+        let (rest, gap) = (rests.as_ref()[i], if is_soft { gaps.as_ref()[i] } else { nothing });
         let weight = targets.weight.group().load(s, i);
         let penalty = Penalty::new(call, largest.as_ref()[i]);
         let max = max.as_ref()[i];
-        let target = if TILE { logit(i) } else { call.capped::<S, CAP>(logit(i), max) };
+        let target = if is_capped && !TILE { call.capped(logit(i), max) } else { logit(i) };
         let finished = Sample { max, rest, target, hot, gap, mass: mass.hi, weight, penalty }.finish();
         let value = targets.hide(finished.loss, zero, i);
         if call.needs_total {
@@ -858,18 +840,18 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const CAP: bool, const TILE: bo
         if let Some(loss) = call.loss {
             loss.part(sample, targets.count).store(i, value);
         }
-        let factor = Factors::new::<SOFT>(finished.recip, finished.top, mass, weight, call.scale, finished.slope);
+        let factor = Factors::new(finished.recip, finished.top, mass, weight, call.scale, finished.slope);
         let slope = match finished.slope {
             Some(slope) => slope.hi,
             None => zero,
         };
         if has_target_grad {
             let e = if TILE { kept.group().load(s, i) * unshift(s) } else { Origin::new(max).exponential(target) };
-            let result = if SOFT {
+            let result = if is_soft {
                 let base = call.share(s, None, Some(class_weight.group().load(s, i)));
                 let grad = factor.grad(e, hot + base, slope);
                 match columns.cap_slopes {
-                    _ if !CAP => grad,
+                    _ if !is_capped => grad,
                     Some(_) => grad * cap_slope.group().load(s, i),
                     None => grad * call.cap_slope(logit(i)),
                 }
@@ -906,7 +888,7 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const CAP: bool, const TILE: bo
             }
         }
         (Some(factors), _) if columns.grad.is_some() || columns.hess.is_some() => {
-            columns.emit::<S, SOFT, CAP, TILE>(call, s, targets, vectors, [top, logs, slopes], factors);
+            columns.emit::<S, SOFT, TILE>(call, s, targets, vectors, [top, logs, slopes], factors);
         }
         _ => {}
     }

@@ -21,7 +21,7 @@ use arrayvec::ArrayVec;
 use super::batches::{Batches, Lane};
 use super::softmax::{FactorLanes, Factors, Goal, Origin, Penalty, Sample, Softmax, distance, two_distances};
 use crate::parallel::{Blocks, Partial};
-use crate::simd::view::{Buffer, Group, In, Out};
+use crate::simd::view::{Buffer, Group, In, Out, Scratch};
 use crate::simd::{
     Isa, Kernel, LaneSum, Lanes, MAX_GROUP, Pack, Pair, Real, Total, exp_non_positive_pair,
     exp_non_positive_pair_shifted, splat, total, two_diff, unshift,
@@ -69,8 +69,7 @@ impl<T: Real> Blocks for ClassRows<'_, T> {
         2 * self.rows_per_block().min(self.0.layout.outer) * self.0.layout.classes
     }
     fn block(&self, isa: Isa, index: usize) -> Partial {
-        let block = Block { call: self.0, index };
-        if self.0.soft_cap.is_some() { isa.dispatch(Capped(block)) } else { isa.dispatch(block) }
+        isa.dispatch(Block { call: self.0, index })
     }
 }
 
@@ -84,35 +83,11 @@ impl<T: Real> Kernel for Block<'_, '_, T> {
 
     #[inline(always)]
     fn run<S: Lanes>(self, s: S) -> Partial {
-        self.rows::<S, false>(s)
-    }
-}
-
-/// The same for bounded logits.
-struct Capped<'a, 'b, T>(Block<'a, 'b, T>);
-
-impl<T: Real> Kernel for Capped<'_, '_, T> {
-    type Output = Partial;
-
-    #[inline(always)]
-    fn run<S: Lanes>(self, s: S) -> Partial {
-        self.0.rows::<S, true>(s)
-    }
-}
-
-impl<T: Real> Block<'_, '_, T> {
-    #[inline(always)]
-    fn rows<S: Lanes, const CAP: bool>(self, s: S) -> Partial {
         let Block { call, index } = self;
         let mut sums = S::per_group(LaneSum::zero(s));
         let (rows, classes) = (call.layout.outer, call.layout.classes);
-        let batches = Batches::new(rows, rows_per_block::<T>(classes), index, rows_per_batch::<T>(classes));
-        for (first, count) in batches {
-            if CAP || call.is_soft() {
-                batch_of_rows::<S, T, true, CAP>(call, s, first, count, &mut sums);
-            } else {
-                batch_of_rows::<S, T, false, false>(call, s, first, count, &mut sums);
-            }
+        for (first, count) in Batches::new(rows, rows_per_block::<T>(classes), index, rows_per_batch::<T>(classes)) {
+            batch_of_rows(call, s, first, count, &mut sums);
         }
         let total = if call.needs_total { total::<S, T>(s, sums) } else { Default::default() };
         Partial { total, out_of_domain: false }
@@ -179,7 +154,7 @@ struct Rows<T> {
 }
 
 #[inline(always)]
-fn batch_of_rows<S: Lanes, T: Real, const SOFT: bool, const CAP: bool>(
+fn batch_of_rows<S: Lanes, T: Real>(
     call: &Softmax<'_, T>,
     s: S,
     first: usize,
@@ -208,7 +183,7 @@ fn batch_of_rows<S: Lanes, T: Real, const SOFT: bool, const CAP: bool>(
         if target.ignored {
             continue;
         }
-        let row = Row::<S, T, SOFT, CAP> { call, s, at: layout.offset(first + i) };
+        let row = Row { call, s, at: layout.offset(first + i) };
         // before e may take the logit's place
         rows.logit.0[i] = call.logits.get(row.at + target.class);
         rows.max.0[i] = first_maximum(&row, classes);
@@ -220,7 +195,7 @@ fn batch_of_rows<S: Lanes, T: Real, const SOFT: bool, const CAP: bool>(
         if target.ignored {
             continue;
         }
-        let row = Row::<S, T, SOFT, CAP> { call, s, at: layout.offset(first + i) };
+        let row = Row { call, s, at: layout.offset(first + i) };
         let sum = sum_chunks(&row, classes, rows.max.0[i], &mut maxima);
         rows.max.0[i] = sum.max;
         rows.rest.set(i, sum.rest.split());
@@ -235,7 +210,7 @@ fn batch_of_rows<S: Lanes, T: Real, const SOFT: bool, const CAP: bool>(
     for i in 0..count.div_ceil(lanes) {
         let (max, mass, weight) = (rows.max.group().load(s, i), rows.mass.load(s, i), rows.weight.group().load(s, i));
         let logit = rows.logit.group().load(s, i);
-        let target = call.capped::<S, CAP>(logit, max);
+        let target = call.capped(logit, max);
         let sample = Sample {
             max,
             rest: rows.rest.load(s, i),
@@ -256,7 +231,7 @@ fn batch_of_rows<S: Lanes, T: Real, const SOFT: bool, const CAP: bool>(
         if !has_outputs {
             continue;
         }
-        let factor = Factors::new::<SOFT>(finished.recip, finished.top, mass, weight, call.scale, finished.slope);
+        let factor = Factors::new(finished.recip, finished.top, mass, weight, call.scale, finished.slope);
         if let Some(first) = finished.slope {
             slope.store(i, first);
         }
@@ -266,7 +241,7 @@ fn batch_of_rows<S: Lanes, T: Real, const SOFT: bool, const CAP: bool>(
         if has_target_grad {
             let e = Origin::new(max).exponential(target);
             let grad = factor.grad(e, rows.share.group().load(s, i), slope.load(s, i).hi);
-            at_target.group_mut().store(i, if CAP { grad * call.cap_slope(logit) } else { grad });
+            at_target.group_mut().store(i, if call.soft_cap.is_some() { grad * call.cap_slope(logit) } else { grad });
         }
     }
     if !has_outputs {
@@ -274,7 +249,7 @@ fn batch_of_rows<S: Lanes, T: Real, const SOFT: bool, const CAP: bool>(
     }
 
     for (i, &target) in targets.iter().enumerate() {
-        let row = Row::<S, T, SOFT, CAP> { call, s, at: layout.offset(first + i) };
+        let row = Row { call, s, at: layout.offset(first + i) };
         if target.ignored {
             row.clear(classes);
             continue;
@@ -298,13 +273,13 @@ fn batch_of_rows<S: Lanes, T: Real, const SOFT: bool, const CAP: bool>(
 /// The maximum of a row that begins at `at`, and its rest.
 #[inline(always)]
 pub fn sum_row<S: Lanes, T: Real>(call: &Softmax<'_, T>, s: S, at: usize) -> (T, Total) {
-    let (row, classes) = (Row::<S, T, false, false> { call, s, at }, call.layout.classes);
+    let (row, classes) = (Row { call, s, at }, call.layout.classes);
     let sum = sum_chunks(&row, classes, first_maximum(&row, classes), &mut Maxima::new());
     (sum.max, sum.rest)
 }
 
 /// One row's work.
-struct Row<'a, 'b, S, T, const SOFT: bool, const CAP: bool> {
+struct Row<'a, 'b, S, T> {
     call: &'a Softmax<'b, T>,
     s: S,
     /// Where its class 0 is.
@@ -355,7 +330,7 @@ struct RowFinish<S: Lanes, T: Real> {
     at_target: T,
 }
 
-impl<'a, S: Lanes, T: Real, const SOFT: bool, const CAP: bool> Row<'a, '_, S, T, SOFT, CAP> {
+impl<'a, S: Lanes, T: Real> Row<'a, '_, S, T> {
     #[inline(always)]
     fn stretch(&self, start: usize, len: usize) -> Stretch<'a, T> {
         let (call, at) = (self.call, self.at + start);
@@ -370,16 +345,6 @@ impl<'a, S: Lanes, T: Real, const SOFT: bool, const CAP: bool> Row<'a, '_, S, T,
             grad: call.grad.map(|view| view.slice(at, len)),
             hess: call.hess.map(|view| view.slice(at, len)),
         }
-    }
-
-    /// The exponentials of a chunk, summed up and kept.
-    #[inline(always)]
-    fn rest<const NEAR: bool>(&self, stretch: Stretch<'a, T>, max: T, origin: Origin<S, T>) -> Total {
-        let (s, call, Stretch { x, stash, .. }) = (self.s, self.call, stretch);
-        let zeros = S::per_group(LaneSum::zero(s));
-        let pass = Exponentials::<S, T, CAP, NEAR> { call, x, stash, origin, rest: zeros, ties: 0 };
-        let Exponentials { rest, ties, .. } = each_group::<T, _>(x.len(), pass);
-        rest_of_chunk(s, max, rest, ties)
     }
 
     /// Zeros for a row that does not count.
@@ -410,26 +375,32 @@ impl<'a, S: Lanes, T: Real, const SOFT: bool, const CAP: bool> Row<'a, '_, S, T,
                 let recip = row.recip.mul(exp_non_positive_pair(d.hi, d.lo));
                 let top = splat::<S, T>(s, T::from_f64(1.0)) - recip.round();
                 let slope = if call.z_loss.is_some() { Some(row.slope) } else { None };
-                factors = Factors::new::<SOFT>(recip, top, row.mass, splat(s, row.weight), call.scale, slope);
+                factors = Factors::new(recip, top, row.mass, splat(s, row.weight), call.scale, slope);
             }
             let stretch = self.stretch(start, len);
             let is_plain = call.hess.is_none() && !call.accumulate && !matches!(call.goal, Goal::LogSoftmax);
-            if !SOFT
+            if !call.is_soft()
                 && is_plain
                 && let (Some(stash), Some(grad)) = (stretch.stash, stretch.grad)
             {
                 each_group::<T, _>(len, Scaling { stash: stash.as_in(), grad, factors });
             } else {
-                let pass = Emission::<S, T, SOFT, CAP> {
-                    call,
-                    stretch,
-                    origin: Origin::new(splat(s, max)),
-                    factors,
-                    row_max: splat(s, row.max),
-                    log: row.log,
-                    slope: row.slope.hi,
-                };
-                each_group::<T, _>(len, pass);
+                let mut room = Room::new(call.soft_cap.is_some());
+                let step = if call.soft_cap.is_some() { Room::<T>::LEN } else { len };
+                let mut done = 0;
+                while done < len {
+                    let mut stretch = self.stretch(start + done, step.min(len - done));
+                    let (origin, mut slopes) = (Origin::new(splat(s, max)), None);
+                    if call.soft_cap.is_some() {
+                        let bounded = room.bounded(call, stretch.x, origin.max);
+                        (stretch.x, slopes) = (bounded.0, Some(bounded.1));
+                    }
+                    let row_max = splat(s, row.max);
+                    let (log, slope) = (row.log, row.slope.hi);
+                    let pass = Emission { call, stretch, slopes, origin, factors, row_max, log, slope };
+                    each_group::<T, _>(stretch.x.len(), pass);
+                    done += step;
+                }
             }
         }
         if let (Some(grad), Goal::Indices { .. }) = (call.grad, &call.goal) {
@@ -438,38 +409,58 @@ impl<'a, S: Lanes, T: Real, const SOFT: bool, const CAP: bool> Row<'a, '_, S, T,
     }
 }
 
-impl<S: Lanes, T: Real, const SOFT: bool, const CAP: bool> Chunked<T> for Row<'_, '_, S, T, SOFT, CAP> {
+impl<S: Lanes, T: Real> Chunked<T> for Row<'_, '_, S, T> {
     type Sum = Sum<T>;
 
     #[inline(always)]
     fn maximum(&self, start: usize, len: usize) -> T {
         let s = self.s;
         let max = maximum(s, self.call.logits.slice(self.at + start, len));
-        match CAP {
-            true => self.call.capped::<S, CAP>(splat(s, max), splat(s, T::INFINITY)).first(),
-            false => max,
+        match self.call.soft_cap {
+            Some(_) => self.call.capped(splat(s, max), splat(s, T::INFINITY)).first(),
+            None => max,
         }
     }
 
     /// Leaves the exponentials, by the chunk's own maximum, in the stash.
     #[inline(always)]
     fn chunk(&self, start: usize, len: usize, max: T) -> Sum<T> {
-        let s = self.s;
-        let stretch = self.stretch(start, len);
+        let (s, call) = (self.s, self.call);
         let origin = Origin::new(splat(s, max));
-        let (mut gap, mut mass) = (Total::ZERO, Total::ZERO);
-        if SOFT {
-            // before exponentials may take the logits' place
-            let zeros = S::per_group(LaneSum::zero(s));
-            let pass = Gaps::<S, T, CAP> { call: self.call, stretch, max: origin.max, gap: zeros, mass: zeros };
-            let pass = each_group::<T, _>(len, pass);
-            (gap, mass) = (total::<S, T>(s, pass.gap), total::<S, T>(s, pass.mass));
+        let zeros = S::per_group(LaneSum::zero(s));
+        let (mut gap, mut mass, mut rest, mut ties) = (zeros, zeros, zeros, 0);
+        let mut room = Room::new(call.soft_cap.is_some());
+        // all at once, but bounded logits as many at a time as there is room for
+        let step = if call.soft_cap.is_some() { Room::<T>::LEN } else { len };
+        let mut done = 0;
+        while done < len {
+            let mut stretch = self.stretch(start + done, step.min(len - done));
+            if call.soft_cap.is_some() {
+                stretch.x = room.bounded(call, stretch.x, origin.max).0;
+            }
+            if call.is_soft() {
+                // before exponentials may take the logits' place
+                let pass = Gaps { call, stretch, max: origin.max, gap, mass };
+                let pass = each_group::<T, _>(stretch.x.len(), pass);
+                (gap, mass) = (pass.gap, pass.mass);
+            }
+            let Stretch { x, stash, .. } = stretch;
+            if S::AT_ONCE > 1 && origin.is_near() {
+                let pass = Exponentials::<S, T, true> { x, stash, origin, rest, ties };
+                let pass = each_group::<T, _>(x.len(), pass);
+                (rest, ties) = (pass.rest, pass.ties);
+            } else {
+                let pass = Exponentials::<S, T, false> { x, stash, origin, rest, ties };
+                let pass = each_group::<T, _>(x.len(), pass);
+                (rest, ties) = (pass.rest, pass.ties);
+            }
+            done += step;
         }
-        let rest = match !CAP && origin.is_near() {
-            true => self.rest::<true>(stretch, max, origin),
-            false => self.rest::<false>(stretch, max, origin),
+        let (gap, mass) = match call.is_soft() {
+            true => (total::<S, T>(s, gap), total::<S, T>(s, mass)),
+            false => (Total::ZERO, Total::ZERO),
         };
-        Sum { max, rest, gap, mass }
+        Sum { max, rest: rest_of_chunk(s, max, rest, ties), gap, mass }
     }
 
     #[inline(always)]
@@ -489,6 +480,44 @@ pub fn maximum<S: Lanes, T: Real>(s: S, x: In<'_, T>) -> T {
     if most.is_nan() { zero } else { most }
 }
 
+/// Room for bounded logits and their derivatives.
+struct Room<T>([Option<Scratch<T>>; 2]);
+
+impl<T: Real> Room<T> {
+    const LEN: usize = Scratch::<T>::LEN;
+
+    /// Of no use unless it is needed.
+    #[inline(always)]
+    fn new(is_needed: bool) -> Self {
+        match is_needed {
+            true => Room([Some(Scratch::new()), Some(Scratch::new())]),
+            false => Room([None, None]),
+        }
+    }
+
+    /// Those of no more logits than there is room for.
+    #[inline(always)]
+    fn bounded<'a, S: Lanes>(
+        &'a mut self,
+        call: &Softmax<'_, T>,
+        x: In<'_, T>,
+        max: Pack<S, T>,
+    ) -> (In<'a, T>, In<'a, T>) {
+        let [Some(to), Some(slopes)] = &mut self.0 else { unreachable!("there is room where logits are bounded") };
+        let (to, slopes) = (to.zeros(x.len()), slopes.zeros(x.len()));
+        for at in (0..x.len()).step_by(T::GROUP) {
+            let len = T::GROUP.min(x.len() - at);
+            let (x, to, slopes) = (x.part(at, len), to.part(at, len), slopes.part(at, len));
+            for i in 0..x.vectors::<S>() {
+                let x = x.load(max.s, i);
+                to.store(i, call.capped(x, max));
+                slopes.store(i, call.cap_slope(x));
+            }
+        }
+        (to.as_in(), slopes.as_in())
+    }
+}
+
 /// Part of a row: what is read and written there.
 #[derive(Clone, Copy)]
 struct Stretch<'a, T> {
@@ -502,6 +531,9 @@ struct Stretch<'a, T> {
 
 /// What is done with each group of a stretch.
 pub trait Groups: Copy {
+    /// Whether it is to be small rather than fast: whole groups and the last one go through one loop.
+    const IS_SMALL: bool;
+
     /// The group at element `at`, of which `len` elements count.
     fn group(&mut self, at: usize, len: usize);
 }
@@ -510,11 +542,11 @@ pub trait Groups: Copy {
 /// then; those of the loop are to stay in registers.)
 #[inline(always)]
 pub fn each_group<T: Real, P: Groups>(len: usize, pass: P) -> P {
-    let whole = len - len % T::GROUP;
     let mut in_loop = pass;
     let mut at = 0;
+    let whole = if P::IS_SMALL { len } else { len - len % T::GROUP };
     while at < whole {
-        in_loop.group(at, T::GROUP);
+        in_loop.group(at, if P::IS_SMALL { T::GROUP.min(len - at) } else { T::GROUP });
         at += T::GROUP;
     }
     let mut pass = in_loop;
@@ -532,6 +564,8 @@ struct Maximum<'a, S: Lanes, T: Real> {
 }
 
 impl<S: Lanes, T: Real> Groups for Maximum<'_, S, T> {
+    const IS_SMALL: bool = S::AT_ONCE == 1;
+
     #[inline(always)]
     fn group(&mut self, at: usize, len: usize) {
         let x = self.x.part(at, len);
@@ -543,7 +577,7 @@ impl<S: Lanes, T: Real> Groups for Maximum<'_, S, T> {
 
 /// The target distribution's sums over a chunk.
 #[derive(Clone, Copy)]
-struct Gaps<'a, 'b, S: Lanes, T: Real, const CAP: bool> {
+struct Gaps<'a, 'b, S: Lanes, T: Real> {
     call: &'a Softmax<'b, T>,
     stretch: Stretch<'a, T>,
     max: Pack<S, T>,
@@ -551,7 +585,7 @@ struct Gaps<'a, 'b, S: Lanes, T: Real, const CAP: bool> {
     mass: S::PerGroup<LaneSum<S>>,
 }
 
-impl<S: Lanes, T: Real, const CAP: bool> Gaps<'_, '_, S, T, CAP> {
+impl<S: Lanes, T: Real> Gaps<'_, '_, S, T> {
     /// The target distribution's shares in the `i`-th vector of the group `x` at `at`; 0 beyond its end.
     #[inline(always)]
     fn share(&self, x: Group<'_, T>, at: usize, len: usize, i: usize) -> Pack<S, T> {
@@ -562,20 +596,21 @@ impl<S: Lanes, T: Real, const CAP: bool> Gaps<'_, '_, S, T, CAP> {
     }
 }
 
-impl<S: Lanes, T: Real, const CAP: bool> Groups for Gaps<'_, '_, S, T, CAP> {
+impl<S: Lanes, T: Real> Groups for Gaps<'_, '_, S, T> {
+    const IS_SMALL: bool = S::AT_ONCE == 1;
+
     #[inline(always)]
     fn group(&mut self, at: usize, len: usize) {
-        let Gaps { call, stretch, max, .. } = *self;
+        let Gaps { stretch, max, .. } = *self;
         let s = max.s;
         if let Some(probabilities) = stretch.probabilities {
-            prefetch_next_chunk(s, probabilities, at);
+            prefetch_next_chunk(probabilities, at);
         }
         let x = stretch.x.part(at, len);
         let half = Pack::<S, T>::PER_GROUP / 2;
         for i in 0..half.min(x.vectors::<S>()) {
             let q = [self.share(x, at, len, i), self.share(x, at, len, i + half)];
-            let [a, b] = x.load_two(s, i, max);
-            let x = [call.capped::<S, CAP>(a, max), call.capped::<S, CAP>(b, max)];
+            let x = x.load_two(s, i, max);
             let (gap, mass) = (self.gap.as_mut(), self.mass.as_mut());
             if size_of::<T>() == size_of::<f32>() {
                 // to each other first, where one rounding is no matter
@@ -593,8 +628,7 @@ impl<S: Lanes, T: Real, const CAP: bool> Groups for Gaps<'_, '_, S, T, CAP> {
 
 /// The exponentials of a chunk.
 #[derive(Clone, Copy)]
-struct Exponentials<'a, 'b, S: Lanes, T: Real, const CAP: bool, const NEAR: bool> {
-    call: &'a Softmax<'b, T>,
+struct Exponentials<'a, S: Lanes, T: Real, const NEAR: bool> {
     x: In<'a, T>,
     stash: Option<Out<'a, T>>,
     origin: Origin<S, T>,
@@ -603,20 +637,21 @@ struct Exponentials<'a, 'b, S: Lanes, T: Real, const CAP: bool, const NEAR: bool
     ties: usize,
 }
 
-impl<S: Lanes, T: Real, const CAP: bool, const NEAR: bool> Groups for Exponentials<'_, '_, S, T, CAP, NEAR> {
+impl<S: Lanes, T: Real, const NEAR: bool> Groups for Exponentials<'_, S, T, NEAR> {
+    const IS_SMALL: bool = S::AT_ONCE == 1;
+
     #[inline(always)]
     fn group(&mut self, at: usize, len: usize) {
         let origin = self.origin;
         let s = origin.max.s;
         let lowest = splat(s, -T::INFINITY);
-        prefetch_next_chunk(s, self.x, at);
+        prefetch_next_chunk(self.x, at);
         let x = self.x.part(at, len);
         let stash = self.stash.map(|view| view.part(at, len));
         // vectors half a group apart are added to each other
         let half = Pack::<S, T>::PER_GROUP / 2;
         for i in 0..half.min(x.vectors::<S>()) {
-            let [a, b] = x.load_two(s, i, lowest);
-            let x = [self.call.capped::<S, CAP>(a, origin.max), self.call.capped::<S, CAP>(b, origin.max)];
+            let x = x.load_two(s, i, lowest);
             let [e, terms] = exponentials::<S, T, NEAR>(&origin, x, &mut self.ties);
             if let Some(stash) = stash {
                 stash.store_two(i, e);
@@ -629,8 +664,8 @@ impl<S: Lanes, T: Real, const CAP: bool, const NEAR: bool> Groups for Exponentia
 /// Asks for the group of the next chunk, whose maximum takes no longer to find than it takes to read: it should be here
 /// by then.
 #[inline(always)]
-pub fn prefetch_next_chunk<S: Lanes, T: Real>(s: S, x: In<'_, T>, at: usize) {
-    x.prefetch(s, at + CHUNK_BYTES / size_of::<T>());
+pub fn prefetch_next_chunk<T: Real>(x: In<'_, T>, at: usize) {
+    x.prefetch(at + CHUNK_BYTES / size_of::<T>());
 }
 
 /// e^(x - max) 2^SHIFT, and the same with 0 in the place of those that attain the maximum, which are counted.
@@ -695,6 +730,8 @@ struct Scaling<'a, S: Lanes, T: Real> {
 }
 
 impl<S: Lanes, T: Real> Groups for Scaling<'_, S, T> {
+    const IS_SMALL: bool = S::AT_ONCE == 1;
+
     #[inline(always)]
     fn group(&mut self, at: usize, len: usize) {
         let (e, grad) = (self.stash.part(at, len), self.grad.part(at, len));
@@ -707,9 +744,11 @@ impl<S: Lanes, T: Real> Groups for Scaling<'_, S, T> {
 
 /// The last pass over a chunk, for everything.
 #[derive(Clone, Copy)]
-struct Emission<'a, 'b, S: Lanes, T: Real, const SOFT: bool, const CAP: bool> {
+struct Emission<'a, 'b, S: Lanes, T: Real> {
     call: &'a Softmax<'b, T>,
     stretch: Stretch<'a, T>,
+    /// The derivatives of bounded logits.
+    slopes: Option<In<'a, T>>,
     origin: Origin<S, T>,
     factors: Factors<S, T>,
     row_max: Pack<S, T>,
@@ -717,10 +756,12 @@ struct Emission<'a, 'b, S: Lanes, T: Real, const SOFT: bool, const CAP: bool> {
     slope: Pack<S, T>,
 }
 
-impl<S: Lanes, T: Real, const SOFT: bool, const CAP: bool> Groups for Emission<'_, '_, S, T, SOFT, CAP> {
+impl<S: Lanes, T: Real> Groups for Emission<'_, '_, S, T> {
+    const IS_SMALL: bool = S::AT_ONCE == 1;
+
     #[inline(always)]
     fn group(&mut self, at: usize, len: usize) {
-        let Emission { call, stretch, origin, factors, row_max, log, slope } = self;
+        let Emission { call, stretch, slopes, origin, factors, row_max, log, slope } = self;
         let s = row_max.s;
         let x = stretch.x.part(at, len);
         let stash = stretch.stash.map(|view| view.part(at, len));
@@ -730,7 +771,7 @@ impl<S: Lanes, T: Real, const SOFT: bool, const CAP: bool> Groups for Emission<'
             let e = match (&call.goal, stash) {
                 (Goal::LogSoftmax, _) => splat(s, T::from_f64(0.0)),
                 (_, Some(stash)) => stash.as_group().load(s, i) * unshift(s),
-                (_, None) => origin.exponential(call.capped::<S, CAP>(x.load(s, i), origin.max)),
+                (_, None) => origin.exponential(x.load(s, i)),
             };
             // the stash may be either output: e was read before
             let mut results = [None; 2];
@@ -738,10 +779,13 @@ impl<S: Lanes, T: Real, const SOFT: bool, const CAP: bool> Groups for Emission<'
                 results[0] = Some(if let Goal::LogSoftmax = call.goal {
                     let x = x.load(s, i);
                     -(x.same(*row_max).select(x.c(0.0), *row_max - x) + *log)
-                } else if SOFT {
+                } else if call.is_soft() {
                     let probability = probabilities.map(|q| q.load(s, i));
                     let grad = factors.grad(e, call.share(s, probability, class_weight.map(|w| w.load(s, i))), *slope);
-                    if CAP { grad * call.cap_slope(x.load(s, i)) } else { grad }
+                    match slopes {
+                        Some(slopes) => grad * slopes.part(at, len).load(s, i),
+                        None => grad,
+                    }
                 } else {
                     factors.plain_grad(e)
                 });

@@ -317,9 +317,8 @@ impl<'a, S: Lanes, T: Real> RowPair<'a, S, T> {
     /// Asks for a group of the next rows, whose maxima take no longer to find than they take to read.
     #[inline(always)]
     fn prefetch_next(&self, at: usize) {
-        let s = self.max[0].s;
-        self.logits[0].prefetch(s, at + self.stride);
-        self.logits[1].prefetch(s, at + self.stride);
+        self.logits[0].prefetch(at + self.stride);
+        self.logits[1].prefetch(at + self.stride);
     }
 
     /// Exponentials as `sum` has them.
@@ -374,6 +373,8 @@ impl<S: Lanes, T: Real> Exponentials<'_, S, T> {
 }
 
 impl<S: Lanes, T: Real> Groups for Exponentials<'_, S, T> {
+    const IS_SMALL: bool = S::AT_ONCE == 1;
+
     #[inline(always)]
     fn group(&mut self, at: usize, len: usize) {
         let vectors = self.logits.part(at, len).vectors::<S>();
@@ -396,6 +397,8 @@ struct Gaps<'a, S: Lanes, T: Real> {
 }
 
 impl<S: Lanes, T: Real> Groups for Gaps<'_, S, T> {
+    const IS_SMALL: bool = S::AT_ONCE == 1;
+
     #[inline(always)]
     fn group(&mut self, at: usize, len: usize) {
         let max = [self.max, self.exponentials.max];
@@ -449,6 +452,8 @@ struct ForwardGrad<'a, S: Lanes, T: Real> {
 }
 
 impl<S: Lanes, T: Real> Groups for ForwardGrad<'_, S, T> {
+    const IS_SMALL: bool = S::AT_ONCE == 1;
+
     #[inline(always)]
     fn group(&mut self, at: usize, len: usize) {
         let ForwardGrad { pair, factors, out } = *self;
@@ -473,6 +478,8 @@ struct ReverseGrad<'a, S: Lanes, T: Real> {
 }
 
 impl<S: Lanes, T: Real> Groups for ReverseGrad<'_, S, T> {
+    const IS_SMALL: bool = S::AT_ONCE == 1;
+
     #[inline(always)]
     fn group(&mut self, at: usize, len: usize) {
         let ReverseGrad { pair, mean, factor, out } = *self;
@@ -578,6 +585,8 @@ struct MixtureTerms<'a, S: Lanes, T: Real> {
 }
 
 impl<S: Lanes, T: Real> Groups for MixtureTerms<'_, S, T> {
+    const IS_SMALL: bool = S::AT_ONCE == 1;
+
     #[inline(always)]
     fn group(&mut self, at: usize, len: usize) {
         let MixtureTerms { pair, mixture, .. } = *self;
@@ -604,6 +613,8 @@ struct MixtureGrad<'a, S: Lanes, T: Real> {
 }
 
 impl<S: Lanes, T: Real> Groups for MixtureGrad<'_, S, T> {
+    const IS_SMALL: bool = S::AT_ONCE == 1;
+
     #[inline(always)]
     fn group(&mut self, at: usize, len: usize) {
         let MixtureGrad { pair, mixture, mean, weight, out } = *self;

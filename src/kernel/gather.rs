@@ -1,18 +1,18 @@
 //! One indexed element a sample: nll and td.
 //!
 //! ```text
-//! for each group of samples:
-//!     collect the indexed elements, evaluate the formula on whole vectors
+//! for each tile of samples (as many as 4 KiB hold):
+//!     collect the indexed elements, evaluate the formula's terms on them
 //!     zeros to the gradients                        (one streak of writes)
 //!     put the formula's gradients in their places
 //! ```
 
-use super::pointwise::{Formula, Terms};
+use super::formula::{AnyStage, Formula, Operands, Results, Terms};
 use crate::parallel::{Blocks, Partial};
 use crate::shape::{IndexView, Layout, WeightView};
 use crate::simd::tile::{Samples, TILE_CLASSES, Tile};
-use crate::simd::view::{Buffer, In, Out};
-use crate::simd::{Isa, Kernel, LaneSum, Lanes, MAX_GROUP, Pack, Real, splat, total};
+use crate::simd::view::{Buffer, GroupMut, In, Out, Scratch};
+use crate::simd::{Isa, Kernel, LaneSums, Lanes, Pack, Real, splat};
 
 /// Elements that a block's gradients have, roughly, and the fewest and most samples of a block.
 const BLOCK: usize = 16384;
@@ -21,13 +21,10 @@ const MAX_SAMPLES: usize = 4096;
 
 /// Where a formula's operands come from, and where its gradient goes.
 pub trait Source<T: Real>: Sync {
-    type Formula: Formula<T>;
-
-    fn formula(&self) -> Self::Formula;
     /// The class that a sample points at; none if it does not count.
     fn class(&self, sample: usize) -> Option<usize>;
-    /// The operands of some samples, no more than a group.
-    fn gather<S: Lanes>(&self, s: S, layout: &Layout, first: usize, count: usize) -> Gathered<T>;
+    /// The operands of `count` samples. They are zeros before, and stay so where a sample does not count.
+    fn gather(&self, isa: Isa, layout: &Layout, first: usize, count: usize, to: Gathered<'_, T>);
     /// What collecting a sample costs, in cycles.
     #[cfg_attr(not(feature = "rayon"), allow(dead_code))]
     fn cycles(&self, layout: &Layout) -> usize;
@@ -37,18 +34,12 @@ pub trait Source<T: Real>: Sync {
     }
 }
 
-/// A group's operands. Samples that do not count have weight 0 and finite operands.
-pub struct Gathered<T> {
-    pub input: Buffer<T>,
-    pub target: Buffer<T>,
-    pub weight: Buffer<T>,
-}
-
-impl<T: Real> Gathered<T> {
-    fn new() -> Self {
-        let zeros = Buffer::new(T::from_f64(0.0));
-        Gathered { input: zeros, target: zeros, weight: zeros }
-    }
+/// Samples' operands, in room for whole groups.
+#[derive(Clone, Copy)]
+pub struct Gathered<'a, T> {
+    pub input: Out<'a, T>,
+    pub target: Out<'a, T>,
+    pub weight: Out<'a, T>,
 }
 
 /// A call.
@@ -63,6 +54,12 @@ pub struct Gather<'a, T, G> {
     /// Factor of gradient and Hessian, with the formula's own in it.
     pub factor: T,
     pub needs_total: bool,
+}
+
+/// A call with its formula.
+pub struct Evaluation<'a, T, G> {
+    pub formula: &'a dyn AnyStage<T>,
+    pub call: &'a Gather<'a, T, G>,
 }
 
 impl<T: Real, G: Source<T>> Gather<'_, T, G> {
@@ -94,87 +91,74 @@ impl<T: Real, G: Source<T>> Gather<'_, T, G> {
     }
 }
 
-impl<T: Real, G: Source<T>> Blocks for Gather<'_, T, G> {
+impl<T: Real, G: Source<T>> Blocks for Evaluation<'_, T, G> {
     fn count(&self) -> usize {
-        if self.layout.samples == 0 { 0 } else { self.layout.samples.div_ceil(self.samples_per_block()) }
+        let Gather { layout, .. } = self.call;
+        if layout.samples == 0 { 0 } else { layout.samples.div_ceil(self.call.samples_per_block()) }
     }
+
     fn cycles(&self) -> usize {
-        let zeros = if self.grad.is_some() { self.layout.classes / 4 } else { 0 };
-        self.samples_per_block().min(self.layout.samples) * (self.source.cycles(&self.layout) + zeros)
+        let Gather { layout, source, grad, .. } = self.call;
+        let zeros = if grad.is_some() { layout.classes / 4 } else { 0 };
+        self.call.samples_per_block().min(layout.samples) * (source.cycles(layout) + zeros)
     }
+
     fn block(&self, isa: Isa, index: usize) -> Partial {
-        let first = index * self.samples_per_block();
-        let count = self.samples_per_block().min(self.layout.samples - first);
-        isa.dispatch(Block { call: self, first, count })
-    }
-}
-
-struct Block<'a, 'b, T, G> {
-    call: &'a Gather<'b, T, G>,
-    first: usize,
-    count: usize,
-}
-
-impl<T: Real, G: Source<T>> Kernel for Block<'_, '_, T, G> {
-    type Output = Partial;
-
-    #[inline(always)]
-    fn run<S: Lanes>(self, s: S) -> Partial {
-        let Block { call, first, count } = self;
-        let mut sums = S::per_group(LaneSum::zero(s));
-        let mut done = 0;
-        while done < count {
-            let samples = T::GROUP.min(count - done);
-            call.group(s, first + done, samples, &mut sums);
-            done += samples;
+        let per_block = self.call.samples_per_block();
+        let first = index * per_block;
+        let count = per_block.min(self.call.layout.samples - first);
+        let mut sums = LaneSums::zero();
+        for done in (0..count).step_by(Scratch::<T>::LEN) {
+            self.tile(isa, first + done, Scratch::<T>::LEN.min(count - done), &mut sums);
         }
-        let total = if call.needs_total { total::<S, T>(s, sums) } else { Default::default() };
+        let total = if self.call.needs_total { sums.total() } else { Default::default() };
         Partial { total, out_of_domain: false }
     }
 }
 
-impl<T: Real, G: Source<T>> Gather<'_, T, G> {
-    #[inline(always)]
-    fn group<S: Lanes>(&self, s: S, first: usize, count: usize, sums: &mut S::PerGroup<LaneSum<S>>) {
-        let gathered = self.source.gather(s, &self.layout, first, count);
+impl<T: Real, G: Source<T>> Evaluation<'_, T, G> {
+    /// Samples that a tile has room for.
+    fn tile(&self, isa: Isa, first: usize, count: usize, sums: &mut LaneSums<T>) {
+        let Evaluation { formula, call } = self;
+        let (layout, source) = (&call.layout, &call.source);
+        let len = count.next_multiple_of(T::GROUP);
+        let mut rooms = [const { Scratch::new() }; 6];
+        let [input, target, weight, loss, grad, hess] = rooms.each_mut().map(|room| room.zeros(len));
+        source.gather(isa, layout, first, count, Gathered { input, target, weight });
         // not before: the gradient may stand where the input stands
-        if !self.accumulate {
-            for out in [self.grad, self.hess].into_iter().flatten() {
-                self.clear(out, first, count);
+        if !call.accumulate {
+            for out in [call.grad, call.hess].into_iter().flatten() {
+                call.clear(out, first, count);
             }
         }
-        let (formula, factor) = (self.source.formula(), splat::<S, T>(s, self.factor));
-        let lanes = Pack::<S, T>::LANES;
-        let mut results = [Buffer::new(T::from_f64(0.0)); 2];
-        for i in 0..count.div_ceil(lanes) {
-            let (at, lanes) = (first + i * lanes, (count - i * lanes).min(lanes));
-            let input = gathered.input.group().load(s, i);
-            let target = gathered.target.group().load(s, i);
-            let weight = gathered.weight.group().load(s, i);
-            let terms = formula.terms(input, target, input);
-            let value = terms.weighted_value(weight);
-            if self.needs_total {
-                sums.as_mut()[i].add(value);
-            }
-            if let Some(loss) = self.loss {
-                loss.store(at, lanes, value);
-            }
-            if let Some(difference) = self.source.difference() {
-                difference.store(at, lanes, target - input);
-            }
-            results[0].group_mut().store(i, (terms.grad * weight) * factor);
-            if self.hess.is_some() {
-                results[1].group_mut().store(i, (formula.hess(input, target, input) * weight) * factor);
+        // Samples beyond the last are zeros, which change no sum. Weights join the derivatives where these are put.
+        let operands = Operands { input: input.as_in(), target: target.as_in(), parameter: input.as_in() };
+        let nothing = Results { loss: None, grad: None, accumulate: false, factor: T::from_f64(1.0) };
+        let made = Results { loss: Some(loss), ..nothing };
+        formula.any(isa, operands, Some(weight.as_in()), made, sums);
+        if call.grad.is_some() {
+            formula.any(isa, operands, None, Results { grad: Some(grad), ..nothing }, &mut LaneSums::zero());
+        }
+        if call.hess.is_some() {
+            formula.hess(isa, operands, None, Results { grad: Some(hess), ..nothing });
+        }
+        if let Some(out) = call.loss {
+            for i in 0..count {
+                out.set(first + i, loss.as_in().get(i));
             }
         }
-        for (out, results) in [self.grad, self.hess].into_iter().zip(&results) {
+        if let Some(difference) = source.difference() {
+            for i in 0..count {
+                difference.set(first + i, target.as_in().get(i) - input.as_in().get(i));
+            }
+        }
+        for (out, made) in [(call.grad, grad), (call.hess, hess)] {
             let Some(out) = out else { continue };
-            for (lane, &result) in results.0[..count].iter().enumerate() {
-                let sample = first + lane;
-                if let Some(class) = self.source.class(sample) {
-                    let at = self.layout.offset(sample) + class * self.layout.class_stride;
-                    out.set(at, if self.accumulate { out.as_in().get(at) + result } else { result });
-                }
+            for i in 0..count {
+                let Some(class) = source.class(first + i) else { continue };
+                let result = (made.as_in().get(i) * weight.as_in().get(i)) * call.factor;
+                let at = layout.offset(first + i) + class * layout.class_stride;
+                out.set(at, if call.accumulate { out.as_in().get(at) + result } else { result });
             }
         }
     }
@@ -205,32 +189,23 @@ impl<T: Real> Formula<T> for Negative {
 }
 
 impl<T: Real> Source<T> for Nll<'_, T> {
-    type Formula = Negative;
-
-    fn formula(&self) -> Negative {
-        Negative
-    }
-
-    #[inline(always)]
+    #[inline]
     fn class(&self, sample: usize) -> Option<usize> {
         let target = self.targets.get(sample);
         if target == self.ignore_index { None } else { Some(target as usize) }
     }
 
-    #[inline(always)]
-    fn gather<S: Lanes>(&self, _: S, layout: &Layout, first: usize, count: usize) -> Gathered<T> {
-        let mut gathered = Gathered::new();
+    fn gather(&self, _: Isa, layout: &Layout, first: usize, count: usize, to: Gathered<'_, T>) {
         let one = T::from_f64(1.0);
-        for lane in 0..count {
-            let sample = first + lane;
+        for i in 0..count {
+            let sample = first + i;
             let Some(class) = self.class(sample) else { continue };
             assert!(class < layout.classes, "target out of range");
             let class_weight = self.weights.class.map_or(one, |view| view.get(class));
             let row_weight = self.weights.row.map_or(one, |view| view.get(sample));
-            gathered.input.0[lane] = self.log_probs.get(layout.offset(sample) + class * layout.class_stride);
-            gathered.weight.0[lane] = class_weight * row_weight;
+            to.input.set(i, self.log_probs.get(layout.offset(sample) + class * layout.class_stride));
+            to.weight.set(i, class_weight * row_weight);
         }
-        gathered
     }
 
     fn cycles(&self, _: &Layout) -> usize {
@@ -239,8 +214,7 @@ impl<T: Real> Source<T> for Nll<'_, T> {
 }
 
 /// The value of an action against what follows it.
-pub struct Td<'a, T, F> {
-    pub formula: F,
+pub struct Td<'a, T> {
     pub q: In<'a, T>,
     pub actions: IndexView<'a>,
     pub reward: In<'a, T>,
@@ -254,43 +228,20 @@ pub struct Td<'a, T, F> {
     pub td_error: Option<Out<'a, T>>,
 }
 
-impl<T: Real, F: Formula<T>> Source<T> for Td<'_, T, F> {
-    type Formula = F;
-
-    fn formula(&self) -> F {
-        self.formula
-    }
-
-    #[inline(always)]
+impl<T: Real> Source<T> for Td<'_, T> {
+    #[inline]
     fn class(&self, sample: usize) -> Option<usize> {
         Some(self.actions.get(sample) as usize)
     }
 
-    #[inline(always)]
-    fn gather<S: Lanes>(&self, s: S, layout: &Layout, first: usize, count: usize) -> Gathered<T> {
-        let mut gathered = Gathered::new();
-        let (zero, one) = (T::from_f64(0.0), T::from_f64(1.0));
-        let mut actions = [0; MAX_GROUP];
-        self.actions.read(first, &mut actions[..count]);
-        for (lane, &action) in actions[..count].iter().enumerate() {
-            assert!((0..layout.classes as i64).contains(&action), "action out of range");
-            gathered.input.0[lane] = self.q.get(layout.offset(first + lane) + action as usize);
+    fn gather(&self, isa: Isa, layout: &Layout, first: usize, count: usize, to: Gathered<'_, T>) {
+        for i in 0..count {
+            let (sample, action) = (first + i, self.actions.get(first + i) as usize);
+            assert!(action < layout.classes, "action out of range");
+            to.input.set(i, self.q.get(layout.offset(sample) + action));
+            to.weight.set(i, self.weight.map_or(T::from_f64(1.0), |view| view.get(sample)));
         }
-        // 0 beyond the last sample: an infinite gamma must not make a NaN of the lanes there
-        let mut goes_on = Buffer::new(zero);
-        for lane in 0..count {
-            gathered.weight.0[lane] = self.weight.map_or(one, |view| view.get(first + lane));
-            goes_on.0[lane] = if self.done.is_some_and(|done| done.get(first + lane) != 0) { zero } else { one };
-        }
-        let next = self.next(s, layout, first, count, &goes_on);
-        let (reward, gamma) = (self.reward.part(first, count), splat(s, self.gamma));
-        for i in 0..count.div_ceil(Pack::<S, T>::LANES) {
-            // not products with 0, which are NaN for what is infinite
-            let goes_on = goes_on.group().load(s, i).same(splat(s, one));
-            let (gamma, next) = (goes_on.keep(gamma), goes_on.keep(next.group().load(s, i)));
-            gathered.target.group_mut().store(i, gamma.fma(next, reward.load(s, i)));
-        }
-        gathered
+        isa.dispatch(TdTargets { td: self, layout, first, count, to: to.target });
     }
 
     fn cycles(&self, layout: &Layout) -> usize {
@@ -302,7 +253,47 @@ impl<T: Real, F: Formula<T>> Source<T> for Td<'_, T, F> {
     }
 }
 
-impl<T: Real, F> Td<'_, T, F> {
+/// `reward + gamma next`, or the reward alone where nothing follows.
+struct TdTargets<'a, 'b, T> {
+    td: &'a Td<'b, T>,
+    layout: &'a Layout,
+    first: usize,
+    count: usize,
+    to: Out<'a, T>,
+}
+
+impl<T: Real> Kernel for TdTargets<'_, '_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Lanes>(self, s: S) {
+        let TdTargets { td, layout, first, count, to } = self;
+        for at in (0..count).step_by(T::GROUP) {
+            td.targets(s, layout, first + at, T::GROUP.min(count - at), to.part(at, T::GROUP));
+        }
+    }
+}
+
+impl<T: Real> Td<'_, T> {
+    /// Those of a group, or of fewer samples.
+    #[inline(always)]
+    fn targets<S: Lanes>(&self, s: S, layout: &Layout, first: usize, count: usize, to: GroupMut<'_, T>) {
+        // 0 beyond the last sample: an infinite gamma must not make a NaN of the lanes there
+        let mut goes_on = Buffer::new(T::ZERO);
+        for lane in 0..count {
+            let is_done = self.done.is_some_and(|done| done.get(first + lane) != 0);
+            goes_on.0[lane] = if is_done { T::ZERO } else { T::from_f64(1.0) };
+        }
+        let next = self.next(s, layout, first, count, &goes_on);
+        let (reward, gamma) = (self.reward.part(first, count), splat(s, self.gamma));
+        for i in 0..count.div_ceil(Pack::<S, T>::LANES) {
+            // not products with 0, which are NaN for what is infinite
+            let goes_on = goes_on.group().load(s, i).same(gamma.c(1.0));
+            let (gamma, next) = (goes_on.keep(gamma), goes_on.keep(next.group().load(s, i)));
+            to.store(i, gamma.fma(next, reward.load(s, i)));
+        }
+    }
+
     /// The values of the next actions.
     #[inline(always)]
     fn next<S: Lanes>(&self, s: S, layout: &Layout, first: usize, count: usize, goes_on: &Buffer<T>) -> Buffer<T> {

@@ -9,6 +9,7 @@ mod class_rows;
 pub mod distillation;
 #[doc(hidden)]
 pub mod elementary;
+pub mod formula;
 pub mod gather;
 pub mod pointwise;
 pub mod softmax;

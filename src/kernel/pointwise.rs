@@ -1,479 +1,245 @@
-//! Independent elements: a formula over vectors, carried over arrays.
+//! Independent elements: a formula's stages, carried over arrays.
 //!
 //! ```text
-//! for each group of 128 bytes of the block:
-//!     value, grad = formula(input, target), hess = another       (what is not asked for falls away)
-//!     sum[lane] += weight * value
-//!     grad = (weight * grad) * factor
+//! for each block:
+//!     usual elements, where at most the gradient is asked for beside the value:  the loop for these
+//!     others, and where more is asked for:                                      the loop for everything
+//!     the last, incomplete group:                                               the same on a copy, filled up
 //! ```
 //! - One pass: each element is read once and each result written once.
-//! - The formula works on whole vectors; the last, incomplete group goes through masked lanes.
-//! - Values are added in as many lanes as a group has elements, whatever the register's width, so the
-//!   vectors of a group are independent of each other and keep the units busy.
-//! - Where all elements of a group are of the usual kind (hard labels), a formula may have less to do.
-//! - The two usual calls (value; value and gradient) have loops of their own, the rest share one that
-//!   branches once a group.
+//! - Nothing here is a vector's work: each stage is dispatched by itself.
 
-use core::hint::black_box;
-
+use super::formula::{Operands, Results, Stages, Stretch, Walk};
 use crate::parallel::{Blocks, Partial, TOGETHER};
-use crate::simd::view::{Groups, GroupsMut, In, Out};
-use crate::simd::{Isa, Kernel, LaneSum, Lanes, Mask, Pack, Real, exact_product, prefers_several_places, splat, total};
-
-/// A loss of independent elements.
-pub trait Formula<T: Real>: Copy + Sync {
-    /// A constant factor of gradient and Hessian, folded into the one multiplication by `1 / n`.
-    const FACTOR: f64 = 1.0;
-    /// Whether [`terms`](Formula::terms) reads its parameter vector.
-    const HAS_PARAMETER: bool = false;
-
-    /// Value and gradient of each lane.
-    fn terms<S: Lanes>(self, input: Pack<S, T>, target: Pack<S, T>, parameter: Pack<S, T>) -> Terms<S, T>;
-
-    /// Whether the terms take so many steps that it pays to have four vectors under way, however few a group has.
-    const IS_LONG: bool = false;
-    /// Whether there are elements that cost less than others.
-    const HAS_USUAL_CASE: bool = false;
-
-    /// Which elements do not, where there is no parameter. Those outside of the domain are among them; what is not a
-    /// number may be or not.
-    #[inline(always)]
-    fn is_unusual<S: Lanes>(self, input: Pack<S, T>, _target: Pack<S, T>) -> Mask<S, T> {
-        input.same(input)
-    }
-
-    /// The [`terms`](Formula::terms) of the others, to the bit.
-    #[inline(always)]
-    fn usual_terms<S: Lanes, const N: usize>(self, operands: [[Pack<S, T>; 3]; N]) -> [Terms<S, T>; N] {
-        self.terms_of_several(operands)
-    }
-
-    /// The terms of four vectors or more. What takes many steps had better do each for all of them: while one waits,
-    /// another goes on. (Two are too few for that.)
-    #[inline(always)]
-    fn terms_of_several<S: Lanes, const N: usize>(self, operands: [[Pack<S, T>; 3]; N]) -> [Terms<S, T>; N] {
-        one_by_one(self, operands)
-    }
-
-    /// The Hessian.
-    fn hess<S: Lanes>(self, input: Pack<S, T>, target: Pack<S, T>, parameter: Pack<S, T>) -> Pack<S, T>;
-
-    /// Where the loss is not defined: NaN is written there.
-    #[inline(always)]
-    fn outside<S: Lanes>(self, _input: Pack<S, T>) -> Option<Mask<S, T>> {
-        None
-    }
-}
-
-/// The terms of each vector, one after the other.
-#[inline(always)]
-fn one_by_one<S: Lanes, T: Real, F: Formula<T>, const N: usize>(
-    formula: F,
-    operands: [[Pack<S, T>; 3]; N],
-) -> [Terms<S, T>; N] {
-    let [input, target, parameter] = operands[0];
-    let mut all = [formula.terms(input, target, parameter); N];
-    for i in 1..N {
-        let [input, target, parameter] = operands[i];
-        all[i] = formula.terms(input, target, parameter);
-    }
-    all
-}
-
-/// What a formula gives.
-#[derive(Clone, Copy)]
-pub struct Terms<S: Lanes, T: Real> {
-    /// The value, as a product: a weight joins it before the product is rounded.
-    pub value: [Pack<S, T>; 2],
-    pub grad: Pack<S, T>,
-}
+use crate::simd::view::{Buffer, In, Out, Scratch};
+use crate::simd::{Isa, LaneSums, Real, prefers_several_places, stream_fence};
 
 /// A call on `input.len()` elements.
-pub struct Pointwise<'a, T, F> {
-    pub formula: F,
+#[derive(Clone, Copy)]
+pub struct Pointwise<'a, T> {
     pub input: In<'a, T>,
     pub target: In<'a, T>,
     pub weight: Option<In<'a, T>>,
     /// Repeats along the input, read where the formula has a parameter; empty for ones.
     pub parameter: In<'a, T>,
-    /// One value per element.
-    pub loss: Option<Out<'a, T>>,
-    pub grad: Option<Out<'a, T>>,
+    pub results: Results<'a, T>,
     pub hess: Option<Out<'a, T>>,
-    pub accumulate: bool,
-    /// Factor of gradient and Hessian, with the formula's own in it.
-    pub factor: T,
     pub needs_total: bool,
 }
 
 /// Elements of a block: enough to make its fixed costs small, few enough to share out.
 const BLOCK: usize = 8192;
-
-impl<T: Real, F: Formula<T>> Blocks for Pointwise<'_, T, F> {
-    fn count(&self) -> usize {
-        self.input.len().div_ceil(BLOCK)
-    }
-    fn cycles(&self) -> usize {
-        BLOCK.min(self.input.len())
-    }
-    fn block(&self, isa: Isa, index: usize) -> Partial {
-        let start = index * BLOCK;
-        let [partial] = isa.dispatch(Block { call: self, start, len: BLOCK.min(self.input.len() - start) });
-        partial
-    }
-    fn together(&self, isa: Isa, first: usize) -> Option<[Partial; TOGETHER]> {
-        let start = first * BLOCK;
-        let is_whole = start + TOGETHER * BLOCK <= self.input.len();
-        let is_faster = is_whole && self.is_plain() && self.input.is_large() && prefers_several_places();
-        is_faster.then(|| isa.dispatch(Block { call: self, start, len: BLOCK }))
-    }
-}
-
-/// One block, or several that follow each other.
-struct Block<'a, 'b, T, F, const BLOCKS: usize> {
-    call: &'a Pointwise<'b, T, F>,
-    start: usize,
-    /// Elements of each.
-    len: usize,
-}
-
-/// Which loop: the usual ones, or the one for everything.
-const VALUE: u8 = 0;
-const VALUE_AND_GRAD: u8 = 1;
-const STREAMED: u8 = 2;
-const ANY: u8 = 3;
-
+/// Unusual elements that are done before usual ones are looked for again.
+const UNUSUAL: usize = 512;
+/// Elements whose Hessians are made before their gradients: the first-level cache keeps them meanwhile.
+const WITH_HESS: usize = 2048;
+/// Fewer elements are not worth a loop for usual ones.
+const MIN_USUAL: usize = 64;
 /// Groups that are done at one of several places before the next.
-const TURN: usize = 4;
+const TURN: usize = 8;
 /// Groups that are asked for so much ahead, where several places are walked.
 const AHEAD: usize = 8;
 
-#[derive(Clone, Copy)]
-struct Sums<S: Lanes> {
-    lanes: S::PerGroup<LaneSum<S>>,
-    outside: bool,
+/// A call of one formula.
+pub struct Evaluation<'a, T> {
+    pub formula: &'a dyn Stages<T>,
+    pub call: &'a Pointwise<'a, T>,
 }
 
-impl<T: Real, F: Formula<T>, const BLOCKS: usize> Kernel for Block<'_, '_, T, F, BLOCKS> {
-    type Output = [Partial; BLOCKS];
+impl<T: Real> Blocks for Evaluation<'_, T> {
+    fn count(&self) -> usize {
+        self.call.input.len().div_ceil(BLOCK)
+    }
 
-    #[inline(always)]
-    fn run<S: Lanes>(self, s: S) -> [Partial; BLOCKS] {
-        let Block { call, start, len } = self;
-        let mut sums = [Sums { lanes: S::per_group(LaneSum::zero(s)), outside: false }; BLOCKS];
-        match (call.is_plain(), call.grad.is_some()) {
-            (true, false) => call.elements::<S, VALUE, BLOCKS>(s, start, len, &mut sums),
-            (true, true) if call.is_streamed() => {
-                call.elements::<S, STREAMED, BLOCKS>(s, start, len, &mut sums);
-                s.stream_fence();
-            }
-            (true, true) => call.elements::<S, VALUE_AND_GRAD, BLOCKS>(s, start, len, &mut sums),
-            _ if BLOCKS == 1 => call.elements::<S, ANY, BLOCKS>(s, start, len, &mut sums),
-            _ => unreachable!("for plain calls only"),
+    fn cycles(&self) -> usize {
+        BLOCK.min(self.call.input.len())
+    }
+
+    fn block(&self, isa: Isa, index: usize) -> Partial {
+        let start = index * BLOCK;
+        let len = BLOCK.min(self.call.input.len() - start);
+        if self.is_periodic() {
+            return self.periodic(isa, start, len);
         }
-        let mut partials = [Partial::default(); BLOCKS];
-        for (partial, sums) in partials.iter_mut().zip(&sums) {
-            partial.out_of_domain = sums.outside;
-            if call.needs_total {
-                partial.total = total::<S, T>(s, sums.lanes);
-            }
+        let one = [T::from_f64(1.0)];
+        let (mut sums, operands) = (LaneSums::zero(), self.operands(start, len, &one));
+        let out_of_domain = self.elements(isa, operands, start, &mut sums);
+        self.finish(&mut sums, out_of_domain)
+    }
+
+    fn together(&self, isa: Isa, first: usize) -> Option<[Partial; TOGETHER]> {
+        let (call, start) = (self.call, first * BLOCK);
+        let is_whole = start + TOGETHER * BLOCK <= call.input.len();
+        if !(is_whole && call.is_plain()) || self.is_periodic() {
+            return None;
         }
-        partials
+        let mut walk = call.walk();
+        if call.input.is_large() && prefers_several_places() {
+            walk = Walk { turn: TURN, ahead: AHEAD, ..walk };
+        }
+        let one = [T::from_f64(1.0)];
+        let starts = [0, 1, 2, 3].map(|place| start + place * BLOCK);
+        let mut all_sums = [const { LaneSums::zero() }; TOGETHER];
+        let mut all_starts = starts.iter();
+        let mut stretches = all_sums.each_mut().map(|sums| {
+            let at = *all_starts.next().expect("as many places");
+            Stretch { operands: self.operands(at, BLOCK, &one), grad: call.grad(at, BLOCK), sums, done: 0 }
+        });
+        self.formula.usual(isa, walk, &mut stretches);
+        let mut starts = starts.iter();
+        Some(stretches.map(|Stretch { operands, sums, done, .. }| {
+            let at = starts.next().expect("as many places") + done;
+            let is_done = done == BLOCK;
+            let out_of_domain = !is_done && self.elements(isa, operands.slice(done, BLOCK - done), at, sums);
+            self.finish(sums, out_of_domain)
+        }))
     }
 }
 
-impl<T: Real, F: Formula<T>> Pointwise<'_, T, F> {
-    /// The formula's terms of these operands, NaN outside of the domain.
-    #[inline(always)]
-    fn terms<S: Lanes, const N: usize, const USUAL: bool>(
-        &self,
-        operands: [[Pack<S, T>; 3]; N],
-        outside: &mut [Option<Mask<S, T>>; N],
-    ) -> [Terms<S, T>; N] {
-        if USUAL {
-            return self.formula.usual_terms(operands);
-        }
-        let mut all = if N >= 4 { self.formula.terms_of_several(operands) } else { one_by_one(self.formula, operands) };
-        for i in 0..N {
-            let [input, ..] = operands[i];
-            outside[i] = self.formula.outside(input);
-            if let Some(outside) = outside[i] {
-                let ([a, b], nan) = (all[i].value, input.c(f64::NAN));
-                all[i] = Terms { value: [outside.select(nan, a), b], grad: outside.select(nan, all[i].grad) };
-            }
-        }
-        all
-    }
-
-    /// Whether the value is asked for, and at most the gradient: there are loops of their own for these.
+impl<'a, T: Real> Pointwise<'a, T> {
+    /// Whether at most the gradient is asked for beside the value.
     fn is_plain(&self) -> bool {
-        let is_bare = self.weight.is_none() && self.loss.is_none() && self.hess.is_none() && !self.accumulate;
-        is_bare && self.needs_total
+        let Results { loss, accumulate, .. } = self.results;
+        self.weight.is_none() && loss.is_none() && self.hess.is_none() && !accumulate
     }
 
-    /// Whether the gradient goes past the caches.
+    /// Whether gradients go past the caches.
     fn is_streamed(&self) -> bool {
-        self.grad.is_some_and(|grad| self.input.streams_to(grad))
+        self.results.grad.is_some_and(|grad| self.input.streams_to(grad))
     }
 
-    #[inline(always)]
-    fn work<S: Lanes, const LOOP: u8>(&self, s: S, start: usize, len: usize) -> Elements<'_, '_, S, T, F> {
-        let any = LOOP == ANY;
-        Elements {
-            call: self,
-            start,
-            factor: splat(s, self.factor),
-            is_bare: self.parameter.len() == 0,
-            parameter: if F::HAS_PARAMETER { self.parameter(s, start) } else { splat(s, T::ZERO) },
-            input: self.input.slice(start, len).groups(),
-            target: self.target.slice(start, len).groups(),
-            weight: if any { self.weight.map(|view| view.slice(start, len).groups()) } else { None },
-            loss: if any { self.loss.map(|view| view.slice(start, len).groups()) } else { None },
-            grad: if LOOP == VALUE { None } else { self.grad.map(|view| view.slice(start, len).groups()) },
-            hess: if any { self.hess.map(|view| view.slice(start, len).groups()) } else { None },
+    /// Where some gradients go.
+    fn grad(&self, at: usize, len: usize) -> Option<Out<'a, T>> {
+        self.results.grad.map(|grad| grad.slice(at, len))
+    }
+
+    /// How plain calls go through one stretch after the other.
+    fn walk(&self) -> Walk<T> {
+        Walk { turn: usize::MAX, ahead: 0, factor: self.results.factor, streamed: self.is_streamed() }
+    }
+}
+
+impl<'a, T: Real> Evaluation<'a, T> {
+    fn is_periodic(&self) -> bool {
+        self.formula.has_parameter() && self.call.parameter.len() > 1
+    }
+
+    /// Operands whose parameter is the same for all, or `one` if there is none.
+    fn operands<'b>(&self, at: usize, len: usize, one: &'b [T; 1]) -> Operands<'b, T>
+    where
+        'a: 'b,
+    {
+        let Pointwise { input, target, parameter, .. } = *self.call;
+        let parameter = if parameter.len() == 1 { parameter } else { In::from(&one[..]) };
+        Operands { input: input.slice(at, len), target: target.slice(at, len), parameter }
+    }
+
+    /// The `len` elements from `at` on, whose parameters repeat.
+    fn periodic(&self, isa: Isa, at: usize, len: usize) -> Partial {
+        let Pointwise { input, target, parameter, .. } = *self.call;
+        let (mut room, mut sums, mut out_of_domain) = (Scratch::new(), LaneSums::zero(), false);
+        let room = room.zeros(Scratch::<T>::LEN.min(len));
+        for done in (0..len).step_by(Scratch::<T>::LEN) {
+            let (at, len) = (at + done, Scratch::<T>::LEN.min(len - done));
+            for i in 0..len {
+                room.set(i, parameter.get((at + i) % parameter.len()));
+            }
+            let parameter = room.as_in().slice(0, len);
+            let operands = Operands { input: input.slice(at, len), target: target.slice(at, len), parameter };
+            out_of_domain |= self.elements(isa, operands, at, &mut sums);
         }
+        self.finish(&mut sums, out_of_domain)
     }
 
-    /// Blocks: whole groups, and the last one.
-    #[inline(always)]
-    fn elements<S: Lanes, const LOOP: u8, const BLOCKS: usize>(
-        &self,
-        s: S,
-        start: usize,
-        len: usize,
-        sums: &mut [Sums<S>; BLOCKS],
-    ) {
-        let (whole, mut done) = (len / T::GROUP, 0);
+    fn finish(&self, sums: &mut LaneSums<T>, out_of_domain: bool) -> Partial {
+        if self.call.is_streamed() {
+            stream_fence();
+        }
+        let total = if self.call.needs_total { sums.total() } else { Default::default() };
+        Partial { total, out_of_domain }
+    }
+
+    /// The elements that begin at `at`. Gives whether some are outside of the domain.
+    fn elements(&self, isa: Isa, operands: Operands<'_, T>, at: usize, sums: &mut LaneSums<T>) -> bool {
+        let len = operands.len();
+        let rest = len % T::GROUP;
+        let whole = len - rest;
+        let (mut done, mut out_of_domain) = (0, false);
         while done < whole {
-            let end = if BLOCKS == 1 { whole } else { whole.min(done + TURN) };
-            for (i, sums) in sums.iter_mut().enumerate() {
-                // made anew for each turn, so that it stays in registers: in a list it would be read for each group
-                let work = self.work::<S, LOOP>(s, start + i * len, len);
-                // not through the reference: stores to the outputs could be stores to it
-                let (mut lanes, mut outside) = (sums.lanes, None);
-                let mut i = done;
-                while i < end {
-                    if BLOCKS > 1 {
-                        let ahead = work.start + (i + AHEAD) * T::GROUP;
-                        self.input.prefetch(s, ahead);
-                        self.target.prefetch(s, ahead);
-                    }
-                    if F::IS_LONG && S::AT_ONCE > 1 && BLOCKS == 1 && Pack::<S, T>::PER_GROUP == 2 && i + 2 <= end {
-                        work.groups::<LOOP, true, 2>(i, &mut lanes, &mut outside);
-                        i += 2;
-                    } else {
-                        work.groups::<LOOP, true, 1>(i, &mut lanes, &mut outside);
-                        i += 1;
-                    }
-                }
-                sums.lanes = lanes;
-                sums.outside |= outside.is_some_and(Mask::any);
+            let mut unusual = (whole - done).min(if self.call.hess.is_some() { WITH_HESS } else { whole });
+            if self.call.is_plain() && unusual >= MIN_USUAL {
+                done += self.usual(isa, operands.slice(done, unusual), at + done, sums);
+                unusual = UNUSUAL.min(whole - done);
             }
-            done = end;
-        }
-        if !len.is_multiple_of(T::GROUP) {
-            for (i, sums) in sums.iter_mut().enumerate() {
-                let work = self.work::<S, LOOP>(s, start + i * len, len);
-                let mut outside = None;
-                work.groups::<LOOP, false, 1>(whole, &mut sums.lanes, &mut outside);
-                sums.outside |= outside.is_some_and(Mask::any);
+            if unusual > 0 {
+                out_of_domain |= self.any(isa, operands.slice(done, unusual), at + done, sums);
+                done += unusual;
             }
         }
+        if rest > 0 {
+            out_of_domain |= self.last(isa, operands.slice(whole, rest), at + whole, sums);
+        }
+        out_of_domain
     }
 
-    /// The parameters that belong to the vector at element `at`.
-    #[inline(always)]
-    fn parameter<S: Lanes>(&self, s: S, at: usize) -> Pack<S, T> {
-        let (period, lanes) = (self.parameter.len(), Pack::<S, T>::LANES);
-        if period <= 1 {
-            return splat(s, if period == 0 { T::from_f64(1.0) } else { self.parameter.get(0) });
-        }
-        let at = at % period;
-        if lanes <= period - at {
-            return self.parameter.load(s, at, lanes);
-        }
-        let mut vector = crate::simd::view::Buffer::new(T::from_f64(0.0));
-        for (i, x) in vector.0[..lanes].iter_mut().enumerate() {
-            *x = self.parameter.get((at + i) % period);
-        }
-        vector.group().load(s, 0)
+    /// Elements in whole groups, as far as they are usual ones. Gives their number.
+    fn usual(&self, isa: Isa, operands: Operands<'_, T>, at: usize, sums: &mut LaneSums<T>) -> usize {
+        let grad = self.call.grad(at, operands.len());
+        let mut stretch = [Stretch { operands, grad, sums, done: 0 }];
+        self.formula.usual(isa, self.call.walk(), &mut stretch);
+        stretch[0].done
     }
-}
 
-/// A block's groups.
-#[derive(Clone, Copy)]
-struct Elements<'a, 'b, S: Lanes, T: Real, F> {
-    call: &'a Pointwise<'b, T, F>,
-    start: usize,
-    factor: Pack<S, T>,
-    /// Without a parameter.
-    is_bare: bool,
-    /// Where it is the same everywhere.
-    parameter: Pack<S, T>,
-    input: Groups<'b, T>,
-    target: Groups<'b, T>,
-    weight: Option<Groups<'b, T>>,
-    loss: Option<GroupsMut<'b, T>>,
-    grad: Option<GroupsMut<'b, T>>,
-    hess: Option<GroupsMut<'b, T>>,
-}
+    /// Any elements, in whole groups.
+    fn any(&self, isa: Isa, operands: Operands<'_, T>, at: usize, sums: &mut LaneSums<T>) -> bool {
+        let (Pointwise { weight, results, hess, .. }, len) = (*self.call, operands.len());
+        let part = |out: Option<Out<'a, T>>| out.map(|out| out.slice(at, len));
+        let weight = weight.map(|weight| weight.slice(at, len));
+        let results = Results { loss: part(results.loss), grad: part(results.grad), ..results };
+        self.stages(isa, operands, weight, results, part(hess), sums)
+    }
 
-impl<S: Lanes, T: Real, F: Formula<T>> Elements<'_, '_, S, T, F> {
-    /// The groups from `first` on, which are `WHOLE` or the last.
-    #[inline(always)]
-    fn groups<const LOOP: u8, const WHOLE: bool, const GROUPS: usize>(
+    /// All that is asked for.
+    fn stages(
         &self,
-        first: usize,
-        sums: &mut S::PerGroup<LaneSum<S>>,
-        outside: &mut Option<Mask<S, T>>,
-    ) {
-        // an incomplete group is too rare for a loop of its own
-        if F::HAS_USUAL_CASE && S::AT_ONCE > 1 && WHOLE && self.is_bare && self.is_usual::<GROUPS>(first) {
-            self.vectors::<LOOP, WHOLE, GROUPS, true>(first, sums, outside);
-        } else {
-            // hidden after the question, for what it read would have to be kept for a rare case
-            let first = if F::HAS_USUAL_CASE { black_box(first) } else { first };
-            self.vectors::<LOOP, WHOLE, GROUPS, false>(first, sums, outside);
+        isa: Isa,
+        operands: Operands<'_, T>,
+        weight: Option<In<'_, T>>,
+        results: Results<'_, T>,
+        hess: Option<Out<'_, T>>,
+        sums: &mut LaneSums<T>,
+    ) -> bool {
+        // first, for the gradient may take the input's place
+        if hess.is_some() {
+            self.formula.hess(isa, operands, weight, Results { grad: hess, ..results });
         }
+        self.formula.any(isa, operands, weight, results, sums)
     }
 
-    /// Whether all elements of whole groups are usual ones.
-    #[inline(always)]
-    fn is_usual<const GROUPS: usize>(&self, first: usize) -> bool {
-        let formula = self.call.formula;
-        let [input, target, _] = self.operands::<true>(first, 0);
-        let mut unusual = formula.is_unusual(input, target);
-        for i in 1..GROUPS * Pack::<S, T>::PER_GROUP {
-            let [input, target, _] = self.operands::<true>(first, i);
-            unusual = unusual | formula.is_unusual(input, target);
-        }
-        !unusual.any()
-    }
-
-    #[inline(always)]
-    fn vectors<const LOOP: u8, const WHOLE: bool, const GROUPS: usize, const USUAL: bool>(
-        &self,
-        first: usize,
-        sums: &mut S::PerGroup<LaneSum<S>>,
-        outside: &mut Option<Mask<S, T>>,
-    ) {
-        let vectors =
-            if WHOLE { GROUPS * Pack::<S, T>::PER_GROUP } else { self.input.get::<WHOLE>(first).vectors::<S>() };
-        if !WHOLE || S::AT_ONCE == 1 {
-            for i in 0..vectors {
-                self.turn::<LOOP, WHOLE, USUAL, 1>(first, i, sums, outside);
-            }
-        } else if vectors >= 4 {
-            for i in 0..vectors / 4 {
-                self.turn::<LOOP, WHOLE, USUAL, 4>(first, 4 * i, sums, outside);
-            }
-        } else {
-            self.turn::<LOOP, WHOLE, USUAL, 2>(first, 0, sums, outside);
-        }
-    }
-
-    /// N vectors at a time, from the `start`-th on. All inputs are read before the first output is written, so that none
-    /// has to wait for that.
-    #[inline(always)]
-    fn turn<const LOOP: u8, const WHOLE: bool, const USUAL: bool, const N: usize>(
-        &self,
-        first: usize,
-        start: usize,
-        sums: &mut S::PerGroup<LaneSum<S>>,
-        outside: &mut Option<Mask<S, T>>,
-    ) {
-        let mut operands = [self.operands::<WHOLE>(first, start); N];
-        for (i, operands) in operands.iter_mut().enumerate().skip(1) {
-            *operands = self.operands::<WHOLE>(first, start + i);
-        }
-        let mut here = [None; N];
-        let terms = self.call.terms::<S, N, USUAL>(operands, &mut here);
-        for i in 0..N {
-            let at = start + i;
-            if let Some(here) = here[i] {
-                let inside = self.input.get::<WHOLE>(first + at / Pack::<S, T>::PER_GROUP);
-                let here = if WHOLE { here } else { here & inside.counts(self.factor.s, at) };
-                *outside = Some(outside.map_or(here, |before| before | here));
-            }
-            let sum = &mut sums.as_mut()[at % Pack::<S, T>::PER_GROUP];
-            self.put::<LOOP, WHOLE>(first, at, operands[i], here[i], terms[i], sum);
-        }
-    }
-
-    /// Input, target and parameter of the `i`-th vector.
-    #[inline(always)]
-    fn operands<const WHOLE: bool>(&self, first: usize, i: usize) -> [Pack<S, T>; 3] {
-        let (call, s, index) = (self.call, self.factor.s, first + i / Pack::<S, T>::PER_GROUP);
-        let i = i % Pack::<S, T>::PER_GROUP;
-        let parameter = match F::HAS_PARAMETER && call.parameter.len() > 1 {
-            true => call.parameter(s, self.start + index * T::GROUP + i * Pack::<S, T>::LANES),
-            false => self.parameter,
-        };
-        [self.input.get::<WHOLE>(index).load(s, i), self.target.get::<WHOLE>(index).load(s, i), parameter]
-    }
-
-    /// Adds its value up, and writes what is asked for.
-    #[inline(always)]
-    fn put<const LOOP: u8, const WHOLE: bool>(
-        &self,
-        first: usize,
-        i: usize,
-        operands: [Pack<S, T>; 3],
-        outside: Option<Mask<S, T>>,
-        terms: Terms<S, T>,
-        sum: &mut LaneSum<S>,
-    ) {
-        let (index, i) = (first + i / Pack::<S, T>::PER_GROUP, i % Pack::<S, T>::PER_GROUP);
-        let (call, factor, any) = (self.call, self.factor, LOOP == ANY);
-        let s = factor.s;
-        let weight = self.weight.map(|groups| groups.get::<WHOLE>(index).load(s, i));
-        let value = match weight {
-            None => terms.value[0] * terms.value[1],
-            Some(weight) => terms.weighted_value(weight),
-        };
-        if !any || call.needs_total {
-            sum.add(self.input.get::<WHOLE>(index).or(i, value, splat(s, T::ZERO)));
-        }
-        if let Some(loss) = self.loss {
-            loss.get::<WHOLE>(index).store(i, value);
-        }
-        if let Some(out) = self.grad {
-            let out = out.get::<WHOLE>(index);
-            let grad = scaled(terms.grad, weight, factor);
-            match LOOP {
-                STREAMED => out.stream(i, grad),
-                _ if any && call.accumulate => out.store(i, out.as_group().load(s, i) + grad),
-                _ => out.store(i, grad),
+    /// Fewer than a group, on copies that are filled up.
+    fn last(&self, isa: Isa, operands: Operands<'_, T>, at: usize, sums: &mut LaneSums<T>) -> bool {
+        let (Pointwise { weight, results, hess: hess_out, .. }, count) = (*self.call, operands.len());
+        let (mut copies, mut rooms) = ([const { None }; 3], [const { None }; 4]);
+        let operands = operands.filled_up(&mut copies);
+        let [weight_room, loss, grad, hess] = &mut rooms;
+        let weight = weight.map(|weight| weight.slice(at, count).filled_up(weight_room));
+        let empty = |out: Option<_>, room| out.map(|_| Out::from(&mut Buffer::filled(room, T::ZERO).0[..T::GROUP]));
+        let (loss, grad, hess) = (empty(results.loss, loss), empty(results.grad, grad), empty(hess_out, hess));
+        let made = Results { loss, grad, accumulate: false, ..results };
+        // values beyond the last element do not count
+        let mut here = LaneSums::zero();
+        let out_of_domain = self.stages(isa, operands, weight, made, hess, &mut here);
+        sums.add_first(count, &mut here);
+        let adds = results.accumulate;
+        for (made, out, adds) in [(loss, results.loss, false), (grad, results.grad, adds), (hess, hess_out, adds)] {
+            let (Some(made), Some(out)) = (made, out) else { continue };
+            let (made, out) = (made.as_in().slice(0, count), out.slice(at, count));
+            if adds {
+                (0..count).for_each(|i| out.set(i, out.as_in().get(i) + made.get(i)));
+            } else {
+                out.copy_from(made);
             }
         }
-        if let Some(out) = self.hess {
-            let out = out.get::<WHOLE>(index);
-            let [input, target, parameter] = operands;
-            let hess = call.formula.hess(input, target, parameter);
-            let hess = match outside {
-                Some(outside) => outside.select(input.c(f64::NAN), hess),
-                None => hess,
-            };
-            let hess = scaled(hess, weight, factor);
-            out.store(i, if call.accumulate { out.as_group().load(s, i) + hess } else { hess });
-        }
-    }
-}
-
-/// A derivative with weight and factor.
-#[inline(always)]
-fn scaled<S: Lanes, T: Real>(x: Pack<S, T>, weight: Option<Pack<S, T>>, factor: Pack<S, T>) -> Pack<S, T> {
-    match weight {
-        None => x * factor,
-        Some(weight) => exact_product(weight, factor).scale_once(x),
-    }
-}
-
-impl<S: Lanes, T: Real> Terms<S, T> {
-    /// Value times weight, rounded as often as the value alone.
-    #[inline(always)]
-    pub fn weighted_value(&self, weight: Pack<S, T>) -> Pack<S, T> {
-        let [a, b] = self.value;
-        exact_product(weight, a).scale_once(b)
+        out_of_domain
     }
 }

@@ -100,14 +100,14 @@ impl<T: Real> Softmax<'_, T> {
     /// Logits, bounded if they are to be, and by the largest of all (which its neighbours' rounding could exceed).
     /// Those that are -inf stay so: they are masked.
     #[inline(always)]
-    pub fn capped<S: Lanes, const CAP: bool>(&self, x: Pack<S, T>, max: Pack<S, T>) -> Pack<S, T> {
+    pub fn capped<S: Lanes>(&self, x: Pack<S, T>, max: Pack<S, T>) -> Pack<S, T> {
         match self.soft_cap {
-            Some(cap) if CAP => {
+            Some(cap) => {
                 let cap = splat(x.s, cap);
                 let [tanh, _] = tanh_with_derivative(x / cap);
                 x.same(x.c(f64::NEG_INFINITY)).select(x, (cap * tanh).at_most(max))
             }
-            _ => x,
+            None => x,
         }
     }
 
@@ -328,7 +328,7 @@ pub struct Factors<S: Lanes, T: Real> {
 
 impl<S: Lanes, T: Real> Factors<S, T> {
     #[inline(always)]
-    pub fn new<const SOFT: bool>(
+    pub fn new(
         recip: Pair<S, T>,
         top: Pack<S, T>,
         mass: Pair<S, T>,
@@ -342,8 +342,7 @@ impl<S: Lanes, T: Real> Factors<S, T> {
         let plain = recip.mul(weight);
         let massive = match slope {
             Some(slope) => plain.mul(mass.add(slope)).round(),
-            None if SOFT => plain.mul(mass).round(),
-            None => plain.round(),
+            None => plain.mul(mass).round(),
         };
         Factors {
             recip: recip.round(),

@@ -453,7 +453,7 @@ impl<T: Real> Kernel for GradientBlock<'_, '_, T> {
                 let [hi, lo] = Total { hi: recip[0].0[row], lo: recip[1].0[row] }.split::<T>();
                 let recip = Pair { hi: splat(s, hi), lo: splat(s, lo) };
                 let top = splat(s, T::from_f64(top.0[row]));
-                let factors = Factors::new::<false>(recip, top, Pair::new(one), weight, call.scale, None);
+                let factors = Factors::new(recip, top, Pair::new(one), weight, call.scale, None);
                 let origin = Origin::new(splat(s, T::from_f64(columns.0[0].0[row])));
                 let logits = call.logits.slice(at, layout.classes);
                 // before the gradient may take the logit's place
@@ -486,6 +486,8 @@ struct Emission<'a, S: Lanes, T: Real, const NEAR: bool> {
 }
 
 impl<S: Lanes, T: Real, const NEAR: bool> Groups for Emission<'_, S, T, NEAR> {
+    const IS_SMALL: bool = S::AT_ONCE == 1;
+
     #[inline(always)]
     fn group(&mut self, at: usize, len: usize) {
         let (x, grad) = (self.logits.part(at, len), self.grad.part(at, len));

@@ -112,7 +112,7 @@ impl<T: Real> Blocks for TokenStats<'_, T> {
         self.rows.cycles()
     }
     fn block(&self, isa: Isa, index: usize) -> Partial {
-        isa.dispatch(StatsBlock(self, index));
+        isa.dispatch(Block { rows: &self.rows, index, outputs: Asked::Stats(self) });
         Partial::default()
     }
 }
@@ -125,44 +125,66 @@ impl<T: Real> Blocks for TokenGradient<'_, T> {
         self.rows.cycles()
     }
     fn block(&self, isa: Isa, index: usize) -> Partial {
-        isa.dispatch(GradientBlock(self, index));
+        isa.dispatch(Block { rows: &self.rows, index, outputs: Asked::Gradient(self) });
         Partial::default()
     }
 }
 
-struct StatsBlock<'a, 'b, T>(&'a TokenStats<'b, T>, usize);
+/// What is made of the rows' sums.
+#[derive(Clone, Copy)]
+enum Asked<'a, 'b, T> {
+    Stats(&'a TokenStats<'b, T>),
+    Gradient(&'a TokenGradient<'b, T>),
+}
 
-impl<T: Real> Kernel for StatsBlock<'_, '_, T> {
+struct Block<'a, 'b, T> {
+    rows: &'a TokenRows<'b, T>,
+    index: usize,
+    outputs: Asked<'a, 'b, T>,
+}
+
+impl<T: Real> Kernel for Block<'_, '_, T> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Lanes>(self, s: S) {
-        let StatsBlock(call, index) = self;
-        for (first, count) in call.rows.batches(index) {
-            if call.entropy.is_some() {
-                stats::<S, T, true>(call, s, first, count);
-            } else {
-                stats::<S, T, false>(call, s, first, count);
-            }
+        let Block { rows, index, outputs } = self;
+        for (first, count) in rows.batches(index) {
+            batch(rows, s, first, count, outputs);
         }
     }
 }
 
-struct GradientBlock<'a, 'b, T>(&'a TokenGradient<'b, T>, usize);
-
-impl<T: Real> Kernel for GradientBlock<'_, '_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Lanes>(self, s: S) {
-        let GradientBlock(call, index) = self;
-        for (first, count) in call.rows.batches(index) {
-            if call.entropy.is_some() {
-                gradients::<S, T, true>(call, s, first, count);
-            } else {
-                gradients::<S, T, false>(call, s, first, count);
-            }
+/// Sums up a batch's rows, and makes of them what is asked for.
+#[inline(always)]
+fn batch<S: Lanes, T: Real>(rows: &TokenRows<'_, T>, s: S, first: usize, count: usize, outputs: Asked<'_, '_, T>) {
+    let (layout, classes) = (rows.layout, rows.layout.classes);
+    let largest = first_maxima(rows, s, first, count);
+    let (mut summed, mut maxima, mut shares) = (Summed::zero(), Maxima::new(), BatchShares::zero());
+    let with_entropy = match outputs {
+        Asked::Stats(call) => call.entropy.is_some(),
+        Asked::Gradient(call) => call.entropy.is_some(),
+    };
+    for i in 0..count {
+        let row = first + i;
+        if !rows.counts(row) {
+            continue;
         }
+        let at = layout.offset(row);
+        let stash = match outputs {
+            Asked::Gradient(call) if call.keeps() => Some(call.grad.slice(at, classes)),
+            _ => None,
+        };
+        let line = Row { s, x: rows.logits.slice(at, classes), stash, with_entropy };
+        let sum = sum_chunks(&line, classes, largest.0[i], &mut maxima);
+        summed.set(i, sum);
+        if let Asked::Gradient(call) = outputs {
+            shares.set(i, call, row, call.shares(row, &sum, stash, &maxima));
+        }
+    }
+    match outputs {
+        Asked::Stats(call) => stats(call, s, first, count, &summed),
+        Asked::Gradient(call) => gradients(call, s, first, count, &summed, &shares, &maxima),
     }
 }
 
@@ -201,13 +223,14 @@ impl<T: Real> Sum<T> {
 }
 
 /// One row's logits, and where their exponentials may wait.
-struct Row<'a, S, T, const ENTROPY: bool> {
+struct Row<'a, S, T> {
     s: S,
     x: In<'a, T>,
     stash: Option<Out<'a, T>>,
+    with_entropy: bool,
 }
 
-impl<S: Lanes, T: Real, const ENTROPY: bool> Chunked<T> for Row<'_, S, T, ENTROPY> {
+impl<S: Lanes, T: Real> Chunked<T> for Row<'_, S, T> {
     type Sum = Sum<T>;
 
     #[inline(always)]
@@ -226,9 +249,12 @@ impl<S: Lanes, T: Real, const ENTROPY: bool> Chunked<T> for Row<'_, S, T, ENTROP
             None => None,
         };
         let origin = Origin::new(splat(s, max));
-        match origin.is_near() {
-            true => sum_exponentials::<S, T, ENTROPY, true>(x, stash, max, origin),
-            false => sum_exponentials::<S, T, ENTROPY, false>(x, stash, max, origin),
+        if self.with_entropy || S::AT_ONCE == 1 {
+            sum_exponentials::<S, T, true, false>(x, stash, max, origin)
+        } else if origin.is_near() {
+            sum_exponentials::<S, T, false, true>(x, stash, max, origin)
+        } else {
+            sum_exponentials::<S, T, false, false>(x, stash, max, origin)
         }
     }
 
@@ -268,7 +294,7 @@ fn first_maxima<S: Lanes, T: Real>(rows: &TokenRows<'_, T>, s: S, first: usize, 
     for i in 0..count {
         if rows.counts(first + i) {
             let x = logits.slice(layout.offset(first + i), layout.classes);
-            maxima.0[i] = first_maximum(&Row::<S, T, false> { s, x, stash: None }, layout.classes);
+            maxima.0[i] = first_maximum(&Row { s, x, stash: None, with_entropy: false }, layout.classes);
         }
     }
     maxima
@@ -288,11 +314,13 @@ struct Sums<'a, S: Lanes, T: Real, const ENTROPY: bool, const NEAR: bool> {
 }
 
 impl<S: Lanes, T: Real, const ENTROPY: bool, const NEAR: bool> Groups for Sums<'_, S, T, ENTROPY, NEAR> {
+    const IS_SMALL: bool = S::AT_ONCE == 1;
+
     #[inline(always)]
     fn group(&mut self, at: usize, len: usize) {
         let (origin, x) = (self.origin, self.x.part(at, len));
         let s = origin.max.s;
-        prefetch_next_chunk(s, self.x, at);
+        prefetch_next_chunk(self.x, at);
         let lowest = splat(s, -T::INFINITY);
         #[allow(clippy::manual_map, reason = "closures may be compiled apart, without the instruction set")]
         let stash = match self.stash {
@@ -354,19 +382,8 @@ impl<T: Real> Summed<T> {
 }
 
 #[inline(always)]
-fn stats<S: Lanes, T: Real, const ENTROPY: bool>(call: &TokenStats<'_, T>, s: S, first: usize, count: usize) {
+fn stats<S: Lanes, T: Real>(call: &TokenStats<'_, T>, s: S, first: usize, count: usize, rows: &Summed<T>) {
     let TokenRows { layout, logits, per_row, .. } = call.rows;
-    let classes = layout.classes;
-    let mut rows = Summed::zero();
-    let mut maxima = Maxima::new();
-    let largest = first_maxima(&call.rows, s, first, count);
-    for i in 0..count {
-        if call.rows.counts(first + i) {
-            let x = logits.slice(layout.offset(first + i), classes);
-            let row = Row::<S, T, ENTROPY> { s, x, stash: None };
-            rows.set(i, sum_chunks(&row, classes, largest.0[i], &mut maxima));
-        }
-    }
     let lanes = Pack::<S, T>::LANES;
     let mut logs = Buffer::new(T::ZERO);
     for i in 0..count.div_ceil(lanes) {
@@ -481,48 +498,66 @@ struct Line<S: Lanes, T: Real> {
     slope: Pack<S, T>,
 }
 
-#[inline(always)]
-fn gradients<S: Lanes, T: Real, const ENTROPY: bool>(call: &TokenGradient<'_, T>, s: S, first: usize, count: usize) {
-    let TokenRows { layout, logits, .. } = call.rows;
-    let classes = layout.classes;
-    let is_in_place = logits.begins_with(call.grad);
-    let keeps = !(call.accumulate || (ENTROPY && is_in_place));
-    let mut rows = Summed::zero();
-    let (mut top, mut others, mut entropy) = (Lane::zero(), Lane::zero(), Buffer::new(T::ZERO));
-    let mut top_class = [NONE; MAX_GROUP];
-    let mut counts = [false; MAX_GROUP];
-    let mut maxima = Maxima::new();
-    let largest = first_maxima(&call.rows, s, first, count);
-    for i in 0..count {
-        let row = first + i;
-        counts[i] = call.rows.counts(row);
-        if !counts[i] {
-            continue;
-        }
-        let at = layout.offset(row);
-        let stash = if keeps { Some(call.grad.slice(at, classes)) } else { None };
-        let line = Row::<S, T, ENTROPY> { s, x: logits.slice(at, classes), stash };
-        let sum = sum_chunks(&line, classes, largest.0[i], &mut maxima);
-        rows.set(i, sum);
-        let mut shares = call.shares(row, &sum, stash, &maxima);
-        if let Some(lse) = call.lse {
-            shares.others = shares.others.merge(Total::new(-lse.get(row).to_f64()));
-        }
-        top.set(i, shares.top.split());
-        others.set(i, shares.others.split());
-        top_class[i] = shares.top_class;
-        if let Some(grads) = call.entropy {
-            entropy.0[i] = grads.get(row);
-        }
+/// What a batch's rows have of their own, a row a lane.
+struct BatchShares<T> {
+    top: Lane<T>,
+    others: Lane<T>,
+    top_class: [usize; MAX_GROUP],
+    /// The entropy's gradient.
+    entropy: Buffer<T>,
+}
+
+impl<T: Real> BatchShares<T> {
+    #[inline(always)]
+    fn zero() -> Self {
+        let (lane, top_class) = (Lane::zero(), [NONE; MAX_GROUP]);
+        BatchShares { top: lane, others: lane, top_class, entropy: Buffer::new(T::ZERO) }
     }
 
+    #[inline(always)]
+    fn set(&mut self, i: usize, call: &TokenGradient<'_, T>, row: usize, shares: Shares) {
+        let others = match call.lse {
+            Some(lse) => shares.others.merge(Total::new(-lse.get(row).to_f64())),
+            None => shares.others,
+        };
+        self.top.set(i, shares.top.split());
+        self.others.set(i, others.split());
+        self.top_class[i] = shares.top_class;
+        if let Some(grads) = call.entropy {
+            self.entropy.0[i] = grads.get(row);
+        }
+    }
+}
+
+impl<T: Real> TokenGradient<'_, T> {
+    /// Whether exponentials wait where the gradient will be.
+    #[inline(always)]
+    fn keeps(&self) -> bool {
+        !(self.accumulate || (self.entropy.is_some() && self.rows.logits.begins_with(self.grad)))
+    }
+}
+
+#[inline(always)]
+fn gradients<S: Lanes, T: Real>(
+    call: &TokenGradient<'_, T>,
+    s: S,
+    first: usize,
+    count: usize,
+    rows: &Summed<T>,
+    shares: &BatchShares<T>,
+    maxima: &Maxima<T>,
+) {
+    let TokenRows { layout, logits, .. } = call.rows;
+    let classes = layout.classes;
+    let (keeps, with_entropy) = (call.keeps(), call.entropy.is_some());
+    let BatchShares { top, others, top_class, entropy } = shares;
     // minus the level, minus the slope, and the result at the top class
     let (mut level, mut slope, mut at_top) = (Lane::zero(), Lane::zero(), Buffer::new(T::ZERO));
     for i in 0..count.div_ceil(Pack::<S, T>::LANES) {
         let (finished, top) = (rows.finish(s, i), top.load(s, i));
         let recip = finished.recip;
         let mut not_own = recip.mul(others.load(s, i));
-        if ENTROPY {
+        if with_entropy {
             let weight = recip.scale(entropy.group().load(s, i));
             not_own = not_own.add(weight.mul(rows.gap.load(s, i).mul(recip)));
             slope.store(i, weight);
@@ -534,7 +569,7 @@ fn gradients<S: Lanes, T: Real, const ENTROPY: bool>(call: &TokenGradient<'_, T>
     for i in 0..count {
         let row = first + i;
         let grad = call.grad.slice(layout.offset(row), classes);
-        if !counts[i] {
+        if !call.rows.counts(row) {
             if !call.accumulate {
                 grad.fill(T::ZERO);
             }
@@ -546,7 +581,7 @@ fn gradients<S: Lanes, T: Real, const ENTROPY: bool>(call: &TokenGradient<'_, T>
             let (start, len) = (c * chunk, chunk.min(classes - c * chunk));
             // the maxima are those of the batch's only row, if it has several chunks
             let max = splat(s, if classes > chunk { max } else { rows.max.0[i] });
-            let line = lines.of_chunk::<ENTROPY>(max);
+            let line = lines.of_chunk(max, with_entropy);
             let x = logits.slice(layout.offset(row) + start, len);
             let grad = grad.slice(start, len);
             let origin = Origin::new(max);
@@ -557,15 +592,21 @@ fn gradients<S: Lanes, T: Real, const ENTROPY: bool>(call: &TokenGradient<'_, T>
                     let here = PART.min(len - done);
                     let (x, to) = (x.slice(done, here), grad.slice(done, here));
                     let part = Out::from(&mut part[..here]);
-                    each_group::<T, _>(here, Emission::<S, T, ENTROPY, false> { x, grad: part, origin, line });
+                    each_group::<T, _>(
+                        here,
+                        Emission::<S, T, false> { x, grad: part, origin, line, with_entropy, is_kept: false },
+                    );
                     call.add_shares(row, start + done, part, top_class[i], at_top.0[i]);
                     each_group::<T, _>(here, Addition { s, from: part.as_in(), to });
                     done += here;
                 }
-            } else if keeps {
-                each_group::<T, _>(len, Emission::<S, T, ENTROPY, true> { x, grad, origin, line });
+            } else if keeps && !with_entropy && S::AT_ONCE > 1 {
+                each_group::<T, _>(len, Emission::<S, T, true> { x, grad, origin, line, with_entropy, is_kept: true });
             } else {
-                each_group::<T, _>(len, Emission::<S, T, ENTROPY, false> { x, grad, origin, line });
+                each_group::<T, _>(
+                    len,
+                    Emission::<S, T, false> { x, grad, origin, line, with_entropy, is_kept: keeps },
+                );
             }
         }
         if !call.accumulate {
@@ -584,7 +625,7 @@ struct Lines<S: Lanes, T: Real> {
 impl<S: Lanes, T: Real> Lines<S, T> {
     /// That of a chunk, relative to its own.
     #[inline(always)]
-    fn of_chunk<const ENTROPY: bool>(&self, max: Pack<S, T>) -> Line<S, T> {
+    fn of_chunk(&self, max: Pack<S, T>, with_entropy: bool) -> Line<S, T> {
         let Lines { max: row_max, mut level, mut slope } = *self;
         let zero = max.c(0.0);
         if !max.same(row_max).all() {
@@ -592,7 +633,7 @@ impl<S: Lanes, T: Real> Lines<S, T> {
             let (shifted, unshift) = (exp_non_positive_pair_shifted(d.hi, d.lo), unshift(max.s));
             let factor = Pair { hi: shifted.hi * unshift, lo: shifted.lo * unshift };
             level = level.mul(factor);
-            if ENTROPY {
+            if with_entropy {
                 let is_far = shifted.hi.same(zero);
                 let distance = Pair { hi: is_far.drop(d.hi), lo: is_far.drop(d.lo) };
                 // as below: the factor alone may be subnormal
@@ -606,17 +647,21 @@ impl<S: Lanes, T: Real> Lines<S, T> {
     }
 }
 
-/// Second pass over a chunk.
+/// Second pass over a chunk. `PLAIN`: of exponentials that wait, without an entropy.
 #[derive(Clone, Copy)]
-struct Emission<'a, S: Lanes, T: Real, const ENTROPY: bool, const STASHED: bool> {
+struct Emission<'a, S: Lanes, T: Real, const PLAIN: bool> {
     x: In<'a, T>,
     /// Also the stash.
     grad: Out<'a, T>,
     origin: Origin<S, T>,
     line: Line<S, T>,
+    with_entropy: bool,
+    is_kept: bool,
 }
 
-impl<S: Lanes, T: Real, const ENTROPY: bool, const STASHED: bool> Groups for Emission<'_, S, T, ENTROPY, STASHED> {
+impl<S: Lanes, T: Real, const PLAIN: bool> Groups for Emission<'_, S, T, PLAIN> {
+    const IS_SMALL: bool = S::AT_ONCE == 1;
+
     #[inline(always)]
     fn group(&mut self, at: usize, len: usize) {
         let Emission { origin, line, .. } = *self;
@@ -625,12 +670,12 @@ impl<S: Lanes, T: Real, const ENTROPY: bool, const STASHED: bool> Groups for Emi
         for i in 0..x.vectors::<S>() {
             let x = x.load(s, i);
             let is_max = x.same(origin.max);
-            let shifted = match STASHED {
+            let shifted = match PLAIN || self.is_kept {
                 true => grad.as_group().load(s, i),
                 false => is_max.select(x.c(1.0 / T::EXP.unshift()), origin.shifted::<false>(x)),
             };
             let flat = (shifted * unshift(s)) * line.level;
-            let result = if ENTROPY {
+            let result = if !PLAIN && self.with_entropy {
                 // e alone may be subnormal where this product is not
                 let e_difference = (shifted * is_max.drop(origin.difference(x))) * unshift(s);
                 e_difference.fma(line.slope, flat)
@@ -651,6 +696,8 @@ struct Addition<'a, S: Lanes, T: Real> {
 }
 
 impl<S: Lanes, T: Real> Groups for Addition<'_, S, T> {
+    const IS_SMALL: bool = S::AT_ONCE == 1;
+
     #[inline(always)]
     fn group(&mut self, at: usize, len: usize) {
         let (from, to) = (self.from.part(at, len), self.to.part(at, len));

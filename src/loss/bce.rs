@@ -1,10 +1,10 @@
 //! Binary cross-entropy of probabilities.
 
-use super::element::{Element, Work};
+use super::element::{AnyFormula, Element};
 use super::pointwise::{self, PointwiseLoss, pointwise_methods};
 use crate::context::Context;
 use crate::error::Error;
-use crate::kernel::pointwise::{Formula, Pointwise, Terms};
+use crate::kernel::formula::{Formula, Terms};
 use crate::options::{Options, Outputs, Summary};
 use crate::simd::{Lanes, Mask, Pack, Pair, Real, fraction_or_complement, log_complement, log_fraction};
 
@@ -147,11 +147,7 @@ fn variance<S: Lanes, T: Real>(p: Pack<S, T>) -> Pack<S, T> {
 }
 
 impl<T: Element> PointwiseLoss<T> for Bce {
-    type Formula = Logs;
-    fn work<'a>(call: &'a Pointwise<'a, T, Logs>) -> Work<'a, T> {
-        Work::Bce(call)
-    }
-    fn formula(&self) -> Result<Logs, Error> {
-        Ok(Logs)
+    fn formula(&self) -> Result<AnyFormula<T>, Error> {
+        Ok(AnyFormula::Bce(Logs))
     }
 }

@@ -1,10 +1,10 @@
 //! Binary cross-entropy of logits.
 
-use super::element::{Element, Work};
+use super::element::{AnyFormula, Element};
 use super::pointwise::{self, PointwiseLoss, pointwise_methods};
 use crate::context::Context;
 use crate::error::Error;
-use crate::kernel::pointwise::{Formula, Pointwise, Terms};
+use crate::kernel::formula::{Formula, Terms};
 use crate::options::{Options, Outputs, Summary};
 use crate::simd::{Lanes, Pack, Pair, Real, exp_non_positive, log1p_fraction};
 
@@ -66,6 +66,7 @@ pub struct Logistic;
 
 impl<T: Real> Formula<T> for Logistic {
     const HAS_PARAMETER: bool = true;
+    const IS_LONG: bool = true;
 
     #[inline(always)]
     fn terms<S: Lanes>(self, x: Pack<S, T>, y: Pack<S, T>, pos_weight: Pack<S, T>) -> Terms<S, T> {
@@ -117,12 +118,8 @@ fn terms<S: Lanes, T: Real>([x, y, pos_weight]: [Pack<S, T>; 3], [e, log, _]: [P
 }
 
 impl<T: Element> PointwiseLoss<T> for BceWithLogits<'_, T> {
-    type Formula = Logistic;
-    fn work<'a>(call: &'a Pointwise<'a, T, Logistic>) -> Work<'a, T> {
-        Work::BceWithLogits(call)
-    }
-    fn formula(&self) -> Result<Logistic, Error> {
-        Ok(Logistic)
+    fn formula(&self) -> Result<AnyFormula<T>, Error> {
+        Ok(AnyFormula::BceWithLogits(Logistic))
     }
     fn parameter(&self) -> &[T] {
         self.pos_weight

@@ -12,8 +12,9 @@ use crate::context::Context;
 use crate::kernel::bias::{ColumnSums, Spread};
 use crate::kernel::class_backward::Backward;
 use crate::kernel::distillation::Distillation;
-use crate::kernel::gather::{Gather, Nll, Td};
-use crate::kernel::pointwise::Pointwise;
+use crate::kernel::formula::{Formula, Stages};
+use crate::kernel::gather::{self, Gather};
+use crate::kernel::pointwise::{self, Pointwise};
 use crate::kernel::softmax::{self, Softmax};
 use crate::kernel::softmax_state::{Finish, Gradient, Update};
 use crate::kernel::tokens::{TokenGradient, TokenStats};
@@ -27,31 +28,58 @@ pub trait Element: Real {
     fn reduce(here: Environment, context: &Context, work: Work<'_, Self>) -> Partial;
 }
 
+/// The formulas of all losses of independent elements.
+macro_rules! formulas {
+    ($($loss: ident($formula: ty),)*) => {
+        #[derive(Clone, Copy)]
+        pub(crate) enum AnyFormula<T> {
+            $($loss($formula),)*
+        }
+
+        impl<T: Real> AnyFormula<T> {
+            pub(crate) fn factor(&self) -> f64 {
+                match self {
+                    $(Self::$loss(_) => <$formula as Formula<T>>::FACTOR,)*
+                }
+            }
+
+            fn stages(&self) -> &dyn Stages<T> {
+                match self {
+                    $(Self::$loss(formula) => formula,)*
+                }
+            }
+        }
+    };
+}
+
+formulas! {
+    Bce(Logs),
+    BceWithLogits(Logistic),
+    Huber(Hub<T>),
+    L1(Absolute),
+    Likelihood(Linear),
+    Mse(Square),
+    SmoothL1(Smooth<T>),
+}
+
 /// A call of any kernel.
 ///
 /// Public functions are generic over the element type, so whoever calls them compiles them. This is
 /// where that ends: kernels are compiled in this crate, once for each type.
 pub(crate) enum Work<'a, T> {
-    Bce(&'a Pointwise<'a, T, Logs>),
-    BceWithLogits(&'a Pointwise<'a, T, Logistic>),
-    Huber(&'a Pointwise<'a, T, Hub<T>>),
-    L1(&'a Pointwise<'a, T, Absolute>),
-    Likelihood(&'a Pointwise<'a, T, Linear>),
-    Mse(&'a Pointwise<'a, T, Square>),
-    SmoothL1(&'a Pointwise<'a, T, Smooth<T>>),
+    Pointwise(AnyFormula<T>, &'a Pointwise<'a, T>),
     #[cfg(feature = "linear")]
     BiasRows(&'a Spread<'a, T>),
     #[cfg(feature = "linear")]
     BiasSums(&'a ColumnSums<'a, T>),
-    Nll(&'a Gather<'a, T, Nll<'a, T>>),
+    Nll(&'a Gather<'a, T, gather::Nll<'a, T>>),
     Softmax(&'a Softmax<'a, T>),
     SoftmaxBackward(&'a Backward<'a, T>),
     Distillation(&'a Distillation<'a, T>),
     StateUpdate(&'a Update<'a, T>),
     StateFinish(&'a Finish<'a, T>),
     StateGradient(&'a Gradient<'a, T>),
-    TdMse(&'a Gather<'a, T, Td<'a, T, Square>>),
-    TdHuber(&'a Gather<'a, T, Td<'a, T, Hub<T>>>),
+    Td(AnyFormula<T>, &'a Gather<'a, T, gather::Td<'a, T>>),
     TokenStats(&'a TokenStats<'a, T>),
     TokenGradient(&'a TokenGradient<'a, T>),
 }
@@ -59,26 +87,25 @@ pub(crate) enum Work<'a, T> {
 impl<T: Real> Work<'_, T> {
     fn reduce(self, here: Environment, context: &Context) -> Partial {
         match self {
-            Work::Bce(call) => parallel::reduce(here, context, call),
-            Work::BceWithLogits(call) => parallel::reduce(here, context, call),
-            Work::Huber(call) => parallel::reduce(here, context, call),
-            Work::L1(call) => parallel::reduce(here, context, call),
-            Work::Likelihood(call) => parallel::reduce(here, context, call),
-            Work::Mse(call) => parallel::reduce(here, context, call),
-            Work::SmoothL1(call) => parallel::reduce(here, context, call),
+            Work::Pointwise(formula, call) => {
+                parallel::reduce(here, context, &pointwise::Evaluation { formula: formula.stages(), call })
+            }
             #[cfg(feature = "linear")]
             Work::BiasRows(call) => parallel::reduce(here, context, call),
             #[cfg(feature = "linear")]
             Work::BiasSums(call) => parallel::reduce(here, context, call),
-            Work::Nll(call) => parallel::reduce(here, context, call),
+            Work::Nll(call) => {
+                parallel::reduce(here, context, &gather::Evaluation { formula: &gather::Negative, call })
+            }
             Work::Softmax(call) => softmax::run(here, context, call),
             Work::SoftmaxBackward(call) => parallel::reduce(here, context, call),
             Work::Distillation(call) => parallel::reduce(here, context, call),
             Work::StateUpdate(call) => parallel::reduce(here, context, call),
             Work::StateFinish(call) => parallel::reduce(here, context, call),
             Work::StateGradient(call) => parallel::reduce(here, context, call),
-            Work::TdMse(call) => parallel::reduce(here, context, call),
-            Work::TdHuber(call) => parallel::reduce(here, context, call),
+            Work::Td(formula, call) => {
+                parallel::reduce(here, context, &gather::Evaluation { formula: formula.stages(), call })
+            }
             Work::TokenStats(call) => parallel::reduce(here, context, call),
             Work::TokenGradient(call) => parallel::reduce(here, context, call),
         }

@@ -1,10 +1,10 @@
 //! Huber's loss.
 
-use super::element::{Element, Work};
+use super::element::{AnyFormula, Element};
 use super::pointwise::{self, PointwiseLoss, pointwise_methods};
 use crate::context::Context;
 use crate::error::Error;
-use crate::kernel::pointwise::{Formula, Pointwise, Terms};
+use crate::kernel::formula::{Formula, Terms};
 use crate::options::{Options, Outputs, Summary};
 use crate::simd::{Lanes, Mask, Pack, Real, splat};
 
@@ -107,11 +107,7 @@ impl<T: Real> Hub<T> {
 }
 
 impl<T: Element> PointwiseLoss<T> for Huber {
-    type Formula = Hub<T>;
-    fn work<'a>(call: &'a Pointwise<'a, T, Hub<T>>) -> Work<'a, T> {
-        Work::Huber(call)
-    }
-    fn formula(&self) -> Result<Hub<T>, Error> {
-        Hub::new(self.delta)
+    fn formula(&self) -> Result<AnyFormula<T>, Error> {
+        Hub::new(self.delta).map(AnyFormula::Huber)
     }
 }

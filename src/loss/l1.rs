@@ -1,10 +1,10 @@
 //! Absolute error.
 
-use super::element::{Element, Work};
+use super::element::{AnyFormula, Element};
 use super::pointwise::{self, PointwiseLoss, pointwise_methods};
 use crate::context::Context;
 use crate::error::Error;
-use crate::kernel::pointwise::{Formula, Pointwise, Terms};
+use crate::kernel::formula::{Formula, Terms};
 use crate::options::{Options, Outputs, Summary};
 use crate::simd::{Lanes, Pack, Real};
 
@@ -54,11 +54,7 @@ impl<T: Real> Formula<T> for Absolute {
 }
 
 impl<T: Element> PointwiseLoss<T> for L1 {
-    type Formula = Absolute;
-    fn work<'a>(call: &'a Pointwise<'a, T, Absolute>) -> Work<'a, T> {
-        Work::L1(call)
-    }
-    fn formula(&self) -> Result<Absolute, Error> {
-        Ok(Absolute)
+    fn formula(&self) -> Result<AnyFormula<T>, Error> {
+        Ok(AnyFormula::L1(Absolute))
     }
 }

@@ -1,10 +1,10 @@
 //! The linear likelihood loss.
 
-use super::element::{Element, Work};
+use super::element::{AnyFormula, Element};
 use super::pointwise::{self, PointwiseLoss, pointwise_methods};
 use crate::context::Context;
 use crate::error::Error;
-use crate::kernel::pointwise::{Formula, Pointwise, Terms};
+use crate::kernel::formula::{Formula, Terms};
 use crate::options::{Options, Outputs, Summary};
 use crate::simd::{Lanes, Pack, Real};
 
@@ -55,11 +55,7 @@ impl<T: Real> Formula<T> for Linear {
 }
 
 impl<T: Element> PointwiseLoss<T> for Likelihood {
-    type Formula = Linear;
-    fn work<'a>(call: &'a Pointwise<'a, T, Linear>) -> Work<'a, T> {
-        Work::Likelihood(call)
-    }
-    fn formula(&self) -> Result<Linear, Error> {
-        Ok(Linear)
+    fn formula(&self) -> Result<AnyFormula<T>, Error> {
+        Ok(AnyFormula::Likelihood(Linear))
     }
 }

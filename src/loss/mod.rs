@@ -24,10 +24,10 @@ mod td;
 pub use bce::Bce;
 pub use bce_with_logits::BceWithLogits;
 pub use cross_entropy::CrossEntropy;
-#[cfg(all(feature = "capi", not(test)))]
+#[cfg(feature = "capi")]
 pub(crate) use cross_entropy::CrossEntropyInputs;
 pub use distillation::Distillation;
-#[cfg(all(feature = "capi", not(test)))]
+#[cfg(feature = "capi")]
 pub(crate) use distillation::DistillationInputs;
 pub use element::Element;
 pub use entropy::Entropy;
@@ -38,18 +38,18 @@ pub use likelihood::Likelihood;
 pub use linear_cross_entropy::{LinearCrossEntropy, LinearInputs, LinearOutputs};
 pub use mse::Mse;
 pub use nll::Nll;
-#[cfg(all(feature = "capi", not(test)))]
+#[cfg(feature = "capi")]
 pub(crate) use nll::NllInputs;
-#[cfg(all(feature = "capi", not(test)))]
+#[cfg(feature = "capi")]
 pub(crate) use pointwise::{Operands, PointwiseLoss, check_parameter, evaluate as evaluate_pointwise};
 pub use selective_log_softmax::{SelectiveLogSoftmax, TokenGrads, TokenOutputs};
-#[cfg(all(feature = "capi", not(test)))]
+#[cfg(feature = "capi")]
 pub(crate) use selective_log_softmax::{TokenGradViews, TokenOutputViews};
 pub use smooth_l1::SmoothL1;
 pub use softmax::{LogSoftmax, Softmax};
 pub use softmax_state::ClassChunk;
-#[cfg(all(feature = "capi", not(test)))]
+#[cfg(feature = "capi")]
 pub(crate) use softmax_state::{CheckedChunk, finish as finish_states, merge as merge_states};
-#[cfg(all(feature = "capi", not(test)))]
+#[cfg(feature = "capi")]
 pub(crate) use td::TdViews;
 pub use td::{Td, TdInputs};

@@ -1,10 +1,10 @@
 //! Mean squared error.
 
-use super::element::{Element, Work};
+use super::element::{AnyFormula, Element};
 use super::pointwise::{self, PointwiseLoss, pointwise_methods};
 use crate::context::Context;
 use crate::error::Error;
-use crate::kernel::pointwise::{Formula, Pointwise, Terms};
+use crate::kernel::formula::{Formula, Terms};
 use crate::options::{Options, Outputs, Summary};
 use crate::simd::{Lanes, Pack, Real};
 
@@ -55,11 +55,7 @@ impl<T: Real> Formula<T> for Square {
 }
 
 impl<T: Element> PointwiseLoss<T> for Mse {
-    type Formula = Square;
-    fn work<'a>(call: &'a Pointwise<'a, T, Square>) -> Work<'a, T> {
-        Work::Mse(call)
-    }
-    fn formula(&self) -> Result<Square, Error> {
-        Ok(Square)
+    fn formula(&self) -> Result<AnyFormula<T>, Error> {
+        Ok(AnyFormula::Mse(Square))
     }
 }

@@ -1,9 +1,10 @@
 //! What the losses of independent elements share.
 
-use super::element::{Element, Work};
+use super::element::{AnyFormula, Element, Work};
 use crate::context::Context;
 use crate::error::Error;
-use crate::kernel::pointwise::{Formula, Pointwise};
+use crate::kernel::formula::Results;
+use crate::kernel::pointwise::Pointwise;
 use crate::options::{Options, Outputs, Sinks, Summary, check_length, check_optional};
 use crate::shape::Reduction;
 use crate::simd::view::{In, in_place};
@@ -11,13 +12,8 @@ use crate::simd::{Total, in_environment};
 
 /// A loss of independent elements, options checked.
 pub(crate) trait PointwiseLoss<T: Element> {
-    type Formula: Formula<T>;
-
-    /// The call as the kernels' door takes it.
-    fn work<'a>(call: &'a Pointwise<'a, T, Self::Formula>) -> Work<'a, T>;
-
     /// The formula in this type; an error if an option does not make sense in it.
-    fn formula(&self) -> Result<Self::Formula, Error>;
+    fn formula(&self) -> Result<AnyFormula<T>, Error>;
 
     /// What the formula's parameter vector repeats; empty for all ones.
     fn parameter(&self) -> &[T] {
@@ -33,8 +29,8 @@ pub(crate) struct Operands<'a, T> {
 }
 
 /// Every road leads here: lengths agree, nothing overlaps but the gradient and its input.
-pub(crate) fn evaluate<T: Element, L: PointwiseLoss<T>>(
-    loss: &L,
+pub(crate) fn evaluate<T: Element>(
+    loss: &dyn PointwiseLoss<T>,
     context: &Context,
     operands: Operands<'_, T>,
     options: &Options,
@@ -46,28 +42,29 @@ pub(crate) fn evaluate<T: Element, L: PointwiseLoss<T>>(
         let parameter = In::from(loss.parameter());
         let n = operands.input.len();
         let divisor = Total::new(n as f64);
-        let factor = T::from_f64(options.factor(here, L::Formula::FACTOR, divisor));
+        let factor = T::from_f64(options.factor(here, formula.factor(), divisor));
         let call = Pointwise {
-            formula,
             input: operands.input,
             target: operands.target,
             weight: operands.weight,
             parameter,
-            loss: if options.reduction == Reduction::None { sinks.loss } else { None },
-            grad: sinks.grad,
+            results: Results {
+                loss: if options.reduction == Reduction::None { sinks.loss } else { None },
+                grad: sinks.grad,
+                accumulate: options.accumulate_grad,
+                factor,
+            },
             hess: sinks.hess,
-            accumulate: options.accumulate_grad,
-            factor,
             needs_total: sinks.needs_total(options.reduction),
         };
-        let partial = T::reduce(here, context, L::work(&call));
+        let partial = T::reduce(here, context, Work::Pointwise(formula, &call));
         Ok(sinks.finish(here, options.reduction, partial, divisor))
     })
 }
 
 /// The full form, on slices.
-pub(crate) fn eval<T: Element, L: PointwiseLoss<T>>(
-    loss: &L,
+pub(crate) fn eval<T: Element>(
+    loss: &dyn PointwiseLoss<T>,
     context: &Context,
     [input, target]: [&[T]; 2],
     weight: Option<&[T]>,
@@ -82,8 +79,8 @@ pub(crate) fn eval<T: Element, L: PointwiseLoss<T>>(
 }
 
 /// The full form, the gradient in the input's place.
-pub(crate) fn eval_in_place<T: Element, L: PointwiseLoss<T>>(
-    loss: &L,
+pub(crate) fn eval_in_place<T: Element>(
+    loss: &dyn PointwiseLoss<T>,
     context: &Context,
     input: &mut [T],
     target: &[T],
@@ -99,8 +96,8 @@ pub(crate) fn eval_in_place<T: Element, L: PointwiseLoss<T>>(
     evaluate(loss, context, operands, options, sinks)
 }
 
-fn check_operands<T: Element, L: PointwiseLoss<T>>(
-    loss: &L,
+fn check_operands<T: Element>(
+    loss: &dyn PointwiseLoss<T>,
     n: usize,
     target: &[T],
     weight: Option<&[T]>,

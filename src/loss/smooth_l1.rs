@@ -1,10 +1,10 @@
 //! Smooth L1.
 
-use super::element::{Element, Work};
+use super::element::{AnyFormula, Element};
 use super::pointwise::{self, PointwiseLoss, pointwise_methods};
 use crate::context::Context;
 use crate::error::Error;
-use crate::kernel::pointwise::{Formula, Pointwise, Terms};
+use crate::kernel::formula::{Formula, Terms};
 use crate::options::{Options, Outputs, Summary};
 use crate::simd::{Lanes, Pack, Real, splat};
 
@@ -74,18 +74,14 @@ impl<T: Real> Formula<T> for Smooth<T> {
 }
 
 impl<T: Element> PointwiseLoss<T> for SmoothL1 {
-    type Formula = Smooth<T>;
-    fn work<'a>(call: &'a Pointwise<'a, T, Smooth<T>>) -> Work<'a, T> {
-        Work::SmoothL1(call)
-    }
-    fn formula(&self) -> Result<Smooth<T>, Error> {
+    fn formula(&self) -> Result<AnyFormula<T>, Error> {
         let (beta, zero) = (T::from_f64(self.beta), T::from_f64(0.0));
         if self.beta < 0.0 {
             Err(Error::InvalidBeta { value: self.beta })
         } else if beta > zero {
-            Ok(Smooth { beta, curvature: T::from_f64(1.0) / beta })
+            Ok(AnyFormula::SmoothL1(Smooth { beta, curvature: T::from_f64(1.0) / beta }))
         } else if beta == zero {
-            Ok(Smooth { beta: T::SMALLEST, curvature: zero })
+            Ok(AnyFormula::SmoothL1(Smooth { beta: T::SMALLEST, curvature: zero }))
         } else {
             Err(Error::InvalidBeta { value: self.beta })
         }

@@ -1,12 +1,11 @@
 //! Temporal difference: the loss of Q-learning.
 
-use super::element::{Element, Work};
+use super::element::{AnyFormula, Element, Work};
 use super::huber::Hub;
 use super::mse::Square;
 use crate::context::Context;
 use crate::error::Error;
 use crate::kernel::gather::{self, Gather};
-use crate::kernel::pointwise::Formula;
 use crate::kernel::targets;
 use crate::options::{Options, Outputs, Sinks, Summary, check_elements, check_length, check_optional};
 use crate::shape::{ClassShape, IndexView, Indices, Layout, Reduction, WeightView};
@@ -185,33 +184,22 @@ impl Td {
         sinks: Sinks<'_, T>,
         td_error: Option<Out<'_, T>>,
     ) -> Result<Summary, Error> {
-        in_environment(|here| match self.delta {
-            None => self.run_formula(here, Square, |call| Work::TdMse(call), context, views, options, sinks, td_error),
-            Some(delta) => self.run_formula(
-                here,
-                Hub::new(delta)?,
-                |call| Work::TdHuber(call),
-                context,
-                views,
-                options,
-                sinks,
-                td_error,
-            ),
-        })
+        in_environment(|here| self.run_in(here, context, views, options, sinks, td_error))
     }
 
-    #[allow(clippy::too_many_arguments)]
-    fn run_formula<'a, T: Element, F: Formula<T>>(
+    fn run_in<'a, T: Element>(
         &self,
         here: Environment,
-        formula: F,
-        work: impl for<'c> FnOnce(&'c Gather<'c, T, gather::Td<'c, T, F>>) -> Work<'c, T>,
         context: &Context,
         views: TdViews<'a, T>,
         options: &Options,
         mut sinks: Sinks<'a, T>,
         td_error: Option<Out<'a, T>>,
     ) -> Result<Summary, Error> {
+        let formula = match self.delta {
+            None => AnyFormula::Mse(Square),
+            Some(delta) => AnyFormula::Huber(Hub::new(delta)?),
+        };
         options.check()?;
         if self.gamma.is_nan() {
             return Err(Error::NanOption { name: "gamma" });
@@ -220,21 +208,10 @@ impl Td {
         let no_weights = WeightView::<T> { class: None, row: None };
         targets::check(here, context, action, layout.classes, None, no_weights)?;
         let divisor = Total::new(layout.samples as f64);
-        let factor = T::from_f64(options.factor(here, F::FACTOR, divisor));
+        let factor = T::from_f64(options.factor(here, formula.factor(), divisor));
         let gamma = T::from_f64(self.gamma);
         let call = Gather {
-            source: gather::Td {
-                formula,
-                q,
-                actions: action,
-                reward,
-                done,
-                next_q,
-                next_q_online,
-                weight,
-                gamma,
-                td_error,
-            },
+            source: gather::Td { q, actions: action, reward, done, next_q, next_q_online, weight, gamma, td_error },
             layout,
             loss: if options.reduction == Reduction::None { sinks.loss } else { None },
             grad: sinks.grad,
@@ -243,7 +220,7 @@ impl Td {
             factor,
             needs_total: sinks.needs_total(options.reduction),
         };
-        let partial = T::reduce(here, context, work(&call));
+        let partial = T::reduce(here, context, Work::Td(formula, &call));
         Ok(sinks.finish(here, options.reduction, partial, divisor))
     }
 }

@@ -14,8 +14,8 @@ pub fn prefers_several_places() -> bool {
     const UNKNOWN: u8 = 2;
     match KNOWN.load(Ordering::Relaxed) {
         UNKNOWN => {
-            // tests of this crate's own walk so everywhere
-            let prefers = cfg!(test) || is_intel();
+            // tests walk so everywhere
+            let prefers = cfg!(feature = "widths") || is_intel();
             KNOWN.store(u8::from(prefers), Ordering::Relaxed);
             prefers
         }
@@ -25,7 +25,7 @@ pub fn prefers_several_places() -> bool {
 
 #[cfg(not(target_arch = "x86_64"))]
 pub fn prefers_several_places() -> bool {
-    cfg!(test)
+    cfg!(feature = "widths")
 }
 
 #[cfg(target_arch = "x86_64")]

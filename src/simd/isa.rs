@@ -26,13 +26,12 @@ pub enum Isa {
     Avx512,
     /// AArch64 Advanced SIMD.
     Neon,
-    /// pulp's scalar types of several lanes, for tests: their groups have other numbers of vectors. Without
-    /// optimisation they take minutes to compile.
-    #[cfg(all(test, not(debug_assertions)))]
+    /// pulp's scalar types of several lanes, for tests: their groups have other numbers of vectors.
+    #[cfg(feature = "widths")]
     Scalar128,
-    #[cfg(all(test, not(debug_assertions)))]
+    #[cfg(feature = "widths")]
     Scalar256,
-    #[cfg(all(test, not(debug_assertions)))]
+    #[cfg(feature = "widths")]
     Scalar512,
 }
 
@@ -55,11 +54,11 @@ impl Isa {
             Isa::Avx2 => c"avx2",
             Isa::Avx512 => c"avx512",
             Isa::Neon => c"neon",
-            #[cfg(all(test, not(debug_assertions)))]
+            #[cfg(feature = "widths")]
             Isa::Scalar128 => c"scalar128",
-            #[cfg(all(test, not(debug_assertions)))]
+            #[cfg(feature = "widths")]
             Isa::Scalar256 => c"scalar256",
-            #[cfg(all(test, not(debug_assertions)))]
+            #[cfg(feature = "widths")]
             Isa::Scalar512 => c"scalar512",
         }
     }
@@ -118,7 +117,7 @@ impl Isa {
             }
             _ => {}
         }
-        #[cfg(all(test, not(debug_assertions)))]
+        #[cfg(feature = "widths")]
         match self {
             Isa::Scalar128 => return pulp::Scalar128b.run(kernel),
             Isa::Scalar256 => return pulp::Scalar256b.run(kernel),

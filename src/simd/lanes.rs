@@ -71,7 +71,7 @@ pub trait Lanes: Simd {
     }
 
     /// Stores past the caches where the instruction set can (at 16-byte boundaries, which others need not be), as usual
-    /// elsewhere. [`stream_fence`](Lanes::stream_fence) follows before others may read.
+    /// elsewhere. [`stream_fence`](super::stream_fence) follows before others may read.
     ///
     /// # Safety
     /// A vector at `to` is valid for writing.
@@ -87,13 +87,6 @@ pub trait Lanes: Simd {
         // SAFETY: the caller's
         unsafe { to.cast::<Self::f64s>().write_unaligned(a) }
     }
-    #[inline(always)]
-    fn stream_fence(self) {}
-
-    /// Asks for the cache line at `_from`, wherever that is: nothing is read.
-    #[inline(always)]
-    fn prefetch(self, _from: *const u8) {}
-
     /// A vector's 128-bit pieces from places that are `step` bytes apart.
     ///
     /// # Safety
@@ -144,6 +137,7 @@ pub trait Lanes: Simd {
 
 /// `a * b + c` rounded once, on CPUs without the instruction: the product is exact in `f64`, and a
 /// sum rounded to odd can be rounded again without harm (Boldo and Melquiond, 2008).
+#[inline(never)]
 pub fn fma_f32(a: f32, b: f32, c: f32) -> f32 {
     let product = f64::from(a) * f64::from(b);
     let c = f64::from(c);
@@ -159,6 +153,13 @@ pub fn fma_f32(a: f32, b: f32, c: f32) -> f32 {
     }
     let away = (error > 0.0) == (sum > 0.0);
     f64::from_bits(if away { bits + 1 } else { bits - 1 }) as f32
+}
+
+/// The same for `f64`, by libm; a function that is called, for its hundreds of instructions would stand wherever a
+/// kernel multiplies and adds.
+#[inline(never)]
+fn fma_f64(a: f64, b: f64, c: f64) -> f64 {
+    libm::fma(a, b, c)
 }
 
 /// Lane by lane, for the types that have no vector instructions behind them.
@@ -204,7 +205,7 @@ macro_rules! scalar_lanes {
             #[inline(always)]
             fn fma_f64s(self, a: Self::f64s, b: Self::f64s, c: Self::f64s) -> Self::f64s {
                 let (a, b, c): ([f64; $f64], [f64; $f64], [f64; $f64]) = (cast(a), cast(b), cast(c));
-                cast(core::array::from_fn::<f64, $f64, _>(|i| libm::fma(a[i], b[i], c[i])))
+                cast(core::array::from_fn::<f64, $f64, _>(|i| fma_f64(a[i], b[i], c[i])))
             }
             #[inline(always)]
             unsafe fn load_pieces_f32s(self, from: *const u8, step: usize) -> Self::f32s {
@@ -319,7 +320,7 @@ macro_rules! vector_lanes {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use core::arch::x86_64::{__m128, _MM_HINT_T0, _mm_prefetch, _mm_sfence, _mm_stream_ps, _mm256_stream_ps};
+    use core::arch::x86_64::{__m128, _mm_stream_ps, _mm256_stream_ps};
 
     use super::{Lanes, Simd, cast};
     use pulp::x86::{V3, V4};
@@ -349,16 +350,6 @@ mod x86 {
             unsafe fn stream_f64s(self, to: *mut f64, a: Self::f64s) {
                 // SAFETY: the caller's
                 unsafe { self.stream_f32s(to.cast(), cast(a)) }
-            }
-            #[inline(always)]
-            fn stream_fence(self) {
-                // SAFETY: every x86-64 CPU has the instruction
-                unsafe { _mm_sfence() }
-            }
-            #[inline(always)]
-            fn prefetch(self, from: *const u8) {
-                // SAFETY: every x86-64 CPU has the instruction, which faults nowhere
-                unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
             }
             #[inline(always)]
             fn transpose_f32s(self, [a, b, c, d]: [Self::f32s; 4]) -> [Self::f32s; 4] {
@@ -580,13 +571,6 @@ mod aarch64 {
             [x; 8]
         }
         #[inline(always)]
-        fn prefetch(self, from: *const u8) {
-            // SAFETY: a hint, which faults nowhere
-            unsafe {
-                core::arch::asm!("prfm pldl1keep, [{}]", in(reg) from, options(nostack, preserves_flags, readonly))
-            }
-        }
-        #[inline(always)]
         fn widen(self, a: Self::f32s) -> (Self::f64s, Self::f64s) {
             let lower = self.neon.vget_low_f32(cast(a));
             (cast(self.neon.vcvt_f64_f32(lower)), cast(self.neon.vcvt_high_f64_f32(cast(a))))
@@ -661,33 +645,6 @@ mod aarch64 {
         #[inline(always)]
         fn shr_exponent_f64s(self, a: Self::f64s) -> Self::f64s {
             cast(self.neon.vshrq_n_u64::<52>(cast(a)))
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::fma_f32;
-
-    /// Against libm's `fma` in `f64`, where product and sum are exact for these exponents.
-    #[test]
-    fn soft_fma_rounds_once() {
-        // the case libm's fmaf rounds twice
-        assert_eq!(fma_f32(1.0, f32::from_bits(0x0040_0000), 1e-45), f32::from_bits(0x0040_0001));
-        let mut state = 1u64;
-        let mut random = || {
-            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            f32::from_bits((state >> 32) as u32)
-        };
-        for _ in 0..200_000 {
-            let (a, b, c) = (random(), random(), random());
-            let expected = a.mul_add(b, c);
-            let got = fma_f32(a, b, c);
-            assert!(got == expected || (got.is_nan() && expected.is_nan()), "{a:e} {b:e} {c:e}");
-        }
-        for (a, b, c) in [(f32::INFINITY, 0.0, 1.0), (f32::MAX, 2.0, f32::NEG_INFINITY), (0.0, -1.0, 0.0)] {
-            let (got, expected) = (fma_f32(a, b, c), a.mul_add(b, c));
-            assert!(got.to_bits() == expected.to_bits() || (got.is_nan() && expected.is_nan()));
         }
     }
 }

@@ -1,4 +1,6 @@
-//! Matrix products, by the gemm crate.
+//! Matrix products, by the gemm crates for `f32` and `f64`.
+
+use gemm_common::Parallelism;
 
 use super::Real;
 
@@ -13,6 +15,29 @@ const DEPTH: usize = 512;
 pub fn even_share(count: usize, most: usize) -> usize {
     count.div_ceil(count.div_ceil(most))
 }
+
+/// A product of gemm's for one element type: see gemm-common's `gemm_def`.
+pub type Gemm<T> = unsafe fn(
+    m: usize,
+    n: usize,
+    k: usize,
+    dst: *mut T,
+    dst_cs: isize,
+    dst_rs: isize,
+    read_dst: bool,
+    lhs: *const T,
+    lhs_cs: isize,
+    lhs_rs: isize,
+    rhs: *const T,
+    rhs_cs: isize,
+    rhs_rs: isize,
+    alpha: T,
+    beta: T,
+    conj_dst: bool,
+    conj_lhs: bool,
+    conj_rhs: bool,
+    parallelism: Parallelism,
+);
 
 /// A matrix in memory: element (i, j) is at `i * row_stride + j * column_stride`.
 #[derive(Clone, Copy)]
@@ -69,30 +94,30 @@ impl<'a, T> Matrix<'a, T> {
             }
             return;
         }
-        #[cfg(feature = "rayon")]
-        let parallelism = if parallel { gemm::Parallelism::Rayon(0) } else { gemm::Parallelism::None };
-        #[cfg(not(feature = "rayon"))]
-        let parallelism = gemm::Parallelism::None;
-        #[cfg(not(feature = "rayon"))]
-        let _ = parallel;
+        let parallelism = match parallel {
+            #[cfg(feature = "rayon")]
+            true => Parallelism::Rayon(0),
+            _ => Parallelism::None,
+        };
         let one = T::from_f64(1.0);
+        // The transposed product of the transposed matrices, for gemm writes columns faster than rows.
         // SAFETY: all three have the elements that their sizes and strides name, checked in `new` and `multiply`, and
         // `into` is borrowed alone
         unsafe {
-            gemm::gemm(
-                rows,
+            T::gemm()(
                 columns,
+                rows,
                 inner,
                 into.as_mut_ptr(),
-                1,
                 columns as isize,
+                1,
                 adds,
-                self.data.as_ptr(),
-                self.column_stride as isize,
-                self.row_stride as isize,
                 right.data.as_ptr(),
-                right.column_stride as isize,
                 right.row_stride as isize,
+                right.column_stride as isize,
+                self.data.as_ptr(),
+                self.row_stride as isize,
+                self.column_stride as isize,
                 one,
                 one,
                 false,

@@ -5,6 +5,7 @@
 mod cpu;
 mod exp;
 mod fpenv;
+mod hint;
 mod isa;
 mod lanes;
 mod log;
@@ -24,8 +25,10 @@ pub use exp::{
     exp_parts, power_of_two, unshift,
 };
 pub use fpenv::{Environment, in_environment};
+use hint::prefetch;
+pub use hint::stream_fence;
 pub use isa::Isa;
-pub use lanes::{Kernel, Lanes};
+pub use lanes::{Kernel, Lanes, fma_f32};
 pub use log::{
     fraction_or_complement, log, log_complement, log_fraction, log1p, log1p_fraction, log1p_with_error, x_log_x,
 };
@@ -35,5 +38,5 @@ pub use pair::{Pair, exact_product, fast_two_sum, two_diff, two_sum};
 pub use real::{MAX_GROUP, Real};
 #[cfg(feature = "linear")]
 pub use sum::add_lanes;
-pub use sum::{LaneSum, Total, total};
+pub use sum::{LaneSum, LaneSums, Total, total};
 pub use tanh::tanh_with_derivative;

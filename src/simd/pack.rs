@@ -70,6 +70,13 @@ impl<S: Lanes, T: Real> Pack<S, T> {
     /// Vectors in a group.
     pub const PER_GROUP: usize = T::GROUP / Self::LANES;
 
+    /// The same, as a number that the compiler does not know on types of one lane: there it would unroll every loop over
+    /// a group's 32 vectors.
+    #[inline(always)]
+    pub fn per_group() -> usize {
+        if S::AT_ONCE == 1 { core::hint::black_box(Self::PER_GROUP) } else { Self::PER_GROUP }
+    }
+
     /// The first lane.
     #[inline(always)]
     pub fn first(self) -> T {

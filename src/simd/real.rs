@@ -3,6 +3,8 @@
 use core::fmt::{Debug, Display};
 use core::ops::{Add, Div, Mul, Neg, Sub};
 
+#[cfg(feature = "linear")]
+use super::matmul;
 use super::{Lanes, exp, log};
 
 /// Bytes in a group; see [`Lanes`].
@@ -110,6 +112,10 @@ pub trait Real:
     /// See [`Lanes::transpose_f32s`]: of the first [`PIECE`](Real::PIECE) vectors.
     fn transpose<S: Lanes>(s: S, a: [Self::V<S>; 4]) -> [Self::V<S>; 4];
 
+    /// gemm's product of matrices of this type.
+    #[cfg(feature = "linear")]
+    fn gemm() -> matmul::Gemm<Self>;
+
     /// Constants of [`exp`].
     const EXP: exp::Constants;
     /// The polynomial of [`exp`]: `(e^r - 1 - r) / r^2`.
@@ -123,7 +129,7 @@ pub trait Real:
 }
 
 macro_rules! real {
-    ($t: ident, $bits: ident, $v: ident, $m: ident, $wide: expr, $narrow: expr, $transpose: expr;
+    ($t: ident, $bits: ident, $v: ident, $m: ident, $wide: expr, $narrow: expr, $transpose: expr, $gemm: path;
      $splat: ident $add: ident $sub: ident $mul: ident $div: ident $fma: ident $xor_bits: ident
      $lt: ident $le: ident $eq: ident $select: ident $keep: ident $drop: ident $and: ident $or: ident $first_true: ident
      $to_bits: ident $from_bits: ident $splat_bits: ident $add_bits: ident $sub_bits: ident
@@ -253,6 +259,9 @@ macro_rules! real {
             #[inline(always)]
             fn transpose<S: Lanes>(s: S, a: [S::$v; 4]) -> [S::$v; 4] { $transpose(s, a) }
 
+            #[cfg(feature = "linear")]
+            fn gemm() -> matmul::Gemm<Self> { $gemm() }
+
             const EXP: exp::Constants = exp::$t::CONSTANTS;
             #[inline(always)]
             fn exp_polynomial<S: Lanes>(s: S, r: S::$v) -> S::$v {
@@ -280,7 +289,7 @@ fn transpose_f64<S: Lanes>(s: S, [a, b, ..]: [S::f64s; 4]) -> [S::f64s; 4] {
 }
 
 real! { f32, u32, f32s, m32s, widen_f32, |s: S, lower, upper| s.narrow(lower, upper),
-    |s: S, a| s.transpose_f32s(a);
+    |s: S, a| s.transpose_f32s(a), gemm_f32::gemm::f32::get_gemm_fn;
     splat_f32s add_f32s sub_f32s mul_f32s div_f32s fma_f32s xor_u32s
     less_than_f32s less_than_or_equal_f32s equal_f32s select_f32s keep_f32s drop_f32s and_m32s or_m32s first_true_m32s
     transmute_u32s_f32s transmute_f32s_u32s splat_u32s add_u32s sub_u32s
@@ -288,7 +297,8 @@ real! { f32, u32, f32s, m32s, widen_f32, |s: S, lower, upper| s.narrow(lower, up
     stream_f32s load_pieces_f32s store_pieces_f32s
 }
 
-real! { f64, u64, f64s, m64s, |_, a| (a, None), |_, lower, _| lower, transpose_f64;
+real! { f64, u64, f64s, m64s, |_, a| (a, None), |_, lower, _| lower, transpose_f64,
+    gemm_f64::gemm::f64::get_gemm_fn;
     splat_f64s add_f64s sub_f64s mul_f64s div_f64s fma_f64s xor_u64s
     less_than_f64s less_than_or_equal_f64s equal_f64s select_f64s keep_f64s drop_f64s and_m64s or_m64s first_true_m64s
     transmute_u64s_f64s transmute_f64s_u64s splat_u64s add_u64s sub_u64s

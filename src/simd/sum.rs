@@ -3,6 +3,9 @@
 //! `f32` terms are added in `f64` lanes. `f64` terms are added with their rounding errors (Knuth's
 //! two-sum, lane by lane), for plain lanes are off by 30 ULP after 4,096 equal terms.
 
+use core::marker::PhantomData;
+use core::mem::MaybeUninit;
+
 use super::pair::{Pair, fast_two_sum, two_sum};
 #[cfg(feature = "linear")]
 use super::view::Out;
@@ -99,6 +102,143 @@ impl<S: Lanes> LaneSum<S> {
         };
         let is_finite = sum.hi.abs().lt(sum.hi.c(f64::INFINITY));
         Pair { hi: sum.hi, lo: is_finite.select(sum.lo, sum.hi.c(0.0)) }
+    }
+}
+
+/// The vector at the slice's beginning. (pulp's own way is by a table of functions, for slices that are shorter.)
+#[inline(always)]
+fn load_f64s<S: Lanes>(_: S, from: &[f64]) -> S::f64s {
+    assert!(from.len() >= S::F64_LANES);
+    // SAFETY: the slice has a vector's elements, just checked; a vector type takes any bits of them
+    unsafe { from.as_ptr().cast::<S::f64s>().read_unaligned() }
+}
+
+/// The inverse.
+#[inline(always)]
+fn store_f64s<S: Lanes>(_: S, to: &mut [f64], x: S::f64s) {
+    assert!(to.len() >= S::F64_LANES);
+    // SAFETY: the slice has a vector's elements, just checked
+    unsafe { to.as_mut_ptr().cast::<S::f64s>().write_unaligned(x) }
+}
+
+/// The running sums of a group's lanes in memory: what one stage leaves for the next. A lane's place is the same whatever
+/// the vectors.
+#[repr(C, align(128))]
+pub struct LaneSums<T> {
+    /// `f32`: the lanes' sums. `f64`, which has half as many lanes: the sums, and what they lost to rounding. Nothing yet
+    /// unless `has_terms`: a small call would spend as long on zeros as on its sum.
+    lanes: MaybeUninit<[f64; MAX_GROUP]>,
+    has_terms: bool,
+    life: PhantomData<T>,
+}
+
+impl<T: Real> LaneSums<T> {
+    const IS_WIDE: bool = size_of::<T>() == size_of::<f32>();
+
+    pub const fn zero() -> Self {
+        LaneSums { lanes: MaybeUninit::uninit(), has_terms: false, life: PhantomData }
+    }
+
+    /// What is there.
+    #[inline(always)]
+    fn lanes(&mut self) -> &mut [f64; MAX_GROUP] {
+        if !self.has_terms {
+            self.lanes.write([0.0; MAX_GROUP]);
+            self.has_terms = true;
+        }
+        // SAFETY: all of them were written, just now or before `has_terms` was set
+        unsafe { self.lanes.assume_init_mut() }
+    }
+
+    #[inline(always)]
+    pub fn load<S: Lanes>(&self, s: S) -> S::PerGroup<LaneSum<S>> {
+        let (lanes, width) = (Pack::<S, T>::LANES, S::F64_LANES);
+        let mut group = S::per_group(LaneSum::zero(s));
+        if S::AT_ONCE == 1 {
+            // in memory: as 32 variables they would unroll all that is done with them
+            core::hint::black_box(&mut group);
+        }
+        if !self.has_terms {
+            return group;
+        }
+        // SAFETY: `has_terms` says that all of them were written
+        let from = unsafe { self.lanes.assume_init_ref() };
+        for (i, sum) in group.as_mut()[..Pack::<S, T>::per_group()].iter_mut().enumerate() {
+            sum.first = load_f64s(s, &from[i * lanes..]);
+            if !Self::IS_WIDE {
+                sum.second = load_f64s(s, &from[T::GROUP + i * lanes..]);
+            } else if lanes > width {
+                sum.second = load_f64s(s, &from[i * lanes + width..]);
+            }
+        }
+        group
+    }
+
+    #[inline(always)]
+    pub fn store<S: Lanes>(&mut self, s: S, mut group: S::PerGroup<LaneSum<S>>) {
+        if S::AT_ONCE == 1 {
+            core::hint::black_box(&mut group);
+        }
+        let (lanes, width) = (Pack::<S, T>::LANES, S::F64_LANES);
+        // SAFETY: bytes that are written before they are read: all of them, by the vectors of a group
+        let to = unsafe { &mut *self.lanes.as_mut_ptr() };
+        for (i, sum) in group.as_ref()[..Pack::<S, T>::per_group()].iter().enumerate() {
+            store_f64s(s, &mut to[i * lanes..], sum.first);
+            if !Self::IS_WIDE {
+                store_f64s(s, &mut to[T::GROUP + i * lanes..], sum.second);
+            } else if lanes > width {
+                store_f64s(s, &mut to[i * lanes + width..], sum.second);
+            }
+        }
+        self.has_terms = true;
+    }
+
+    /// Adds the sums of one term a lane, but only of the first `count` lanes.
+    pub fn add_first(&mut self, count: usize, terms: &mut Self) {
+        if Self::IS_WIDE && !self.has_terms {
+            let terms = terms.lanes();
+            self.lanes.write(core::array::from_fn(|lane| if lane < count { 0.0 + terms[lane] } else { 0.0 }));
+            self.has_terms = true;
+        } else if Self::IS_WIDE {
+            for (sum, term) in self.lanes()[..count].iter_mut().zip(&terms.lanes()[..count]) {
+                *sum += term;
+            }
+        } else {
+            for lane in 0..count {
+                let sum = self.get(lane).merge(terms.get(lane));
+                self.set(lane, sum);
+            }
+        }
+    }
+
+    /// The sum of the lanes: each half is added to the other, down to one.
+    pub fn total(&mut self) -> Total {
+        let mut width = T::GROUP;
+        while width > 1 {
+            width /= 2;
+            if Self::IS_WIDE {
+                let (sums, others) = self.lanes().split_at_mut(width);
+                for (sum, other) in sums.iter_mut().zip(others) {
+                    *sum += *other;
+                }
+            } else {
+                for i in 0..width {
+                    let sum = self.get(i).merge(self.get(i + width));
+                    self.set(i, sum);
+                }
+            }
+        }
+        if Self::IS_WIDE { Total::new(self.lanes()[0]) } else { self.get(0) }
+    }
+
+    /// A lane's sum and error, of `f64`.
+    fn get(&mut self, lane: usize) -> Total {
+        let lanes = self.lanes();
+        Total { hi: lanes[lane], lo: lanes[T::GROUP + lane] }
+    }
+    fn set(&mut self, lane: usize, sum: Total) {
+        let lanes = self.lanes();
+        (lanes[lane], lanes[T::GROUP + lane]) = (sum.hi, sum.lo);
     }
 }
 

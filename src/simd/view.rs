@@ -6,8 +6,9 @@
 
 use core::cell::Cell;
 use core::marker::PhantomData;
+use core::mem::MaybeUninit;
 
-use super::{Lanes, MAX_GROUP, Mask, Pack, Real, first_lanes, pack, splat};
+use super::{Lanes, MAX_GROUP, Pack, Real, first_lanes, pack, prefetch};
 
 /// Elements to be read.
 pub struct In<'a, T> {
@@ -144,6 +145,13 @@ impl<'a, T: Copy> Out<'a, T> {
         unsafe { self.start.add(at).write(x) }
     }
 
+    /// Copies as many elements as there are.
+    pub fn copy_from(self, from: In<'_, T>) {
+        assert!(from.len == self.len, "view out of range");
+        // SAFETY: both have that many elements; they may overlap
+        unsafe { self.start.copy_from(from.start, self.len) }
+    }
+
     pub fn fill(self, x: T) {
         for i in 0..self.len {
             // SAFETY: in range
@@ -176,6 +184,13 @@ impl<'a, T: Real> In<'a, T> {
         Group { start: self.slice(at, len).start, len, life: PhantomData }
     }
 
+    /// `count` whole groups, from the first element on.
+    #[inline(always)]
+    pub fn groups(self, count: usize) -> Groups<'a, T> {
+        assert!(count <= self.len / T::GROUP, "view out of range");
+        Groups { start: self.start, count, life: PhantomData }
+    }
+
     /// The vector that begins at `at`, of which only the first `lanes` are read; the others are 0.
     #[inline(always)]
     pub fn load<S: Lanes>(self, s: S, at: usize, lanes: usize) -> Pack<S, T> {
@@ -190,6 +205,13 @@ impl<'a, T: Real> Out<'a, T> {
         GroupMut { start: self.slice(at, len).start, len, life: PhantomData }
     }
 
+    /// `count` whole groups, from the first element on.
+    #[inline(always)]
+    pub fn groups(self, count: usize) -> GroupsMut<'a, T> {
+        assert!(count <= self.len / T::GROUP, "view out of range");
+        GroupsMut { start: self.start, count, life: PhantomData }
+    }
+
     /// Writes the first `lanes` from `at` on.
     #[inline(always)]
     pub fn store<S: Lanes>(self, at: usize, lanes: usize, x: Pack<S, T>) {
@@ -201,22 +223,6 @@ impl<'a, T: Real> Out<'a, T> {
 pub const CACHE_LINE: usize = 64;
 /// Bytes that are more than caches hold.
 const LARGE: usize = 32 << 20;
-
-/// An array in groups, the last of which may be incomplete.
-#[derive(Clone, Copy)]
-pub struct Groups<'a, T> {
-    start: *const T,
-    len: usize,
-    life: PhantomData<&'a Cell<T>>,
-}
-
-/// The same, to be written.
-#[derive(Clone, Copy)]
-pub struct GroupsMut<'a, T> {
-    start: *mut T,
-    len: usize,
-    life: PhantomData<&'a Cell<T>>,
-}
 
 impl<'a, T: Real> In<'a, T> {
     /// Whether what is computed from these elements had better be written past the caches: it is too large for them, and
@@ -232,59 +238,64 @@ impl<'a, T: Real> In<'a, T> {
 
     /// Asks for the cache lines of a group of elements, also beyond the last.
     #[inline(always)]
-    pub fn prefetch<S: Lanes>(self, s: S, at: usize) {
-        self.prefetch_line(s, at);
-        self.prefetch_line(s, at + CACHE_LINE / size_of::<T>());
+    pub fn prefetch(self, at: usize) {
+        self.prefetch_line(at);
+        self.prefetch_line(at + CACHE_LINE / size_of::<T>());
     }
 
     /// Asks for the cache line of an element.
     #[inline(always)]
-    pub fn prefetch_line<S: Lanes>(self, s: S, at: usize) {
-        s.prefetch(self.start.wrapping_add(at).cast());
-    }
-
-    #[inline(always)]
-    pub fn groups(self) -> Groups<'a, T> {
-        Groups { start: self.start, len: self.len, life: PhantomData }
+    pub fn prefetch_line(self, at: usize) {
+        prefetch(self.start.wrapping_add(at).cast());
     }
 }
 
-impl<'a, T: Real> Out<'a, T> {
-    #[inline(always)]
-    pub fn groups(self) -> GroupsMut<'a, T> {
-        GroupsMut { start: self.start, len: self.len, life: PhantomData }
-    }
+/// Whole groups that follow each other. (Where several arrays are walked in step, one number of groups for all of them lets
+/// the compiler check each access once, by the loop's own condition.)
+#[derive(Clone, Copy)]
+pub struct Groups<'a, T> {
+    start: *const T,
+    count: usize,
+    life: PhantomData<&'a Cell<T>>,
+}
+
+/// The same, to be written.
+#[derive(Clone, Copy)]
+pub struct GroupsMut<'a, T> {
+    start: *mut T,
+    count: usize,
+    life: PhantomData<&'a Cell<T>>,
 }
 
 impl<'a, T: Real> Groups<'a, T> {
-    /// A group that is whole, or the last one.
     #[inline(always)]
-    pub fn get<const WHOLE: bool>(self, index: usize) -> Group<'a, T> {
-        let len = length_of::<T, WHOLE>(self.len, index);
-        // SAFETY: the array has `len` elements from there on, by the check in `length_of`
-        Group { start: unsafe { self.start.add(index * T::GROUP) }, len, life: PhantomData }
+    pub fn get(self, index: usize) -> Group<'a, T> {
+        assert!(index < self.count, "view out of range");
+        // SAFETY: in range, just checked, by the check in `In::groups`
+        Group { start: unsafe { self.start.add(index * T::GROUP) }, len: T::GROUP, life: PhantomData }
+    }
+
+    /// Asks for a group's cache lines, also beyond the last.
+    #[inline(always)]
+    pub fn prefetch(self, index: usize) {
+        let start = self.start.wrapping_add(index * T::GROUP);
+        prefetch(start.cast());
+        prefetch(start.wrapping_add(T::GROUP / 2).cast());
     }
 }
 
 impl<'a, T: Real> GroupsMut<'a, T> {
-    /// A group that is whole, or the last one.
+    /// No groups.
     #[inline(always)]
-    pub fn get<const WHOLE: bool>(self, index: usize) -> GroupMut<'a, T> {
-        let len = length_of::<T, WHOLE>(self.len, index);
-        // SAFETY: as above
-        GroupMut { start: unsafe { self.start.add(index * T::GROUP) }, len, life: PhantomData }
+    pub fn none() -> Self {
+        GroupsMut { start: core::ptr::dangling_mut(), count: 0, life: PhantomData }
     }
-}
 
-/// Elements of an array's `index`-th group.
-#[inline(always)]
-fn length_of<T: Real, const WHOLE: bool>(len: usize, index: usize) -> usize {
-    if WHOLE {
-        assert!(index < len / T::GROUP, "view out of range");
-        T::GROUP
-    } else {
-        assert!(index == len / T::GROUP, "view out of range");
-        len % T::GROUP
+    #[inline(always)]
+    pub fn get(self, index: usize) -> GroupMut<'a, T> {
+        assert!(index < self.count, "view out of range");
+        // SAFETY: in range, just checked, by the check in `Out::groups`
+        GroupMut { start: unsafe { self.start.add(index * T::GROUP) }, len: T::GROUP, life: PhantomData }
     }
 }
 
@@ -333,13 +344,6 @@ impl<T: Real> Group<'_, T> {
         [self.load_or(s, i, rest), if other < self.vectors::<S>() { self.load_or(s, other, rest) } else { rest }]
     }
 
-    /// The lanes of its `i`-th vector that the group has.
-    #[inline(always)]
-    pub fn counts<S: Lanes>(self, s: S, i: usize) -> Mask<S, T> {
-        let lanes = lanes_of::<S, T>(self.len, i);
-        pack(s, T::lane_index(s)).lt(splat(s, T::from_f64(lanes as f64)))
-    }
-
     /// `x`; `rest` in the lanes that are beyond the end of the group's `i`-th vector.
     #[inline(always)]
     pub fn or<S: Lanes>(self, i: usize, x: Pack<S, T>, rest: Pack<S, T>) -> Pack<S, T> {
@@ -374,7 +378,7 @@ impl<'a, T: Real> GroupMut<'a, T> {
         }
     }
 
-    /// The same past the caches, of one.
+    /// Writes the group's `i`-th vector past the caches, if it has all of it.
     #[inline(always)]
     pub fn stream<S: Lanes>(self, i: usize, x: Pack<S, T>) {
         let all = Pack::<S, T>::LANES;
@@ -416,6 +420,50 @@ impl<T: Real> Buffer<T> {
     #[inline(always)]
     pub fn group_mut(&mut self) -> GroupMut<'_, T> {
         GroupMut { start: self.0.as_mut_ptr(), len: T::GROUP, life: PhantomData }
+    }
+}
+
+impl<T: Real> Buffer<T> {
+    /// A new one in `room`.
+    pub fn filled(room: &mut Option<Self>, x: T) -> &mut Self {
+        room.insert(Buffer::new(x))
+    }
+}
+
+impl<'a, T: Real> In<'a, T> {
+    /// These elements, of which there is one at least, and copies of the last up to a group.
+    pub fn filled_up<'b>(self, room: &'b mut Option<Buffer<T>>) -> In<'b, T> {
+        let room = Out::from(&mut Buffer::filled(room, self.get(self.len - 1)).0[..T::GROUP]);
+        room.slice(0, self.len).copy_from(self);
+        room.as_in()
+    }
+}
+
+/// Room on the stack for as many elements as stages hand on to each other at once.
+#[repr(C, align(128))]
+pub struct Scratch<T>(MaybeUninit<[u8; SCRATCH_BYTES]>, PhantomData<T>);
+
+/// Bytes of a [`Scratch`]: several of them fit the L1 cache together.
+const SCRATCH_BYTES: usize = 4096;
+
+impl<T: Real> Scratch<T> {
+    /// Elements it holds.
+    pub const LEN: usize = SCRATCH_BYTES / size_of::<T>();
+
+    pub const fn new() -> Self {
+        Scratch(MaybeUninit::uninit(), PhantomData)
+    }
+
+    /// The first `len` elements, zeros. (All may be written and read again, in any order, so none is left undefined.)
+    pub fn zeros(&mut self, len: usize) -> Out<'_, T> {
+        assert!(len <= Self::LEN);
+        let start = self.0.as_mut_ptr().cast::<T>();
+        // SAFETY: `len` elements are at most what the array holds, which is aligned for them; zero is a number in every
+        // element type, and all of them are written
+        unsafe {
+            start.write_bytes(0, len);
+            Out::from_raw(start, len)
+        }
     }
 }
 

@@ -1,0 +1,585 @@
+//! Formulas of independent elements, and the stages that are compiled of each.
+//!
+//! ```text
+//! usual    sum[lane] += value                    the same, and grad = grad * factor         (two loops)
+//! any      value = weight * value, grad = (weight * factor) * grad, Hessian likewise: whatever is asked for
+//! ```
+//! - The first two are the loops that large calls spend their time in. They read straight from the arrays, and stop before
+//!   a group with elements that cost more than the usual ones (soft labels, differences beyond all numbers).
+//! - The third branches once a vector for each thing that may be asked for. So a formula is compiled three times for each
+//!   type and instruction set, whatever calls there are.
+//! - A formula works on whole vectors, four of them at once where it takes many steps: while one waits, another goes on.
+//! - Values are added in as many lanes as a group has elements, whatever the register's width, so the
+//!   vectors of a group are independent of each other and keep the units busy.
+//! - All stages take whole groups: a last, incomplete one is filled up before (`pointwise.rs`), so it goes through the same
+//!   loops.
+//! - On types of one lane there is the third stage only: they are for correctness, and small.
+
+use core::hint::black_box;
+
+use crate::simd::view::{Buffer, GroupMut, Groups, GroupsMut, In, Out};
+use crate::simd::{Isa, Kernel, LaneSum, LaneSums, Lanes, Mask, Pack, Real, exact_product, splat};
+
+/// A loss of independent elements.
+pub trait Formula<T: Real>: Copy + Sync {
+    /// A constant factor of gradient and Hessian, folded into the one multiplication by `1 / n`.
+    const FACTOR: f64 = 1.0;
+    /// Whether [`terms`](Formula::terms) reads its parameter vector.
+    const HAS_PARAMETER: bool = false;
+    /// Whether the terms take so many steps that it pays to have four vectors under way, however few a group has.
+    const IS_LONG: bool = false;
+    /// Whether there are elements that cost less than others.
+    const HAS_USUAL_CASE: bool = false;
+
+    /// Value and gradient of each lane.
+    fn terms<S: Lanes>(self, input: Pack<S, T>, target: Pack<S, T>, parameter: Pack<S, T>) -> Terms<S, T>;
+
+    /// The terms of several vectors. What takes many steps had better do each for all of them.
+    #[inline(always)]
+    fn terms_of_several<S: Lanes, const N: usize>(self, operands: [[Pack<S, T>; 3]; N]) -> [Terms<S, T>; N] {
+        let [input, target, parameter] = operands[0];
+        let mut all = [self.terms(input, target, parameter); N];
+        for i in 1..N {
+            let [input, target, parameter] = operands[i];
+            all[i] = self.terms(input, target, parameter);
+        }
+        all
+    }
+
+    /// Which elements cost more than the usual ones. Those outside of the domain are among them; what is not a number may
+    /// be or not.
+    #[inline(always)]
+    fn is_unusual<S: Lanes>(self, input: Pack<S, T>, _target: Pack<S, T>) -> Mask<S, T> {
+        input.same(input)
+    }
+
+    /// The [`terms`](Formula::terms) of usual elements, to the bit.
+    #[inline(always)]
+    fn usual_terms<S: Lanes, const N: usize>(self, operands: [[Pack<S, T>; 3]; N]) -> [Terms<S, T>; N] {
+        self.terms_of_several(operands)
+    }
+
+    /// The Hessian.
+    fn hess<S: Lanes>(self, input: Pack<S, T>, target: Pack<S, T>, parameter: Pack<S, T>) -> Pack<S, T>;
+
+    /// Where the loss is not defined: NaN is written there. Needs a usual case, which excludes these elements.
+    #[inline(always)]
+    fn outside<S: Lanes>(self, _input: Pack<S, T>) -> Option<Mask<S, T>> {
+        None
+    }
+}
+
+/// What a formula gives.
+#[derive(Clone, Copy)]
+pub struct Terms<S: Lanes, T: Real> {
+    /// The value, as a product: a weight joins it before the product is rounded.
+    pub value: [Pack<S, T>; 2],
+    pub grad: Pack<S, T>,
+}
+
+/// What a formula is applied to: as many targets as inputs, and as many parameters or one for all.
+#[derive(Clone, Copy)]
+pub struct Operands<'a, T> {
+    pub input: In<'a, T>,
+    pub target: In<'a, T>,
+    pub parameter: In<'a, T>,
+}
+
+impl<'a, T: Real> Operands<'a, T> {
+    pub fn len(&self) -> usize {
+        self.input.len()
+    }
+
+    /// Those of `len` elements from `at` on.
+    #[inline(always)]
+    pub fn slice(self, at: usize, len: usize) -> Self {
+        let Operands { input, target, parameter } = self;
+        let parameter = if parameter.len() == 1 { parameter } else { parameter.slice(at, len) };
+        Operands { input: input.slice(at, len), target: target.slice(at, len), parameter }
+    }
+
+    /// These, fewer than a group, and copies of the last up to a group: so nothing is computed that is not computed for some
+    /// element anyway.
+    pub fn filled_up<'b>(self, [input, target, parameter]: &'b mut [Option<Buffer<T>>; 3]) -> Operands<'b, T>
+    where
+        'a: 'b,
+    {
+        Operands {
+            input: self.input.filled_up(input),
+            target: self.target.filled_up(target),
+            parameter: if self.parameter.len() == 1 { self.parameter } else { self.parameter.filled_up(parameter) },
+        }
+    }
+}
+
+/// Where results go.
+#[derive(Clone, Copy)]
+pub struct Results<'a, T> {
+    /// One value per element.
+    pub loss: Option<Out<'a, T>>,
+    pub grad: Option<Out<'a, T>>,
+    /// Whether derivatives are added to what is there.
+    pub accumulate: bool,
+    /// Factor of derivatives.
+    pub factor: T,
+}
+
+/// Whole groups of elements on their way through the loops for usual ones.
+pub struct Stretch<'a, T> {
+    pub operands: Operands<'a, T>,
+    /// Where gradients go, if they are asked for.
+    pub grad: Option<Out<'a, T>>,
+    pub sums: &'a mut LaneSums<T>,
+    /// Elements that are done.
+    pub done: usize,
+}
+
+/// How several stretches are walked.
+#[derive(Clone, Copy)]
+pub struct Walk<T> {
+    /// Groups that are done of one stretch before some of the next.
+    pub turn: usize,
+    /// How many groups ahead operands are asked for, if they are.
+    pub ahead: usize,
+    /// Factor of gradients.
+    pub factor: T,
+    /// Whether gradients are written past the caches; a fence is to follow then.
+    pub streamed: bool,
+}
+
+/// A formula's stages, each dispatched by itself. All of them take whole groups.
+pub trait Stages<T: Real>: AnyStage<T> {
+    /// Whether a parameter is read.
+    fn has_parameter(&self) -> bool;
+    /// Adds values up, and writes gradients if all stretches say where. Stops in each stretch before a group with unusual
+    /// elements.
+    fn usual(&self, isa: Isa, walk: Walk<T>, stretches: &mut [Stretch<'_, T>]);
+}
+
+/// The stage for all that the loops for usual elements do not do.
+pub trait AnyStage<T: Real>: Sync {
+    /// Results of any elements, with weights; NaN outside of the domain, and whether any element is there.
+    fn any(
+        &self,
+        isa: Isa,
+        operands: Operands<'_, T>,
+        weight: Option<In<'_, T>>,
+        results: Results<'_, T>,
+        sums: &mut LaneSums<T>,
+    ) -> bool;
+    /// The Hessian, in the gradient's place.
+    fn hess(&self, isa: Isa, operands: Operands<'_, T>, weight: Option<In<'_, T>>, results: Results<'_, T>);
+}
+
+impl<T: Real, F: Formula<T>> Stages<T> for F {
+    fn has_parameter(&self) -> bool {
+        F::HAS_PARAMETER
+    }
+    fn usual(&self, isa: Isa, walk: Walk<T>, stretches: &mut [Stretch<'_, T>]) {
+        let (formula, with_grad) = (*self, stretches.iter().all(|stretch| stretch.grad.is_some()));
+        let is_large = walk.ahead > 0 || walk.streamed;
+        match with_grad {
+            // where a group takes long anyway, one loop does for both
+            true if F::IS_LONG || is_large => isa.dispatch(Usual::<_, _, true, true> { formula, walk, stretches }),
+            true => isa.dispatch(Usual::<_, _, true, false> { formula, walk, stretches }),
+            false => isa.dispatch(Usual::<_, _, false, true> { formula, walk, stretches }),
+        }
+    }
+}
+
+impl<T: Real, F: Formula<T>> AnyStage<T> for F {
+    fn any(
+        &self,
+        isa: Isa,
+        operands: Operands<'_, T>,
+        weight: Option<In<'_, T>>,
+        results: Results<'_, T>,
+        sums: &mut LaneSums<T>,
+    ) -> bool {
+        isa.dispatch(Any { formula: *self, operands, weight, results, sums })
+    }
+    fn hess(&self, isa: Isa, operands: Operands<'_, T>, weight: Option<In<'_, T>>, results: Results<'_, T>) {
+        isa.dispatch(Hess { formula: *self, operands, weight, results });
+    }
+}
+
+/// Operands in whole groups.
+#[derive(Clone, Copy)]
+struct OperandGroups<'a, S: Lanes, T: Real> {
+    s: S,
+    input: Groups<'a, T>,
+    target: Groups<'a, T>,
+    parameter: Parameter<'a, S, T>,
+}
+
+#[derive(Clone, Copy)]
+enum Parameter<'a, S: Lanes, T: Real> {
+    Each(Groups<'a, T>),
+    All(Pack<S, T>),
+}
+
+impl<'a, S: Lanes, T: Real> OperandGroups<'a, S, T> {
+    #[inline(always)]
+    fn new<F: Formula<T>>(s: S, operands: Operands<'a, T>, count: usize) -> Self {
+        let Operands { input, target, parameter } = operands;
+        let parameter = if F::HAS_PARAMETER && parameter.len() != 1 {
+            Parameter::Each(parameter.groups(count))
+        } else {
+            Parameter::All(splat(s, parameter.get(0)))
+        };
+        OperandGroups { s, input: input.groups(count), target: target.groups(count), parameter }
+    }
+
+    /// The `i`-th vector from a group on.
+    #[inline(always)]
+    fn load(&self, group: usize, i: usize) -> [Pack<S, T>; 3] {
+        let (s, i, group) = (self.s, i % Pack::<S, T>::PER_GROUP, group + i / Pack::<S, T>::PER_GROUP);
+        let parameter = match self.parameter {
+            Parameter::Each(groups) => groups.get(group).load(s, i),
+            Parameter::All(x) => x,
+        };
+        [self.input.get(group).load(s, i), self.target.get(group).load(s, i), parameter]
+    }
+
+    /// Asks for a group, also beyond the last.
+    #[inline(always)]
+    fn prefetch(&self, group: usize) {
+        self.input.prefetch(group);
+        self.target.prefetch(group);
+    }
+
+    /// N of these, from the `i`-th on.
+    #[inline(always)]
+    fn load_several<const N: usize>(&self, group: usize, i: usize) -> [[Pack<S, T>; 3]; N] {
+        let mut operands = [self.load(group, i); N];
+        for (k, operands) in operands.iter_mut().enumerate().skip(1) {
+            *operands = self.load(group, i + k);
+        }
+        operands
+    }
+}
+
+/// The loops that large calls spend their time in: with gradients or without, and with what only large arrays need.
+struct Usual<'a, 'b, T, F, const GRAD: bool, const LARGE: bool> {
+    formula: F,
+    walk: Walk<T>,
+    stretches: &'a mut [Stretch<'b, T>],
+}
+
+impl<T: Real, F: Formula<T>, const GRAD: bool, const LARGE: bool> Kernel for Usual<'_, '_, T, F, GRAD, LARGE> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Lanes>(self, s: S) {
+        if S::AT_ONCE == 1 {
+            return;
+        }
+        let Usual { formula, walk, stretches } = self;
+        let (mut before, mut goes_on) = (0, true);
+        while goes_on {
+            goes_on = false;
+            for stretch in &mut *stretches {
+                let left = stretch.operands.len() - stretch.done;
+                let count = (left / T::GROUP).min(walk.turn);
+                // one that stopped stays where it is
+                if count == 0 || stretch.done != before {
+                    continue;
+                }
+                let groups = UsualGroups::<S, T, F, GRAD, LARGE> {
+                    formula,
+                    operands: OperandGroups::new::<F>(s, stretch.operands.slice(before, left), count),
+                    grad: if GRAD {
+                        stretch.grad.expect("gradients have a place").slice(before, left).groups(count)
+                    } else {
+                        GroupsMut::none()
+                    },
+                    walk,
+                };
+                let done = groups.run(count, stretch.sums);
+                stretch.done += done * T::GROUP;
+                goes_on |= done == count;
+            }
+            before = before.saturating_add(walk.turn.saturating_mul(T::GROUP));
+        }
+    }
+}
+
+/// Some groups of a stretch.
+struct UsualGroups<'a, S: Lanes, T: Real, F, const GRAD: bool, const LARGE: bool> {
+    formula: F,
+    operands: OperandGroups<'a, S, T>,
+    grad: GroupsMut<'a, T>,
+    walk: Walk<T>,
+}
+
+impl<S: Lanes, T: Real, F: Formula<T>, const GRAD: bool, const LARGE: bool> UsualGroups<'_, S, T, F, GRAD, LARGE> {
+    /// Gives how many of the groups were done.
+    #[inline(always)]
+    fn run(&self, count: usize, to: &mut LaneSums<T>) -> usize {
+        let mut sums = to.load(self.operands.s);
+        let mut group = 0;
+        if Pack::<S, T>::PER_GROUP == 2 {
+            // two groups a turn, so that there are four vectors here too
+            while group + 1 < count && self.are_usual::<2>(group) {
+                self.vectors::<4>(group, 0, &mut sums);
+                group += 2;
+            }
+        } else {
+            while group < count && self.are_usual::<1>(group) {
+                for i in 0..Pack::<S, T>::PER_GROUP / 4 {
+                    self.vectors::<4>(group, 4 * i, &mut sums);
+                }
+                group += 1;
+            }
+        }
+        to.store(self.operands.s, sums);
+        group
+    }
+
+    /// Whether all elements from a group on are usual ones.
+    #[inline(always)]
+    fn are_usual<const GROUPS: usize>(&self, group: usize) -> bool {
+        if !F::HAS_USUAL_CASE {
+            return true;
+        }
+        let [input, target, _] = self.operands.load(group, 0);
+        let mut unusual = self.formula.is_unusual(input, target);
+        for i in 1..GROUPS * Pack::<S, T>::PER_GROUP {
+            let [input, target, _] = self.operands.load(group, i);
+            unusual = unusual | self.formula.is_unusual(input, target);
+        }
+        !unusual.any()
+    }
+
+    /// Adds up the values of N vectors, from a group's `first` on, and writes their gradients.
+    #[inline(always)]
+    fn vectors<const N: usize>(&self, group: usize, first: usize, sums: &mut S::PerGroup<LaneSum<S>>) {
+        let per_group = Pack::<S, T>::PER_GROUP;
+        let Walk { ahead, factor, streamed, .. } = self.walk;
+        let terms = self.formula.usual_terms(self.operands.load_several::<N>(group, first));
+        if LARGE && ahead > 0 && first % per_group == 0 {
+            self.operands.prefetch(group + first / per_group + ahead);
+            if N > per_group {
+                self.operands.prefetch(group + first / per_group + 1 + ahead);
+            }
+        }
+        let mut grads = terms.map(|Terms { grad, .. }| grad);
+        for (k, Terms { value: [a, b], grad }) in terms.into_iter().enumerate() {
+            let (group, i) = (group + (first + k) / per_group, (first + k) % per_group);
+            sums.as_mut()[i].add(a * b);
+            grads[k] = grad * splat(grad.s, factor);
+            if GRAD && !LARGE {
+                self.grad.get(group).store(i, grads[k]);
+            }
+        }
+        if GRAD && LARGE {
+            // one question for all of them
+            for (k, grad) in grads.into_iter().enumerate() {
+                let to = self.grad.get(group + (first + k) / per_group);
+                let i = (first + k) % per_group;
+                if streamed { to.stream(i, grad) } else { to.store(i, grad) }
+            }
+        }
+    }
+}
+
+/// The loop for everything.
+struct Any<'a, T, F> {
+    formula: F,
+    operands: Operands<'a, T>,
+    weight: Option<In<'a, T>>,
+    results: Results<'a, T>,
+    sums: &'a mut LaneSums<T>,
+}
+
+impl<T: Real, F: Formula<T>> Kernel for Any<'_, T, F> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run<S: Lanes>(self, s: S) -> bool {
+        let Any { formula, operands, weight, results, sums: to } = self;
+        let (count, Results { loss, grad, accumulate, factor }) = (operands.len() / T::GROUP, results);
+        let everything = Everything {
+            formula,
+            operands: OperandGroups::new::<F>(s, operands, count),
+            weight: Weights::new(weight, count),
+            loss: groups(loss, count),
+            grad: groups(grad, count),
+            accumulate,
+            factor: splat(s, factor),
+        };
+        let (mut sums, mut outside) = (to.load(s), None);
+        let mut group = 0;
+        if F::IS_LONG && Pack::<S, T>::PER_GROUP == 2 {
+            while group + 1 < count {
+                everything.vectors::<4>(group, 0, &mut sums, &mut outside);
+                group += 2;
+            }
+        }
+        while group < count {
+            if S::AT_ONCE == 1 {
+                for i in 0..Pack::<S, T>::per_group() {
+                    everything.vectors::<1>(group, i, &mut sums, &mut outside);
+                }
+            } else if F::IS_LONG && Pack::<S, T>::PER_GROUP > 2 {
+                for i in 0..Pack::<S, T>::PER_GROUP / 4 {
+                    everything.vectors::<4>(group, 4 * i, &mut sums, &mut outside);
+                }
+            } else {
+                // with all that may be asked for, four would not find registers
+                for i in 0..Pack::<S, T>::PER_GROUP / 2 {
+                    everything.vectors::<2>(group, 2 * i, &mut sums, &mut outside);
+                }
+            }
+            group += 1;
+        }
+        to.store(s, sums);
+        outside.is_some_and(Mask::any)
+    }
+}
+
+/// An array's groups, if there is one. (No closure: it may be compiled apart, without the instruction set.)
+#[inline(always)]
+fn groups<T: Real>(out: Option<Out<'_, T>>, count: usize) -> Option<GroupsMut<'_, T>> {
+    match out {
+        Some(out) => Some(out.groups(count)),
+        None => None,
+    }
+}
+
+/// The Hessian.
+struct Hess<'a, T, F> {
+    formula: F,
+    operands: Operands<'a, T>,
+    weight: Option<In<'a, T>>,
+    results: Results<'a, T>,
+}
+
+impl<T: Real, F: Formula<T>> Kernel for Hess<'_, T, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Lanes>(self, s: S) {
+        let Hess { formula, operands, weight, results: Results { grad: to, accumulate, factor, .. } } = self;
+        let count = operands.len() / T::GROUP;
+        let operands = OperandGroups::new::<F>(s, operands, count);
+        let (weight, factor) = (Weights::new(weight, count), splat(s, factor));
+        let Some(to) = groups(to, count) else { return };
+        // a number that the compiler does not know: it would unroll a loop that is not worth it
+        let vectors = black_box(Pack::<S, T>::PER_GROUP);
+        for group in 0..count {
+            for i in 0..vectors {
+                let [input, target, parameter] = operands.load(group, i);
+                let mut hess = formula.hess(input, target, parameter);
+                if let Some(outside) = formula.outside(input) {
+                    hess = outside.select(input.c(f64::NAN), hess);
+                }
+                weight.get(s, group, i).put(hess, factor, to.get(group), i, accumulate);
+            }
+        }
+    }
+}
+
+/// Weights in whole groups, if there are any.
+#[derive(Clone, Copy)]
+struct Weights<'a, T>(Option<Groups<'a, T>>);
+
+/// Those of a vector.
+#[derive(Clone, Copy)]
+struct Weight<S: Lanes, T: Real>(Option<Pack<S, T>>);
+
+impl<'a, T: Real> Weights<'a, T> {
+    #[inline(always)]
+    fn new(weight: Option<In<'a, T>>, count: usize) -> Self {
+        match weight {
+            Some(weight) => Weights(Some(weight.groups(count))),
+            None => Weights(None),
+        }
+    }
+
+    #[inline(always)]
+    fn get<S: Lanes>(&self, s: S, group: usize, i: usize) -> Weight<S, T> {
+        match self.0 {
+            Some(weight) => Weight(Some(weight.get(group).load(s, i))),
+            None => Weight(None),
+        }
+    }
+}
+
+impl<S: Lanes, T: Real> Weight<S, T> {
+    /// The value a b with its weight, rounded as often as without.
+    #[inline(always)]
+    fn value(self, a: Pack<S, T>, b: Pack<S, T>) -> Pack<S, T> {
+        match self.0 {
+            Some(weight) => exact_product(weight, a).scale_once(b),
+            None => a * b,
+        }
+    }
+
+    /// Writes a derivative with weight and factor, or adds it to what is there.
+    #[inline(always)]
+    fn put(self, x: Pack<S, T>, factor: Pack<S, T>, to: GroupMut<'_, T>, i: usize, adds: bool) {
+        let x = match self.0 {
+            Some(weight) => exact_product(weight, factor).scale_once(x),
+            None => x * factor,
+        };
+        to.store(i, if adds { to.as_group().load(x.s, i) + x } else { x });
+    }
+}
+
+/// Any elements, in whole groups.
+struct Everything<'a, S: Lanes, T: Real, F> {
+    formula: F,
+    operands: OperandGroups<'a, S, T>,
+    weight: Weights<'a, T>,
+    loss: Option<GroupsMut<'a, T>>,
+    grad: Option<GroupsMut<'a, T>>,
+    accumulate: bool,
+    factor: Pack<S, T>,
+}
+
+impl<S: Lanes, T: Real, F: Formula<T>> Everything<'_, S, T, F> {
+    /// N vectors of a group, from the `first` on.
+    #[inline(always)]
+    fn vectors<const N: usize>(
+        &self,
+        group: usize,
+        first: usize,
+        sums: &mut S::PerGroup<LaneSum<S>>,
+        outside: &mut Option<Mask<S, T>>,
+    ) {
+        let operands = self.operands.load_several::<N>(group, first);
+        let mut are_usual = F::IS_LONG && F::HAS_USUAL_CASE && S::AT_ONCE > 1;
+        if are_usual {
+            let [input, target, _] = operands[0];
+            let mut unusual = self.formula.is_unusual(input, target);
+            for [input, target, _] in &operands[1..] {
+                unusual = unusual | self.formula.is_unusual(*input, *target);
+            }
+            are_usual = !unusual.any();
+        }
+        let terms = match are_usual {
+            true => self.formula.usual_terms(operands),
+            false => self.formula.terms_of_several(operands),
+        };
+        for (i, (Terms { value: [mut a, b], mut grad }, [input, ..])) in terms.into_iter().zip(operands).enumerate() {
+            let (group, i) = (group + (first + i) / Pack::<S, T>::PER_GROUP, (first + i) % Pack::<S, T>::PER_GROUP);
+            if let Some(here) = self.formula.outside(input) {
+                (a, grad) = (here.select(input.c(f64::NAN), a), here.select(input.c(f64::NAN), grad));
+                *outside = Some(match *outside {
+                    Some(before) => before | here,
+                    None => here,
+                });
+            }
+            let weight = self.weight.get(a.s, group, i);
+            let value = weight.value(a, b);
+            sums.as_mut()[i].add(value);
+            if let Some(loss) = self.loss {
+                loss.get(group).store(i, value);
+            }
+            if let Some(to) = self.grad {
+                weight.put(grad, self.factor, to.get(group), i, self.accumulate);
+            }
+        }
+    }
+}

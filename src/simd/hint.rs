@@ -1,0 +1,32 @@
+//! What tells the memory something and computes nothing: the base line of every architecture has it.
+
+#[cfg(target_arch = "x86_64")]
+use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch, _mm_sfence};
+
+/// Asks for the cache line at `from`, wherever that is: nothing is read.
+#[inline(always)]
+pub fn prefetch(from: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every x86-64 CPU has the instruction, which faults nowhere
+    unsafe {
+        _mm_prefetch::<_MM_HINT_T0>(from.cast())
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: every AArch64 CPU has the instruction, which faults nowhere
+    unsafe {
+        core::arch::asm!("prfm pldl1keep, [{}]", in(reg) from, options(nostack, preserves_flags, readonly))
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let _ = from;
+}
+
+/// What was written past the caches is there for others after it.
+#[inline(always)]
+pub fn stream_fence() {
+    #[cfg(target_arch = "x86_64")]
+    #[allow(unused_unsafe)] // safe since Rust 1.87 where the function's instruction set is known
+    // SAFETY: every x86-64 CPU has the instruction
+    unsafe {
+        _mm_sfence()
+    }
+}

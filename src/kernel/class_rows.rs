@@ -385,21 +385,29 @@ impl<'a, S: Lanes, T: Real> Row<'a, '_, S, T> {
             {
                 each_group::<T, _>(len, Scaling { stash: stash.as_in(), grad, factors });
             } else {
-                let mut room = Room::new(call.soft_cap.is_some());
-                let step = if call.soft_cap.is_some() { Room::<T>::LEN } else { len };
-                let mut done = 0;
+                let (mut room, mut done) = (Room::new(), 0);
                 while done < len {
-                    let mut stretch = self.stretch(start + done, step.min(len - done));
-                    let (origin, mut slopes) = (Origin::new(splat(s, max)), None);
+                    let count = call.soft_cap.map_or(len, |_| Room::<T>::LEN.min(len - done));
+                    let (mut stretch, mut slopes) = (self.stretch(start + done, count), None);
+                    let origin = Origin::new(splat(s, max));
                     if call.soft_cap.is_some() {
                         let bounded = room.bounded(call, stretch.x, origin.max);
                         (stretch.x, slopes) = (bounded.0, Some(bounded.1));
                     }
-                    let row_max = splat(s, row.max);
-                    let (log, slope) = (row.log, row.slope.hi);
-                    let pass = Emission { call, stretch, slopes, origin, factors, row_max, log, slope };
-                    each_group::<T, _>(stretch.x.len(), pass);
-                    done += step;
+                    let (row_max, log, slope) = (splat(s, row.max), row.log, row.slope.hi);
+                    match call.is_soft() || S::AT_ONCE == 1 {
+                        true => {
+                            let pass =
+                                Emission::<S, T, true> { call, stretch, slopes, origin, factors, row_max, log, slope };
+                            each_group::<T, _>(count, pass);
+                        }
+                        false => {
+                            let pass =
+                                Emission::<S, T, false> { call, stretch, slopes, origin, factors, row_max, log, slope };
+                            each_group::<T, _>(count, pass);
+                        }
+                    }
+                    done += count;
                 }
             }
         }
@@ -427,40 +435,30 @@ impl<S: Lanes, T: Real> Chunked<T> for Row<'_, '_, S, T> {
     fn chunk(&self, start: usize, len: usize, max: T) -> Sum<T> {
         let (s, call) = (self.s, self.call);
         let origin = Origin::new(splat(s, max));
-        let zeros = S::per_group(LaneSum::zero(s));
-        let (mut gap, mut mass, mut rest, mut ties) = (zeros, zeros, zeros, 0);
-        let mut room = Room::new(call.soft_cap.is_some());
-        // all at once, but bounded logits as many at a time as there is room for
-        let step = if call.soft_cap.is_some() { Room::<T>::LEN } else { len };
-        let mut done = 0;
+        let mut room = Room::new();
+        let (mut gap, mut mass, mut rest) = (Total::ZERO, Total::ZERO, Total::ZERO);
+        let (mut done, mut ties) = (0, 0);
         while done < len {
-            let mut stretch = self.stretch(start + done, step.min(len - done));
+            // all at once, but bounded logits no more at a time than there is room for
+            let count = call.soft_cap.map_or(len, |_| Room::<T>::LEN.min(len - done));
+            let mut stretch = self.stretch(start + done, count);
             if call.soft_cap.is_some() {
                 stretch.x = room.bounded(call, stretch.x, origin.max).0;
             }
             if call.is_soft() {
                 // before exponentials may take the logits' place
-                let pass = Gaps { call, stretch, max: origin.max, gap, mass };
-                let pass = each_group::<T, _>(stretch.x.len(), pass);
-                (gap, mass) = (pass.gap, pass.mass);
+                let zeros = S::per_group(LaneSum::zero(s));
+                let pass = each_group::<T, _>(count, Gaps { call, stretch, max: origin.max, gap: zeros, mass: zeros });
+                (gap, mass) = (gap.merge(total::<S, T>(s, pass.gap)), mass.merge(total::<S, T>(s, pass.mass)));
             }
-            let Stretch { x, stash, .. } = stretch;
-            if S::AT_ONCE > 1 && origin.is_near() {
-                let pass = Exponentials::<S, T, true> { x, stash, origin, rest, ties };
-                let pass = each_group::<T, _>(x.len(), pass);
-                (rest, ties) = (pass.rest, pass.ties);
-            } else {
-                let pass = Exponentials::<S, T, false> { x, stash, origin, rest, ties };
-                let pass = each_group::<T, _>(x.len(), pass);
-                (rest, ties) = (pass.rest, pass.ties);
-            }
-            done += step;
+            let below = match S::AT_ONCE > 1 && origin.is_near() {
+                true => exponentials_of_stretch::<S, T, true>(stretch, origin, &mut ties),
+                false => exponentials_of_stretch::<S, T, false>(stretch, origin, &mut ties),
+            };
+            rest = rest.merge(below);
+            done += count;
         }
-        let (gap, mass) = match call.is_soft() {
-            true => (total::<S, T>(s, gap), total::<S, T>(s, mass)),
-            false => (Total::ZERO, Total::ZERO),
-        };
-        Sum { max, rest: rest_of_chunk(s, max, rest, ties), gap, mass }
+        Sum { max, rest: rest_of_chunk(max, rest, ties), gap, mass }
     }
 
     #[inline(always)]
@@ -480,19 +478,15 @@ pub fn maximum<S: Lanes, T: Real>(s: S, x: In<'_, T>) -> T {
     if most.is_nan() { zero } else { most }
 }
 
-/// Room for bounded logits and their derivatives.
-struct Room<T>([Option<Scratch<T>>; 2]);
+/// Room for a chunk's bounded logits and their derivatives.
+struct Room<T>([Scratch<T, CHUNK_BYTES>; 2]);
 
 impl<T: Real> Room<T> {
-    const LEN: usize = Scratch::<T>::LEN;
+    const LEN: usize = Scratch::<T, CHUNK_BYTES>::LEN;
 
-    /// Of no use unless it is needed.
     #[inline(always)]
-    fn new(is_needed: bool) -> Self {
-        match is_needed {
-            true => Room([Some(Scratch::new()), Some(Scratch::new())]),
-            false => Room([None, None]),
-        }
+    fn new() -> Self {
+        Room([Scratch::new(), Scratch::new()])
     }
 
     /// Those of no more logits than there is room for.
@@ -503,7 +497,7 @@ impl<T: Real> Room<T> {
         x: In<'_, T>,
         max: Pack<S, T>,
     ) -> (In<'a, T>, In<'a, T>) {
-        let [Some(to), Some(slopes)] = &mut self.0 else { unreachable!("there is room where logits are bounded") };
+        let [to, slopes] = &mut self.0;
         let (to, slopes) = (to.zeros(x.len()), slopes.zeros(x.len()));
         for at in (0..x.len()).step_by(T::GROUP) {
             let len = T::GROUP.min(x.len() - at);
@@ -626,6 +620,20 @@ impl<S: Lanes, T: Real> Groups for Gaps<'_, '_, S, T> {
     }
 }
 
+/// The sum of a stretch's exponentials, which are kept; those that attain the maximum are counted instead.
+#[inline(always)]
+fn exponentials_of_stretch<S: Lanes, T: Real, const NEAR: bool>(
+    stretch: Stretch<'_, T>,
+    origin: Origin<S, T>,
+    ties: &mut usize,
+) -> Total {
+    let (s, Stretch { x, stash, .. }) = (origin.max.s, stretch);
+    let rest = S::per_group(LaneSum::zero(s));
+    let pass = each_group::<T, _>(x.len(), Exponentials::<S, T, NEAR> { x, stash, origin, rest, ties: 0 });
+    *ties += pass.ties;
+    total::<S, T>(s, pass.rest)
+}
+
 /// The exponentials of a chunk.
 #[derive(Clone, Copy)]
 struct Exponentials<'a, S: Lanes, T: Real, const NEAR: bool> {
@@ -699,15 +707,15 @@ pub fn without_maxima<S: Lanes, T: Real>(
     [e, terms]
 }
 
-/// The sum of a chunk's exponentials but one that attains the maximum, from the sum of those that do not and the number
-/// of those that do.
+/// The sum of a chunk's exponentials but one that attains the maximum, from the shifted sum of those that do not and the
+/// number of those that do.
 #[inline(always)]
-pub fn rest_of_chunk<S: Lanes, T: Real>(s: S, max: T, below: S::PerGroup<LaneSum<S>>, ties: usize) -> Total {
+pub fn rest_of_chunk<T: Real>(max: T, below: Total, ties: usize) -> Total {
     if max == T::INFINITY && ties > 1 {
         return Total::new(f64::NAN);
     }
     let others = if max == -T::INFINITY { 0.0 } else { ties as f64 - 1.0 };
-    total::<S, T>(s, below).mul(Total::new(T::EXP.unshift())).merge(Total::new(others))
+    below.mul(Total::new(T::EXP.unshift())).merge(Total::new(others))
 }
 
 /// What the target distribution's shares in a group are made from.
@@ -744,7 +752,7 @@ impl<S: Lanes, T: Real> Groups for Scaling<'_, S, T> {
 
 /// The last pass over a chunk, for everything.
 #[derive(Clone, Copy)]
-struct Emission<'a, 'b, S: Lanes, T: Real> {
+struct Emission<'a, 'b, S: Lanes, T: Real, const SOFT: bool> {
     call: &'a Softmax<'b, T>,
     stretch: Stretch<'a, T>,
     /// The derivatives of bounded logits.
@@ -756,7 +764,7 @@ struct Emission<'a, 'b, S: Lanes, T: Real> {
     slope: Pack<S, T>,
 }
 
-impl<S: Lanes, T: Real> Groups for Emission<'_, '_, S, T> {
+impl<S: Lanes, T: Real, const SOFT: bool> Groups for Emission<'_, '_, S, T, SOFT> {
     const IS_SMALL: bool = S::AT_ONCE == 1;
 
     #[inline(always)]
@@ -779,7 +787,7 @@ impl<S: Lanes, T: Real> Groups for Emission<'_, '_, S, T> {
                 results[0] = Some(if let Goal::LogSoftmax = call.goal {
                     let x = x.load(s, i);
                     -(x.same(*row_max).select(x.c(0.0), *row_max - x) + *log)
-                } else if call.is_soft() {
+                } else if SOFT && call.is_soft() {
                     let probability = probabilities.map(|q| q.load(s, i));
                     let grad = factors.grad(e, call.share(s, probability, class_weight.map(|w| w.load(s, i))), *slope);
                     match slopes {

@@ -108,8 +108,8 @@ impl<T: Real, G: Source<T>> Blocks for Evaluation<'_, T, G> {
         let first = index * per_block;
         let count = per_block.min(self.call.layout.samples - first);
         let mut sums = LaneSums::zero();
-        for done in (0..count).step_by(Scratch::<T>::LEN) {
-            self.tile(isa, first + done, Scratch::<T>::LEN.min(count - done), &mut sums);
+        for done in (0..count).step_by(<Scratch<T>>::LEN) {
+            self.tile(isa, first + done, <Scratch<T>>::LEN.min(count - done), &mut sums);
         }
         let total = if self.call.needs_total { sums.total() } else { Default::default() };
         Partial { total, out_of_domain: false }
@@ -122,7 +122,7 @@ impl<T: Real, G: Source<T>> Evaluation<'_, T, G> {
         let Evaluation { formula, call } = self;
         let (layout, source) = (&call.layout, &call.source);
         let len = count.next_multiple_of(T::GROUP);
-        let mut rooms = [const { Scratch::new() }; 6];
+        let mut rooms = [const { <Scratch<T>>::new() }; 6];
         let [input, target, weight, loss, grad, hess] = rooms.each_mut().map(|room| room.zeros(len));
         source.gather(isa, layout, first, count, Gathered { input, target, weight });
         // not before: the gradient may stand where the input stands

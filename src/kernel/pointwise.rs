@@ -137,10 +137,10 @@ impl<'a, T: Real> Evaluation<'a, T> {
     /// The `len` elements from `at` on, whose parameters repeat.
     fn periodic(&self, isa: Isa, at: usize, len: usize) -> Partial {
         let Pointwise { input, target, parameter, .. } = *self.call;
-        let (mut room, mut sums, mut out_of_domain) = (Scratch::new(), LaneSums::zero(), false);
-        let room = room.zeros(Scratch::<T>::LEN.min(len));
-        for done in (0..len).step_by(Scratch::<T>::LEN) {
-            let (at, len) = (at + done, Scratch::<T>::LEN.min(len - done));
+        let (mut room, mut sums, mut out_of_domain) = (<Scratch<T>>::new(), LaneSums::zero(), false);
+        let room = room.zeros(<Scratch<T>>::LEN.min(len));
+        for done in (0..len).step_by(<Scratch<T>>::LEN) {
+            let (at, len) = (at + done, <Scratch<T>>::LEN.min(len - done));
             for i in 0..len {
                 room.set(i, parameter.get((at + i) % parameter.len()));
             }

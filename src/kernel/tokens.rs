@@ -276,7 +276,7 @@ fn sum_exponentials<S: Lanes, T: Real, const ENTROPY: bool, const NEAR: bool>(
     let zeros = S::per_group(LaneSum::zero(s));
     let pass = Sums::<S, T, ENTROPY, NEAR> { x, stash, origin, rest: zeros, gap: zeros, ties: 0 };
     let Sums { rest, gap, ties, .. } = each_group::<T, _>(x.len(), pass);
-    let rest = rest_of_chunk::<S, T>(s, max, rest, ties);
+    let rest = rest_of_chunk(max, total::<S, T>(s, rest), ties);
     // (beside an infinite maximum all exponentials are 0)
     let gap = if ENTROPY && max != T::INFINITY {
         total::<S, T>(s, gap).mul(Total::new(-T::EXP.unshift()))

@@ -441,14 +441,11 @@ impl<'a, T: Real> In<'a, T> {
 
 /// Room on the stack for as many elements as stages hand on to each other at once.
 #[repr(C, align(128))]
-pub struct Scratch<T>(MaybeUninit<[u8; SCRATCH_BYTES]>, PhantomData<T>);
+pub struct Scratch<T, const BYTES: usize = 4096>(MaybeUninit<[u8; BYTES]>, PhantomData<T>);
 
-/// Bytes of a [`Scratch`]: several of them fit the L1 cache together.
-const SCRATCH_BYTES: usize = 4096;
-
-impl<T: Real> Scratch<T> {
+impl<T: Real, const BYTES: usize> Scratch<T, BYTES> {
     /// Elements it holds.
-    pub const LEN: usize = SCRATCH_BYTES / size_of::<T>();
+    pub const LEN: usize = BYTES / size_of::<T>();
 
     pub const fn new() -> Self {
         Scratch(MaybeUninit::uninit(), PhantomData)

@@ -3,13 +3,15 @@
 
   benches/cost.py             # to stdout; a quarter of an hour, alone on the machine
   benches/cost.py --write     # into docs/speed.md, between its markers
+  benches/cost.py --check     # fails where the libraries of c_examples/Makefile are larger than benches/budget.json allows
 
-Builds in target/cost, which it empties first. Sizes of functions are those of the symbols in the static library, by the
+The budget is changed by hand, with a reason in the commit. A table is built in target/cost, which is emptied first. Sizes of functions are those of the symbols in the static library, by the
 loss in their names (v0 mangling tells the generic arguments). Needs binutils. Python 3.9, no packages.
 """
 
 import argparse
 import collections
+import json
 import os
 import pathlib
 import re
@@ -20,6 +22,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "speed.md"
+BUDGET = ROOT / "benches" / "budget.json"
 BEGIN, END = "<!-- benches/cost.py: begin -->", "<!-- benches/cost.py: end -->"
 FOLDER = ROOT / "target" / "cost"
 STATICLIB = ["--lib", "--features", "capi", "--crate-type", "staticlib"]
@@ -125,10 +128,35 @@ def sizes():
     return stripped.stat().st_size, shared.stat().st_size, parts
 
 
+def check():
+    """Whether the libraries that others get are within their budget."""
+    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    subprocess.run(["make", "-C", ROOT / "c_examples", "--no-print-directory", "libraries"], check=True)
+    libraries = target / "release"
+    listing = subprocess.run(
+        ["nm", "--print-size", "--demangle", libraries / "liblosskit.a"], capture_output=True, text=True, check=True
+    ).stdout
+    functions = re.findall(r"^[0-9a-f]+ ([0-9a-f]+) [tTwW] (.*)", listing, re.MULTILINE)
+    stripped = target / "stripped.so"
+    subprocess.run(["strip", "-o", stripped, libraries / "liblosskit.so"], check=True)
+    found = {
+        "machine code of losskit": sum(int(size, 16) for size, name in functions if re.search("losskit|^lk_", name)),
+        "shared library, stripped": stripped.stat().st_size,
+    }
+    budget = json.loads(BUDGET.read_text())
+    for what, size in found.items():
+        print(f"{what}: {size / 1000:.0f} kB of {budget[what]} kB")
+    if any(size > 1000 * budget[what] for what, size in found.items()):
+        sys.exit(f"more than {BUDGET.relative_to(ROOT)} allows")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true")
+    parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args()
+    if arguments.check:
+        return check()
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
 

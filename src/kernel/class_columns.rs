@@ -727,7 +727,7 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const TILE: bool>(
     sums: &mut S::PerGroup<LaneSum<S>>,
 ) -> Buffer<T> {
     let (classes, lanes) = (call.layout.classes, Pack::<S, T>::LANES);
-    let vectors = if TILE { Pack::<S, T>::PER_GROUP } else { targets.count.div_ceil(lanes) };
+    let vectors = if TILE { Pack::<S, T>::per_group() } else { targets.count.div_ceil(lanes) };
     let constant = |x: f64| splat::<S, T>(s, T::from_f64(x));
     let (zero, one, infinity) = (constant(0.0), constant(1.0), constant(f64::INFINITY));
     let has_indices = matches!(call.goal, Goal::Indices { .. });

@@ -323,7 +323,7 @@ fn maxima_of_rows<S: Lanes, T: Real>(s: S, x: In<'_, T>, layout: &Layout) -> Buf
     let mut tile = Tile::new();
     let tile = tile.zeros(classes);
     tile.fill(s, 0, x, Samples { count: T::GROUP, stride: layout.outer_stride, classes, class_stride: 1 });
-    for i in 0..Pack::<S, T>::PER_GROUP {
+    for i in 0..Pack::<S, T>::per_group() {
         let mut most = tile.class::<true>(0).as_group().load(s, i);
         let mut numbers = most;
         for class in 1..classes {

@@ -26,8 +26,8 @@ use crate::shape::{IndexView, Layout};
 use crate::simd::tile::TILE_CLASSES;
 use crate::simd::view::{Buffer, In, Out};
 use crate::simd::{
-    Environment, Lanes, Pack, Pair, Real, RelativeExp, Total, fast_two_sum, log1p_with_error, splat,
-    tanh_with_derivative, two_diff, unshift,
+    Environment, Lanes, Pack, Pair, Real, RelativeExp, Total, called_on_one_lane, fast_two_sum, log1p_with_error,
+    splat, tanh_with_derivative, two_diff, unshift,
 };
 
 /// What a sample's classes are held against.
@@ -283,9 +283,23 @@ pub struct Finished<S: Lanes, T: Real> {
     pub top: Pack<S, T>,
 }
 
+called_on_one_lane! {
+    fn finish_sample(sample: Sample<S, T>) -> Finished<S, T> = finish_sample_inlined
+}
+
+#[inline(always)]
+fn finish_sample_inlined<S: Lanes, T: Real>(sample: Sample<S, T>) -> Finished<S, T> {
+    sample.finish_inlined()
+}
+
 impl<S: Lanes, T: Real> Sample<S, T> {
     #[inline(always)]
     pub fn finish(self) -> Finished<S, T> {
+        finish_sample(self)
+    }
+
+    #[inline(always)]
+    fn finish_inlined(self) -> Finished<S, T> {
         let (zero, infinity) = (self.max.c(0.0), self.max.c(f64::INFINITY));
         // no class left, or no number
         let rest = self.rest.hi;
@@ -326,9 +340,38 @@ pub struct Factors<S: Lanes, T: Real> {
     weight: Pack<S, T>,
 }
 
+called_on_one_lane! {
+    fn new_factors(recip: Pair<S, T>, top: Pack<S, T>, mass: Pair<S, T>, weight: Pack<S, T>, scale: [T; 2],
+        slope: Option<Pair<S, T>>) -> Factors<S, T> = new_factors_inlined
+}
+
+#[inline(always)]
+fn new_factors_inlined<S: Lanes, T: Real>(
+    recip: Pair<S, T>,
+    top: Pack<S, T>,
+    mass: Pair<S, T>,
+    weight: Pack<S, T>,
+    scale: [T; 2],
+    slope: Option<Pair<S, T>>,
+) -> Factors<S, T> {
+    Factors::new_inlined(recip, top, mass, weight, scale, slope)
+}
+
 impl<S: Lanes, T: Real> Factors<S, T> {
     #[inline(always)]
     pub fn new(
+        recip: Pair<S, T>,
+        top: Pack<S, T>,
+        mass: Pair<S, T>,
+        weight: Pack<S, T>,
+        scale: [T; 2],
+        slope: Option<Pair<S, T>>,
+    ) -> Self {
+        new_factors(recip, top, mass, weight, scale, slope)
+    }
+
+    #[inline(always)]
+    fn new_inlined(
         recip: Pair<S, T>,
         top: Pack<S, T>,
         mass: Pair<S, T>,
@@ -444,9 +487,13 @@ impl<T: Real> FactorLanes<T> {
     }
 }
 
-/// A class's part of the gap: q (max - x). Where the difference is larger than any number, it is taken apart.
+called_on_one_lane! {
+    /// A class's part of the gap: q (max - x). Where the difference is larger than any number, it is taken apart.
+    pub fn distance(q: Pack<S, T>, max: Pack<S, T>, x: Pack<S, T>) -> Pack<S, T> = distance_inlined
+}
+
 #[inline(always)]
-pub fn distance<S: Lanes, T: Real>(q: Pack<S, T>, max: Pack<S, T>, x: Pack<S, T>) -> Pack<S, T> {
+fn distance_inlined<S: Lanes, T: Real>(q: Pack<S, T>, max: Pack<S, T>, x: Pack<S, T>) -> Pack<S, T> {
     let (zero, infinity, d) = (q.c(0.0), q.c(f64::INFINITY), max - x);
     let part = q * d;
     if part.abs().lt(infinity).all() {
@@ -456,9 +503,13 @@ pub fn distance<S: Lanes, T: Real>(q: Pack<S, T>, max: Pack<S, T>, x: Pack<S, T>
     (x.same(max) | q.same(zero)).select(zero, d.same(infinity).select(apart, part))
 }
 
-/// The sum of two classes' parts.
+called_on_one_lane! {
+    /// The sum of two classes' parts.
+    pub fn two_distances(q: [Pack<S, T>; 2], max: Pack<S, T>, x: [Pack<S, T>; 2]) -> Pack<S, T> = two_distances_inlined
+}
+
 #[inline(always)]
-pub fn two_distances<S: Lanes, T: Real>(q: [Pack<S, T>; 2], max: Pack<S, T>, x: [Pack<S, T>; 2]) -> Pack<S, T> {
+fn two_distances_inlined<S: Lanes, T: Real>(q: [Pack<S, T>; 2], max: Pack<S, T>, x: [Pack<S, T>; 2]) -> Pack<S, T> {
     let both = q[0].fma(max - x[0], q[1] * (max - x[1]));
     let is_usual = both.abs().lt(max.c(f64::INFINITY));
     if is_usual.all() {

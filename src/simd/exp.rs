@@ -110,9 +110,13 @@ fn reduce<S: Lanes, T: Real>(
     (t, upper, lower)
 }
 
-/// e^(upper + lower) times the power of two whose exponent, biased, is in the lowest bits of `t`.
+called_on_one_lane! {
+    /// e^(upper + lower) times the power of two whose exponent, biased, is in the lowest bits of `t`.
+    fn scaled(parts: (Pack<S, T>, Pack<S, T>, Pack<S, T>)) -> Pack<S, T> = scaled_inlined
+}
+
 #[inline(always)]
-fn scaled<S: Lanes, T: Real>((t, upper, lower): (Pack<S, T>, Pack<S, T>, Pack<S, T>)) -> Pack<S, T> {
+fn scaled_inlined<S: Lanes, T: Real>((t, upper, lower): (Pack<S, T>, Pack<S, T>, Pack<S, T>)) -> Pack<S, T> {
     let r = upper + lower;
     let q = pack(r.s, T::exp_polynomial(r.s, r.v));
     let (offset, power) = (upper + (r * q).fma(r, lower), t.shl_exponent());
@@ -120,9 +124,13 @@ fn scaled<S: Lanes, T: Real>((t, upper, lower): (Pack<S, T>, Pack<S, T>, Pack<S,
     offset.fma(power, power)
 }
 
-/// e^(upper + lower) for small numbers, value and error: good to a tenth of a unit in the last place and better.
+called_on_one_lane! {
+    /// e^(upper + lower) for small numbers, value and error: good to a tenth of a unit in the last place and better.
+    fn small_pair(upper: Pack<S, T>, lower: Pack<S, T>) -> Pair<S, T> = small_pair_inlined
+}
+
 #[inline(always)]
-fn small_pair<S: Lanes, T: Real>(upper: Pack<S, T>, lower: Pack<S, T>) -> Pair<S, T> {
+fn small_pair_inlined<S: Lanes, T: Real>(upper: Pack<S, T>, lower: Pack<S, T>) -> Pair<S, T> {
     let r = fast_two_sum(upper, lower);
     let q = pack(r.hi.s, T::exp_polynomial(r.hi.s, r.hi.v));
     let sum = fast_two_sum(upper.c(1.0), r.hi);
@@ -361,6 +369,11 @@ impl<S: Lanes, T: Real> TemperedExp<S, T> {
     /// The exponential of what is left when a power of two is taken away, less 1; and that power.
     #[inline(always)]
     fn parts(&self, x: Pack<S, T>) -> (Pack<S, T>, Pack<S, T>) {
+        tempered_parts(self, x)
+    }
+
+    #[inline(always)]
+    fn parts_inlined(&self, x: Pack<S, T>) -> (Pack<S, T>, Pack<S, T>) {
         let s = x.s;
         let Temperature { inverse, per_ln_2, ln_2, .. } = self.temperature;
         let inverse = splat(s, inverse);
@@ -373,4 +386,13 @@ impl<S: Lanes, T: Real> TemperedExp<S, T> {
         let q = pack(s, T::exp_polynomial(s, r.v));
         (upper.fma(inverse, (r * q).fma(r, lower)), t.shl_exponent())
     }
+}
+
+called_on_one_lane! {
+    fn tempered_parts(exp: &TemperedExp<S, T>, x: Pack<S, T>) -> (Pack<S, T>, Pack<S, T>) = tempered_parts_inlined
+}
+
+#[inline(always)]
+fn tempered_parts_inlined<S: Lanes, T: Real>(exp: &TemperedExp<S, T>, x: Pack<S, T>) -> (Pack<S, T>, Pack<S, T>) {
+    exp.parts_inlined(x)
 }

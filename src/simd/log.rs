@@ -197,9 +197,13 @@ pub fn log<S: Lanes, T: Real>(x: Pack<S, T>) -> Pack<S, T> {
     x.lt(x.c(f64::INFINITY)).select(result, x)
 }
 
-/// log(1 + x + error), `error` below the last place of `x`: NaN below -1, -inf at -1.
+called_on_one_lane! {
+    /// log(1 + x + error), `error` below the last place of `x`: NaN below -1, -inf at -1.
+    pub fn log1p_with_error(x: Pack<S, T>, error: Pack<S, T>) -> Pack<S, T> = log1p_with_error_inlined
+}
+
 #[inline(always)]
-pub fn log1p_with_error<S: Lanes, T: Real>(x: Pack<S, T>, error: Pack<S, T>) -> Pack<S, T> {
+fn log1p_with_error_inlined<S: Lanes, T: Real>(x: Pack<S, T>, error: Pack<S, T>) -> Pack<S, T> {
     let k = T::LOG;
     let one = x.c(1.0);
     let sum = x + one;
@@ -288,10 +292,14 @@ pub fn log1p_fraction<S: Lanes, T: Real>(x: Pack<S, T>) -> Pack<S, T> {
     Pack { s: x.s, v: T::log1p_fraction(x.s, x.v) }
 }
 
-/// x log x - (x - 1) and log x for x >= 0 and its error, z being x - 1 to all its digits: the first is z^2 / 2 and more near
-/// z = 0, and nothing cancels there. At x = 0 the logarithm is some number below -100.
+called_on_one_lane! {
+    /// x log x - (x - 1) and log x for x >= 0 and its error, z being x - 1 to all its digits: the first is z^2 / 2 and more near
+    /// z = 0, and nothing cancels there. At x = 0 the logarithm is some number below -100.
+    pub fn x_log_x(x: Pair<S, T>, z: Pack<S, T>) -> (Pack<S, T>, Pack<S, T>) = x_log_x_inlined
+}
+
 #[inline(always)]
-pub fn x_log_x<S: Lanes, T: Real>(x: Pair<S, T>, z: Pack<S, T>) -> (Pack<S, T>, Pack<S, T>) {
+fn x_log_x_inlined<S: Lanes, T: Real>(x: Pair<S, T>, z: Pack<S, T>) -> (Pack<S, T>, Pack<S, T>) {
     let k = T::LOG;
     let one = z.c(1.0);
     let subnormal = x.hi.lt(z.c(k.smallest));

@@ -2,6 +2,22 @@
 //!
 //! Besides the C ABI this is the only place with `unsafe` code.
 
+/// A function that kernels inline, but on types of one lane, which are to be small: there it is one that is called.
+macro_rules! called_on_one_lane {
+    ($(#[$meta: meta])* $vis: vis fn $name: ident($($arg: ident: $type: ty),*) -> $out: ty = $inlined: ident) => {
+        $(#[$meta])*
+        #[inline(always)]
+        $vis fn $name<S: $crate::simd::Lanes, T: $crate::simd::Real>($($arg: $type),*) -> $out {
+            #[inline(never)]
+            fn called<S: $crate::simd::Lanes, T: $crate::simd::Real>($($arg: $type),*) -> $out {
+                $inlined($($arg),*)
+            }
+            if S::AT_ONCE == 1 { called($($arg),*) } else { $inlined($($arg),*) }
+        }
+    };
+}
+pub(crate) use called_on_one_lane;
+
 mod cpu;
 mod exp;
 mod fpenv;

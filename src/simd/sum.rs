@@ -260,7 +260,7 @@ pub fn add_lanes<S: Lanes, T: Real>(x: Pack<S, T>, sums: Out<'_, f64>, at: usize
 #[inline(always)]
 pub fn total<S: Lanes, T: Real>(s: S, mut group: S::PerGroup<LaneSum<S>>) -> Total {
     let is_wide = size_of::<T>() == size_of::<f32>();
-    let mut vectors = Pack::<S, T>::PER_GROUP;
+    let mut vectors = Pack::<S, T>::per_group();
     while vectors > 1 {
         vectors /= 2;
         for i in 0..vectors {

@@ -10,10 +10,14 @@ const ABOVE: [f64; 4] = [-675_675.0 / BELOW_0, -45_045.0 / BELOW_0, -594.0 / BEL
 const BELOW: [f64; 5] = [1.0, 945_945.0 / BELOW_0, 51_975.0 / BELOW_0, 630.0 / BELOW_0, 1.0 / BELOW_0];
 const BELOW_0: f64 = 2_027_025.0;
 
-/// tanh x, off by less than 2 units in the last place, and its derivative 1 - tanh^2 x, off by less than 3: none of its digits are
-/// lost where the tangent is nearly 1.
+called_on_one_lane! {
+    /// tanh x, off by less than 2 units in the last place, and its derivative 1 - tanh^2 x, off by less than 3: none of its digits are
+    /// lost where the tangent is nearly 1.
+    pub fn tanh_with_derivative(x: Pack<S, T>) -> [Pack<S, T>; 2] = tanh_with_derivative_inlined
+}
+
 #[inline(always)]
-pub fn tanh_with_derivative<S: super::Lanes, T: Real>(x: Pack<S, T>) -> [Pack<S, T>; 2] {
+fn tanh_with_derivative_inlined<S: super::Lanes, T: Real>(x: Pack<S, T>) -> [Pack<S, T>; 2] {
     let (one, size) = (x.c(1.0), x.abs());
     let e = exp_non_positive(-(size + size));
     // (1 - e) / (1 + e), of which the exponential's error alone counts

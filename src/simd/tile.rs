@@ -82,7 +82,7 @@ impl<T: Real> PlanesMut<'_, T> {
             for class in 0..classes {
                 let from = from.part(class * class_stride, T::GROUP);
                 let to = self.class::<true>(class);
-                for i in 0..Pack::<S, T>::PER_GROUP {
+                for i in 0..Pack::<S, T>::per_group() {
                     to.store(i, from.load(s, i));
                 }
             }
@@ -116,7 +116,7 @@ impl<T: Real> PlanesMut<'_, T> {
                 let from = self.as_planes().class::<true>(class);
                 let to = to.part(class * class_stride, T::GROUP);
                 let is_streamed = put == Put::Stream && to.is_aligned();
-                for i in 0..Pack::<S, T>::PER_GROUP {
+                for i in 0..Pack::<S, T>::per_group() {
                     let x = from.load(s, i);
                     if is_streamed { to.stream(i, x) } else { to.store(i, x) }
                 }

@@ -17,7 +17,7 @@
 
 use core::hint::black_box;
 
-use crate::simd::view::{Buffer, GroupMut, Groups, GroupsMut, In, Out};
+use crate::simd::view::{GroupMut, Groups, GroupsMut, In, Out};
 use crate::simd::{Isa, Kernel, LaneSum, LaneSums, Lanes, Mask, Pack, Real, exact_product, splat};
 
 /// A loss of independent elements.
@@ -96,19 +96,6 @@ impl<'a, T: Real> Operands<'a, T> {
         let Operands { input, target, parameter } = self;
         let parameter = if parameter.len() == 1 { parameter } else { parameter.slice(at, len) };
         Operands { input: input.slice(at, len), target: target.slice(at, len), parameter }
-    }
-
-    /// These, fewer than a group, and copies of the last up to a group: so nothing is computed that is not computed for some
-    /// element anyway.
-    pub fn filled_up<'b>(self, [input, target, parameter]: &'b mut [Option<Buffer<T>>; 3]) -> Operands<'b, T>
-    where
-        'a: 'b,
-    {
-        Operands {
-            input: self.input.filled_up(input),
-            target: self.target.filled_up(target),
-            parameter: if self.parameter.len() == 1 { self.parameter } else { self.parameter.filled_up(parameter) },
-        }
     }
 }
 

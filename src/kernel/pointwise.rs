@@ -11,7 +11,7 @@
 
 use super::formula::{Operands, Results, Stages, Stretch, Walk};
 use crate::parallel::{Blocks, Partial, TOGETHER};
-use crate::simd::view::{Buffer, In, Out, Scratch};
+use crate::simd::view::{GroupRoom, In, Out, Scratch};
 use crate::simd::{Isa, LaneSums, Real, prefers_several_places, stream_fence};
 
 /// A call on `input.len()` elements.
@@ -219,17 +219,34 @@ impl<'a, T: Real> Evaluation<'a, T> {
     /// Fewer than a group, on copies that are filled up.
     fn last(&self, isa: Isa, operands: Operands<'_, T>, at: usize, sums: &mut LaneSums<T>) -> bool {
         let (Pointwise { weight, results, hess: hess_out, .. }, count) = (*self.call, operands.len());
-        let (mut copies, mut rooms) = ([const { None }; 3], [const { None }; 4]);
-        let operands = operands.filled_up(&mut copies);
-        let [weight_room, loss, grad, hess] = &mut rooms;
+        let mut rooms = [const { GroupRoom::new() }; 7];
+        let [input, target, parameter, weight_room, loss, grad, hess] = &mut rooms;
+        let operands = Operands {
+            input: operands.input.filled_up(input),
+            target: operands.target.filled_up(target),
+            parameter: match operands.parameter.len() {
+                1 => operands.parameter,
+                _ => operands.parameter.filled_up(parameter),
+            },
+        };
         let weight = weight.map(|weight| weight.slice(at, count).filled_up(weight_room));
-        let empty = |out: Option<_>, room| out.map(|_| Out::from(&mut Buffer::filled(room, T::ZERO).0[..T::GROUP]));
-        let (loss, grad, hess) = (empty(results.loss, loss), empty(results.grad, grad), empty(hess_out, hess));
+        let (loss, grad, hess) = (
+            results.loss.map(|_| loss.zeros(T::GROUP)),
+            results.grad.map(|_| grad.zeros(T::GROUP)),
+            hess_out.map(|_| hess.zeros(T::GROUP)),
+        );
         let made = Results { loss, grad, accumulate: false, ..results };
         // values beyond the last element do not count
-        let mut here = LaneSums::zero();
-        let out_of_domain = self.stages(isa, operands, weight, made, hess, &mut here);
-        sums.add_first(count, &mut here);
+        let out_of_domain = if sums.has_terms() {
+            let mut here = LaneSums::zero();
+            let out_of_domain = self.stages(isa, operands, weight, made, hess, &mut here);
+            sums.add_first(count, &mut here);
+            out_of_domain
+        } else {
+            let out_of_domain = self.stages(isa, operands, weight, made, hess, sums);
+            sums.keep_first(count);
+            out_of_domain
+        };
         let adds = results.accumulate;
         for (made, out, adds) in [(loss, results.loss, false), (grad, results.grad, adds), (hess, hess_out, adds)] {
             let (Some(made), Some(out)) = (made, out) else { continue };

@@ -193,13 +193,22 @@ impl<T: Real> LaneSums<T> {
         self.has_terms = true;
     }
 
+    pub fn has_terms(&self) -> bool {
+        self.has_terms
+    }
+
+    /// Forgets the terms of the lanes after the first `count`.
+    pub fn keep_first(&mut self, count: usize) {
+        let lanes = self.lanes();
+        lanes[count..T::GROUP].fill(0.0);
+        if !Self::IS_WIDE {
+            lanes[T::GROUP + count..2 * T::GROUP].fill(0.0);
+        }
+    }
+
     /// Adds the sums of one term a lane, but only of the first `count` lanes.
     pub fn add_first(&mut self, count: usize, terms: &mut Self) {
-        if Self::IS_WIDE && !self.has_terms {
-            let terms = terms.lanes();
-            self.lanes.write(core::array::from_fn(|lane| if lane < count { 0.0 + terms[lane] } else { 0.0 }));
-            self.has_terms = true;
-        } else if Self::IS_WIDE {
+        if Self::IS_WIDE {
             for (sum, term) in self.lanes()[..count].iter_mut().zip(&terms.lanes()[..count]) {
                 *sum += term;
             }

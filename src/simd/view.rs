@@ -8,6 +8,7 @@ use core::cell::Cell;
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 
+use super::real::GROUP_BYTES;
 use super::{Lanes, MAX_GROUP, Pack, Real, first_lanes, pack, prefetch};
 
 /// Elements to be read.
@@ -423,22 +424,6 @@ impl<T: Real> Buffer<T> {
     }
 }
 
-impl<T: Real> Buffer<T> {
-    /// A new one in `room`.
-    pub fn filled(room: &mut Option<Self>, x: T) -> &mut Self {
-        room.insert(Buffer::new(x))
-    }
-}
-
-impl<'a, T: Real> In<'a, T> {
-    /// These elements, of which there is one at least, and copies of the last up to a group.
-    pub fn filled_up<'b>(self, room: &'b mut Option<Buffer<T>>) -> In<'b, T> {
-        let room = Out::from(&mut Buffer::filled(room, self.get(self.len - 1)).0[..T::GROUP]);
-        room.slice(0, self.len).copy_from(self);
-        room.as_in()
-    }
-}
-
 /// Room on the stack for as many elements as stages hand on to each other at once.
 #[repr(C, align(128))]
 pub struct Scratch<T, const BYTES: usize = 4096>(MaybeUninit<[u8; BYTES]>, PhantomData<T>);
@@ -453,14 +438,33 @@ impl<T: Real, const BYTES: usize> Scratch<T, BYTES> {
 
     /// The first `len` elements, zeros. (All may be written and read again, in any order, so none is left undefined.)
     pub fn zeros(&mut self, len: usize) -> Out<'_, T> {
+        self.filled(len, T::ZERO)
+    }
+
+    /// The first `len` elements, all of them `x`.
+    #[inline]
+    pub fn filled(&mut self, len: usize, x: T) -> Out<'_, T> {
         assert!(len <= Self::LEN);
         let start = self.0.as_mut_ptr().cast::<T>();
-        // SAFETY: `len` elements are at most what the array holds, which is aligned for them; zero is a number in every
-        // element type, and all of them are written
-        unsafe {
-            start.write_bytes(0, len);
-            Out::from_raw(start, len)
+        for i in 0..len {
+            // SAFETY: `len` elements are at most what the array holds, which is aligned for them
+            unsafe { start.add(i).write(x) }
         }
+        // SAFETY: as many elements, all of them written
+        unsafe { Out::from_raw(start, len) }
+    }
+}
+
+/// Room for a group that is filled up.
+pub type GroupRoom<T> = Scratch<T, GROUP_BYTES>;
+
+impl<'a, T: Real> In<'a, T> {
+    /// These elements, of which there is one at least, and copies of the last up to a group.
+    #[inline]
+    pub fn filled_up<'b>(self, room: &'b mut GroupRoom<T>) -> In<'b, T> {
+        let room = room.filled(T::GROUP, self.get(self.len - 1));
+        room.slice(0, self.len).copy_from(self);
+        room.as_in()
     }
 }
 

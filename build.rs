@@ -9,8 +9,11 @@ fn main() {
     #[cfg(feature = "header")]
     {
         println!("cargo::rerun-if-changed=src/ffi");
+        println!("cargo::rerun-if-changed=src/loss");
         println!("cargo::rerun-if-changed=cbindgen.toml");
-        let root = std::path::PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets it"));
-        std::fs::write(root.join("include/losskit.h"), header::generate(&root)).expect("include/ can be written");
+        let folder = |variable| std::path::PathBuf::from(std::env::var_os(variable).expect("cargo sets it"));
+        let root = folder("CARGO_MANIFEST_DIR");
+        let text = header::generate(&root, &folder("OUT_DIR"));
+        std::fs::write(root.join("include/losskit.h"), text).expect("include/ can be written");
     }
 }

@@ -23,9 +23,10 @@ pub use cost::Cost;
 pub use error::Error;
 #[doc(hidden)]
 pub use kernel::elementary::Function as ElementaryFunction;
+pub use loss::pointwise_losses::*;
 pub use loss::{
-    Bce, BceWithLogits, ClassChunk, CrossEntropy, Distillation, Element, Entropy, Huber, L1, Likelihood, LogSoftmax,
-    Mse, Nll, SelectiveLogSoftmax, SmoothL1, Softmax, Td, TdInputs, TokenGrads, TokenOutputs,
+    ClassChunk, CrossEntropy, Distillation, Element, Entropy, LogSoftmax, Nll, SelectiveLogSoftmax, Softmax, Td,
+    TdInputs, TokenGrads, TokenOutputs,
 };
 #[cfg(feature = "linear")]
 pub use loss::{LinearCrossEntropy, LinearInputs, LinearOutputs};

@@ -2,11 +2,10 @@
 
 use core::ffi::c_void;
 
+use super::element_types::{CElement, for_each_element_type};
 use super::memory::{Memory, context, view, view_mut, view_optional};
-use super::status::guard;
 use super::types::{
-    LK_F32, LK_F64, LK_OK, lk_class_shape, lk_context, lk_cross_entropy_params, lk_dtype, lk_nll_params, lk_options,
-    lk_status,
+    LK_OK, lk_class_shape, lk_context, lk_cross_entropy_params, lk_dtype, lk_nll_params, lk_options, lk_status,
 };
 use crate::context::Context;
 use crate::error::Error;
@@ -136,262 +135,138 @@ unsafe fn distribution<'a, T: Element>(
     Ok((layout, unsafe { context(ctx) }))
 }
 
-/// Cross-entropy of logits (PyTorch's cross_entropy), with class indices or class probabilities.
-///
-/// With p = softmax(logits), target distribution q and Q = sum of q_j: loss = -sum of q_j log p_j,
-/// gradient = Q p - q, Hessian = Q p (1 - p), its diagonal. For a class index t, q is the class weight of t at
-/// t; with label smoothing e it is class weight times (1 - e at t, and e / classes everywhere).
-/// Probabilities are multiplied by class weights, after smoothing. A row weight multiplies its sample.
-///
-/// `targets`: LK_I32, LK_I64 or LK_U8 indices, [outer][inner], dense; or probabilities of the logits' type
-/// and shape (LK_F32 here). An index outside of 0 to classes - 1 that is not `ignore_index` is
-/// LK_TARGET_OUT_OF_RANGE. LK_MEAN divides by the sum of the weights of the samples that count (class weight
-/// of the target times row weight, ignored samples out); with probabilities, by the sum of row weights.
-/// Nothing to count gives NaN and zero gradients. Logits of -inf are masked classes.
-///
-/// `class_weight` has `classes` elements, `row_weight` one for each sample, both may be NULL (all 1). `loss`
-/// is one element for LK_MEAN and LK_SUM, [outer][inner] for LK_NONE. `grad` and `hess` have the shape and
-/// strides of the logits; `grad` may be the logits themselves. Outputs may be NULL, `params` and `opts` too.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn lk_cross_entropy_f32(
-    ctx: *const lk_context,
-    shape: *const lk_class_shape,
-    logits: *const f32,
-    target_type: lk_dtype,
-    targets: *const c_void,
-    class_weight: *const f32,
-    row_weight: *const f32,
-    params: *const lk_cross_entropy_params,
-    opts: *const lk_options,
-    loss: *mut f32,
-    grad: *mut f32,
-    hess: *mut f32,
-) -> lk_status {
-    // SAFETY: the caller's promise about pointers is passed on
-    guard(|| unsafe {
+for_each_element_type! {
+    /// Cross-entropy of logits (PyTorch's cross_entropy), with class indices or class probabilities.
+    ///
+    /// With p = softmax(logits), target distribution q and Q = sum of q_j: loss = -sum of q_j log p_j,
+    /// gradient = Q p - q, Hessian = Q p (1 - p), its diagonal. For a class index t, q is the class weight of t at
+    /// t; with label smoothing e it is class weight times (1 - e at t, and e / classes everywhere).
+    /// Probabilities are multiplied by class weights, after smoothing. A row weight multiplies its sample.
+    ///
+    /// `targets`: LK_I32, LK_I64 or LK_U8 indices, [outer][inner], dense; or probabilities of the logits' type
+    /// and shape (LK_F32 here). An index outside of 0 to classes - 1 that is not `ignore_index` is
+    /// LK_TARGET_OUT_OF_RANGE. LK_MEAN divides by the sum of the weights of the samples that count (class weight
+    /// of the target times row weight, ignored samples out); with probabilities, by the sum of row weights.
+    /// Nothing to count gives NaN and zero gradients. Logits of -inf are masked classes.
+    ///
+    /// `class_weight` has `classes` elements, `row_weight` one for each sample, both may be NULL (all 1). `loss`
+    /// is one element for LK_MEAN and LK_SUM, [outer][inner] for LK_NONE. `grad` and `hess` have the shape and
+    /// strides of the logits; `grad` may be the logits themselves. Outputs may be NULL, `params` and `opts` too.
+    fn cross_entropy(
+        ctx: *const lk_context,
+        shape: *const lk_class_shape,
+        logits: *const T,
+        target_type: lk_dtype,
+        targets: *const c_void,
+        class_weight: *const T,
+        row_weight: *const T,
+        params: *const lk_cross_entropy_params,
+        opts: *const lk_options,
+        loss: *mut T,
+        grad: *mut T,
+        hess: *mut T,
+    ) {
         let params = lk_cross_entropy_params::read(params)?;
         let input = ClassInput { name: "logits", elements: logits, class_weight, row_weight };
         let call =
-            Call { ctx, shape, input, target_type, targets, probabilities: Some(LK_F32), opts, loss, grad, hess };
+            Call { ctx, shape, input, target_type, targets, probabilities: Some(T::DTYPE), opts, loss, grad, hess };
         call.cross_entropy(params)
-    })
-}
+    }
 
-/// As lk_cross_entropy_f32, in double precision.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn lk_cross_entropy_f64(
-    ctx: *const lk_context,
-    shape: *const lk_class_shape,
-    logits: *const f64,
-    target_type: lk_dtype,
-    targets: *const c_void,
-    class_weight: *const f64,
-    row_weight: *const f64,
-    params: *const lk_cross_entropy_params,
-    opts: *const lk_options,
-    loss: *mut f64,
-    grad: *mut f64,
-    hess: *mut f64,
-) -> lk_status {
-    // SAFETY: the caller's promise about pointers is passed on
-    guard(|| unsafe {
-        let params = lk_cross_entropy_params::read(params)?;
-        let input = ClassInput { name: "logits", elements: logits, class_weight, row_weight };
-        let call =
-            Call { ctx, shape, input, target_type, targets, probabilities: Some(LK_F64), opts, loss, grad, hess };
-        call.cross_entropy(params)
-    })
-}
-
-/// Negative log-likelihood of log-probabilities (PyTorch's nll_loss).
-///
-/// With w = class weight of the target times row weight: loss = -w log_probs[target], gradient = -w at the
-/// target and 0 elsewhere, Hessian = 0. Only the target's log-probability is read, so -inf elsewhere does no
-/// harm.
-///
-/// `targets`: LK_I32, LK_I64 or LK_U8 indices, [outer][inner], dense. An index outside of 0 to classes - 1
-/// that is not `ignore_index` is LK_TARGET_OUT_OF_RANGE. LK_MEAN divides by the sum of the weights of the
-/// samples that count.
-///
-/// `class_weight` has `classes` elements, `row_weight` one for each sample, both may be NULL (all 1). `loss`
-/// is one element for LK_MEAN and LK_SUM, [outer][inner] for LK_NONE. `grad` and `hess` have the shape and
-/// strides of the log-probabilities; `grad` may be the log-probabilities themselves. Outputs may be NULL, `params` and `opts` too.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn lk_nll_f32(
-    ctx: *const lk_context,
-    shape: *const lk_class_shape,
-    log_probs: *const f32,
-    target_type: lk_dtype,
-    targets: *const c_void,
-    class_weight: *const f32,
-    row_weight: *const f32,
-    params: *const lk_nll_params,
-    opts: *const lk_options,
-    loss: *mut f32,
-    grad: *mut f32,
-    hess: *mut f32,
-) -> lk_status {
-    // SAFETY: the caller's promise about pointers is passed on
-    guard(|| unsafe {
+    /// Negative log-likelihood of log-probabilities (PyTorch's nll_loss).
+    ///
+    /// With w = class weight of the target times row weight: loss = -w log_probs[target], gradient = -w at the
+    /// target and 0 elsewhere, Hessian = 0. Only the target's log-probability is read, so -inf elsewhere does no
+    /// harm.
+    ///
+    /// `targets`: LK_I32, LK_I64 or LK_U8 indices, [outer][inner], dense. An index outside of 0 to classes - 1
+    /// that is not `ignore_index` is LK_TARGET_OUT_OF_RANGE. LK_MEAN divides by the sum of the weights of the
+    /// samples that count.
+    ///
+    /// `class_weight` has `classes` elements, `row_weight` one for each sample, both may be NULL (all 1). `loss`
+    /// is one element for LK_MEAN and LK_SUM, [outer][inner] for LK_NONE. `grad` and `hess` have the shape and
+    /// strides of the log-probabilities; `grad` may be the log-probabilities themselves. Outputs may be NULL, `params` and `opts` too.
+    fn nll(
+        ctx: *const lk_context,
+        shape: *const lk_class_shape,
+        log_probs: *const T,
+        target_type: lk_dtype,
+        targets: *const c_void,
+        class_weight: *const T,
+        row_weight: *const T,
+        params: *const lk_nll_params,
+        opts: *const lk_options,
+        loss: *mut T,
+        grad: *mut T,
+        hess: *mut T,
+    ) {
         let params = lk_nll_params::read(params)?;
         let input = ClassInput { name: "log_probs", elements: log_probs, class_weight, row_weight };
         let call = Call { ctx, shape, input, target_type, targets, probabilities: None, opts, loss, grad, hess };
         call.nll(params)
-    })
-}
+    }
 
-/// As lk_nll_f32, in double precision.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn lk_nll_f64(
-    ctx: *const lk_context,
-    shape: *const lk_class_shape,
-    log_probs: *const f64,
-    target_type: lk_dtype,
-    targets: *const c_void,
-    class_weight: *const f64,
-    row_weight: *const f64,
-    params: *const lk_nll_params,
-    opts: *const lk_options,
-    loss: *mut f64,
-    grad: *mut f64,
-    hess: *mut f64,
-) -> lk_status {
-    // SAFETY: the caller's promise about pointers is passed on
-    guard(|| unsafe {
-        let params = lk_nll_params::read(params)?;
-        let input = ClassInput { name: "log_probs", elements: log_probs, class_weight, row_weight };
-        let call = Call { ctx, shape, input, target_type, targets, probabilities: None, opts, loss, grad, hess };
-        call.nll(params)
-    })
-}
-
-/// Softmax over classes (PyTorch's softmax): output = e^(x_j - max) / sum of e^(x_i - max).
-///
-/// Logits of -inf give 0; all -inf, or +inf twice, give NaN.
-///
-/// `output` has the shape and strides of the logits and may be the logits themselves.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn lk_softmax_f32(
-    ctx: *const lk_context,
-    shape: *const lk_class_shape,
-    logits: *const f32,
-    output: *mut f32,
-) -> lk_status {
-    // SAFETY: the caller's promise about pointers is passed on
-    guard(|| unsafe {
+    /// Softmax over classes (PyTorch's softmax): output = e^(x_j - max) / sum of e^(x_i - max).
+    ///
+    /// Logits of -inf give 0; all -inf, or +inf twice, give NaN.
+    ///
+    /// `output` has the shape and strides of the logits and may be the logits themselves.
+    fn softmax(
+        ctx: *const lk_context,
+        shape: *const lk_class_shape,
+        logits: *const T,
+        output: *mut T,
+    ) {
         let (layout, context) = distribution(ctx, shape, &[("logits", logits)], ("output", output))?;
         Softmax::new().run(context, layout, view(logits, layout.elements), view_mut(output, layout.elements))?;
         Ok(LK_OK)
-    })
-}
+    }
 
-/// As lk_softmax_f32, in double precision.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn lk_softmax_f64(
-    ctx: *const lk_context,
-    shape: *const lk_class_shape,
-    logits: *const f64,
-    output: *mut f64,
-) -> lk_status {
-    // SAFETY: the caller's promise about pointers is passed on
-    guard(|| unsafe {
-        let (layout, context) = distribution(ctx, shape, &[("logits", logits)], ("output", output))?;
-        Softmax::new().run(context, layout, view(logits, layout.elements), view_mut(output, layout.elements))?;
-        Ok(LK_OK)
-    })
-}
-
-/// The gradient of lk_softmax_f32: grad_input = y (g - sum of g_j y_j), with y its output and g the gradient with
-/// respect to it.
-///
-/// All have the same shape and strides; `grad_input` may be `grad_output` itself.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn lk_softmax_backward_f32(
-    ctx: *const lk_context,
-    shape: *const lk_class_shape,
-    output: *const f32,
-    grad_output: *const f32,
-    grad_input: *mut f32,
-) -> lk_status {
-    // SAFETY: the caller's promise about pointers is passed on
-    guard(|| unsafe {
+    /// The gradient of lk_softmax_f32: grad_input = y (g - sum of g_j y_j), with y its output and g the gradient with
+    /// respect to it.
+    ///
+    /// All have the same shape and strides; `grad_input` may be `grad_output` itself.
+    fn softmax_backward(
+        ctx: *const lk_context,
+        shape: *const lk_class_shape,
+        output: *const T,
+        grad_output: *const T,
+        grad_input: *mut T,
+    ) {
         let inputs = [("grad_output", grad_output), ("output", output)];
         let (layout, context) = distribution(ctx, shape, &inputs, ("grad_input", grad_input))?;
         let n = layout.elements;
         Softmax::new().run_backward(context, layout, view(output, n), view(grad_output, n), view_mut(grad_input, n))?;
         Ok(LK_OK)
-    })
-}
+    }
 
-/// As lk_softmax_backward_f32, in double precision.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn lk_softmax_backward_f64(
-    ctx: *const lk_context,
-    shape: *const lk_class_shape,
-    output: *const f64,
-    grad_output: *const f64,
-    grad_input: *mut f64,
-) -> lk_status {
-    // SAFETY: the caller's promise about pointers is passed on
-    guard(|| unsafe {
-        let inputs = [("grad_output", grad_output), ("output", output)];
-        let (layout, context) = distribution(ctx, shape, &inputs, ("grad_input", grad_input))?;
-        let n = layout.elements;
-        Softmax::new().run_backward(context, layout, view(output, n), view(grad_output, n), view_mut(grad_input, n))?;
-        Ok(LK_OK)
-    })
-}
-
-/// The logarithm of softmax over classes (PyTorch's log_softmax).
-///
-/// Logits of -inf give -inf; all -inf, or +inf twice, give NaN.
-///
-/// `output` has the shape and strides of the logits and may be the logits themselves.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn lk_log_softmax_f32(
-    ctx: *const lk_context,
-    shape: *const lk_class_shape,
-    logits: *const f32,
-    output: *mut f32,
-) -> lk_status {
-    // SAFETY: the caller's promise about pointers is passed on
-    guard(|| unsafe {
+    /// The logarithm of softmax over classes (PyTorch's log_softmax).
+    ///
+    /// Logits of -inf give -inf; all -inf, or +inf twice, give NaN.
+    ///
+    /// `output` has the shape and strides of the logits and may be the logits themselves.
+    fn log_softmax(
+        ctx: *const lk_context,
+        shape: *const lk_class_shape,
+        logits: *const T,
+        output: *mut T,
+    ) {
         let (layout, context) = distribution(ctx, shape, &[("logits", logits)], ("output", output))?;
         LogSoftmax::new().run(context, layout, view(logits, layout.elements), view_mut(output, layout.elements))?;
         Ok(LK_OK)
-    })
-}
+    }
 
-/// As lk_log_softmax_f32, in double precision.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn lk_log_softmax_f64(
-    ctx: *const lk_context,
-    shape: *const lk_class_shape,
-    logits: *const f64,
-    output: *mut f64,
-) -> lk_status {
-    // SAFETY: the caller's promise about pointers is passed on
-    guard(|| unsafe {
-        let (layout, context) = distribution(ctx, shape, &[("logits", logits)], ("output", output))?;
-        LogSoftmax::new().run(context, layout, view(logits, layout.elements), view_mut(output, layout.elements))?;
-        Ok(LK_OK)
-    })
-}
-
-/// The gradient of lk_log_softmax_f32: grad_input = g - e^y (sum of g_j), with y its output and g the gradient with
-/// respect to it.
-///
-/// All have the same shape and strides; `grad_input` may be `grad_output` itself.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn lk_log_softmax_backward_f32(
-    ctx: *const lk_context,
-    shape: *const lk_class_shape,
-    output: *const f32,
-    grad_output: *const f32,
-    grad_input: *mut f32,
-) -> lk_status {
-    // SAFETY: the caller's promise about pointers is passed on
-    guard(|| unsafe {
+    /// The gradient of lk_log_softmax_f32: grad_input = g - e^y (sum of g_j), with y its output and g the gradient with
+    /// respect to it.
+    ///
+    /// All have the same shape and strides; `grad_input` may be `grad_output` itself.
+    fn log_softmax_backward(
+        ctx: *const lk_context,
+        shape: *const lk_class_shape,
+        output: *const T,
+        grad_output: *const T,
+        grad_input: *mut T,
+    ) {
         let inputs = [("grad_output", grad_output), ("output", output)];
         let (layout, context) = distribution(ctx, shape, &inputs, ("grad_input", grad_input))?;
         let n = layout.elements;
@@ -403,30 +278,5 @@ pub unsafe extern "C" fn lk_log_softmax_backward_f32(
             view_mut(grad_input, n),
         )?;
         Ok(LK_OK)
-    })
-}
-
-/// As lk_log_softmax_backward_f32, in double precision.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn lk_log_softmax_backward_f64(
-    ctx: *const lk_context,
-    shape: *const lk_class_shape,
-    output: *const f64,
-    grad_output: *const f64,
-    grad_input: *mut f64,
-) -> lk_status {
-    // SAFETY: the caller's promise about pointers is passed on
-    guard(|| unsafe {
-        let inputs = [("grad_output", grad_output), ("output", output)];
-        let (layout, context) = distribution(ctx, shape, &inputs, ("grad_input", grad_input))?;
-        let n = layout.elements;
-        LogSoftmax::new().run_backward(
-            context,
-            layout,
-            view(output, n),
-            view(grad_output, n),
-            view_mut(grad_input, n),
-        )?;
-        Ok(LK_OK)
-    })
+    }
 }

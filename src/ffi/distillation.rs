@@ -1,7 +1,7 @@
 //! The divergence between a teacher's and a student's distribution.
 
+use super::element_types::for_each_element_type;
 use super::memory::{Memory, context, view, view_optional};
-use super::status::guard;
 use super::types::{lk_class_shape, lk_context, lk_distillation_params, lk_options, lk_status};
 use crate::error::Error;
 use crate::loss::{DistillationInputs, Element};
@@ -51,54 +51,37 @@ impl<T: Element> Call<T> {
     }
 }
 
-/// Knowledge distillation: how far a student's distribution is from its teacher's, from the logits of both, at a
-/// temperature T (Hinton et al., 2015; generalised Jensen-Shannon divergence: Agarwal et al., 2024, and TRL's GKD
-/// trainer).
-///
-/// With p = softmax(teacher / T), q = softmax(student / T) and m = beta p + (1 - beta) q: for beta = 0, the default,
-/// loss = KL(p || q) (PyTorch's kl_div of log_softmax with log_target), gradient = (q - p) / T; for beta = 1,
-/// loss = KL(q || p), gradient = q (log(q / p) - loss) / T; else loss = beta KL(p || m) + (1 - beta) KL(q || m),
-/// gradient = (1 - beta) q (log(q / m) - KL(q || m)) / T. The gradient is that of the student's logits; student and
-/// teacher exchanged, with 1 - beta for beta, is the same loss and gives that of the teacher's. Hinton's factor T^2 is
-/// the caller's: grad_scale for the gradient.
-///
-/// Rows only: the shape's `inner` must be 1 and its classes contiguous (else LK_UNSUPPORTED_OPTION). `student`,
-/// `teacher` and `grad` share its stride; `grad` may be `student` itself. A row weight multiplies its row's loss and
-/// gradient; LK_MEAN divides by their sum, or the number of rows (batchmean). Rows of weight 0 are not read: weights of
-/// 0 and 1 are a mask. `row_weight` may be NULL (all 1).
-///
-/// Logits of -inf are masked classes: where the student's alone is, forward KL is infinite, where the teacher's alone,
-/// reverse KL. All masked, NaN or +inf: NaN in that row. `loss` is one element for LK_MEAN and LK_SUM, one a row for
-/// LK_NONE. Outputs may be NULL, `params` and `opts` too.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn lk_distillation_f32(
-    ctx: *const lk_context,
-    shape: *const lk_class_shape,
-    student: *const f32,
-    teacher: *const f32,
-    row_weight: *const f32,
-    params: *const lk_distillation_params,
-    opts: *const lk_options,
-    loss: *mut f32,
-    grad: *mut f32,
-) -> lk_status {
-    // SAFETY: the caller's promise about pointers is passed on
-    guard(|| unsafe { Call { ctx, shape, student, teacher, row_weight, params, opts, loss, grad }.evaluate() })
-}
-
-/// As lk_distillation_f32, in double precision.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn lk_distillation_f64(
-    ctx: *const lk_context,
-    shape: *const lk_class_shape,
-    student: *const f64,
-    teacher: *const f64,
-    row_weight: *const f64,
-    params: *const lk_distillation_params,
-    opts: *const lk_options,
-    loss: *mut f64,
-    grad: *mut f64,
-) -> lk_status {
-    // SAFETY: the caller's promise about pointers is passed on
-    guard(|| unsafe { Call { ctx, shape, student, teacher, row_weight, params, opts, loss, grad }.evaluate() })
+for_each_element_type! {
+    /// Knowledge distillation: how far a student's distribution is from its teacher's, from the logits of both, at a
+    /// temperature T (Hinton et al., 2015; generalised Jensen-Shannon divergence: Agarwal et al., 2024, and TRL's GKD
+    /// trainer).
+    ///
+    /// With p = softmax(teacher / T), q = softmax(student / T) and m = beta p + (1 - beta) q: for beta = 0, the default,
+    /// loss = KL(p || q) (PyTorch's kl_div of log_softmax with log_target), gradient = (q - p) / T; for beta = 1,
+    /// loss = KL(q || p), gradient = q (log(q / p) - loss) / T; else loss = beta KL(p || m) + (1 - beta) KL(q || m),
+    /// gradient = (1 - beta) q (log(q / m) - KL(q || m)) / T. The gradient is that of the student's logits; student and
+    /// teacher exchanged, with 1 - beta for beta, is the same loss and gives that of the teacher's. Hinton's factor T^2 is
+    /// the caller's: grad_scale for the gradient.
+    ///
+    /// Rows only: the shape's `inner` must be 1 and its classes contiguous (else LK_UNSUPPORTED_OPTION). `student`,
+    /// `teacher` and `grad` share its stride; `grad` may be `student` itself. A row weight multiplies its row's loss and
+    /// gradient; LK_MEAN divides by their sum, or the number of rows (batchmean). Rows of weight 0 are not read: weights of
+    /// 0 and 1 are a mask. `row_weight` may be NULL (all 1).
+    ///
+    /// Logits of -inf are masked classes: where the student's alone is, forward KL is infinite, where the teacher's alone,
+    /// reverse KL. All masked, NaN or +inf: NaN in that row. `loss` is one element for LK_MEAN and LK_SUM, one a row for
+    /// LK_NONE. Outputs may be NULL, `params` and `opts` too.
+    fn distillation(
+        ctx: *const lk_context,
+        shape: *const lk_class_shape,
+        student: *const T,
+        teacher: *const T,
+        row_weight: *const T,
+        params: *const lk_distillation_params,
+        opts: *const lk_options,
+        loss: *mut T,
+        grad: *mut T,
+    ) {
+        Call { ctx, shape, student, teacher, row_weight, params, opts, loss, grad }.evaluate()
+    }
 }

@@ -1,5 +1,9 @@
 //! Makes the header from the sources; the build script and the test that guards it both come here.
+//!
+//! cbindgen reads functions, and what is made by macros it does not see. So functions that are written once for all element
+//! types, or for all losses of a table, are written out first, from the text that the macros are given.
 
+use std::fs;
 use std::path::Path;
 
 /// In the order that the header has them.
@@ -17,16 +21,129 @@ const SOURCES: [&str; 11] = [
     "td",
 ];
 
-/// The text of `include/losskit.h`.
-pub fn generate(root: &Path) -> Vec<u8> {
+/// The text of `include/losskit.h`. The functions are written out in `scratch`, a folder that exists.
+pub fn generate(root: &Path, scratch: &Path) -> Vec<u8> {
     let config = cbindgen::Config::from_file(root.join("cbindgen.toml")).expect("cbindgen.toml is a configuration");
-    let builder = cbindgen::Builder::new().with_config(config);
-    let bindings = SOURCES
-        .iter()
-        .fold(builder, |builder, name| builder.with_src(root.join(format!("src/ffi/{name}.rs"))))
-        .generate()
-        .expect("the sources of the C ABI can be read");
+    let mut builder = cbindgen::Builder::new().with_config(config);
+    for name in SOURCES {
+        let expanded = expand(root, &read(&root.join(format!("src/ffi/{name}.rs"))));
+        let path = scratch.join(format!("{name}.rs"));
+        fs::write(&path, expanded).expect("the scratch folder can be written");
+        builder = builder.with_src(path);
+    }
+    let bindings = builder.generate().expect("the sources of the C ABI can be read");
     let mut text = Vec::new();
     bindings.write(&mut text);
     text
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// A source of the C ABI, with each `for_each_element_type! { ... }` replaced by the functions that it stands for.
+fn expand(root: &Path, source: &str) -> String {
+    let mut expanded = String::new();
+    let mut lines = source.lines();
+    while let Some(line) = lines.next() {
+        if line.trim() != "for_each_element_type! {" {
+            expanded.push_str(line);
+            expanded.push('\n');
+            continue;
+        }
+        let indent = &line[..line.len() - line.trim_start().len()];
+        let end = format!("{indent}}}");
+        let block: Vec<&str> = lines.by_ref().take_while(|line| *line != end).collect();
+        let functions = functions(&block);
+        if functions.iter().any(|function| function.name == "$name") {
+            // the body of a macro, which is of no use to cbindgen: what comes of it goes to the end
+            let of_loss =
+                |loss: &Loss| functions.iter().map(|pattern| pattern.of(loss).for_each_element_type()).collect();
+            return losses(root).iter().map(of_loss).collect::<Vec<String>>().concat();
+        }
+        functions.iter().for_each(|function| expanded.push_str(&function.for_each_element_type()));
+    }
+    expanded
+}
+
+/// A function of arrays of `T`.
+struct Function {
+    docs: Vec<String>,
+    name: String,
+    arguments: Vec<String>,
+}
+
+/// The functions between the braces of `for_each_element_type! { ... }`.
+fn functions(block: &[&str]) -> Vec<Function> {
+    let mut functions = Vec::new();
+    let mut docs = Vec::new();
+    let mut lines = block.iter().map(|line| line.trim());
+    while let Some(line) = lines.next() {
+        if let Some(text) = line.strip_prefix("///") {
+            docs.push(text.to_owned());
+        } else if let Some(name) = line.strip_prefix("fn ") {
+            let name = name.strip_suffix('(').expect("arguments stand below the name, one a line").to_owned();
+            let arguments = lines.by_ref().take_while(|line| *line != ") {").map(str::to_owned).collect();
+            functions.push(Function { docs: std::mem::take(&mut docs), name, arguments });
+        }
+    }
+    functions
+}
+
+impl Function {
+    /// The function of a loss, of the pattern that those of all losses of the table follow.
+    fn of(&self, loss: &Loss) -> Self {
+        let paragraph = [String::new()];
+        let mut arguments = self.arguments.clone();
+        let at = arguments.iter().position(|argument| argument.starts_with('$')).expect("a place for the loss's own");
+        arguments.splice(at..=at, loss.arguments.iter().cloned());
+        Function { docs: [&loss.docs[..], &paragraph, &self.docs].concat(), name: loss.name.clone(), arguments }
+    }
+
+    /// As cbindgen reads it, once for each element type.
+    fn for_each_element_type(&self) -> String {
+        let name = &self.name;
+        let docs: String = self.docs.iter().map(|text| format!("///{text}\n")).collect();
+        let of_f64 = format!("/// As lk_{name}_f32, in double precision.\n");
+        [("f32", docs), ("f64", of_f64)].map(|(element, docs)| self.declaration(&docs, element)).concat()
+    }
+
+    fn declaration(&self, docs: &str, element: &str) -> String {
+        let name = &self.name;
+        let of_element = |argument: &String| match argument.strip_suffix(" T,") {
+            Some(argument) => format!("    {argument} {element},\n"),
+            None => format!("    {argument}\n"),
+        };
+        let arguments: String = self.arguments.iter().map(of_element).collect();
+        let begin = format!("{docs}#[unsafe(no_mangle)]\npub unsafe extern \"C\" fn lk_{name}_{element}");
+        format!("{begin}(\n{arguments}) -> lk_status {{ LK_OK }}\n\n")
+    }
+}
+
+/// A line of the table of losses of independent elements.
+struct Loss {
+    name: String,
+    /// What its file begins with.
+    docs: Vec<String>,
+    /// Its own, one an entry.
+    arguments: Vec<String>,
+}
+
+fn losses(root: &Path) -> Vec<Loss> {
+    let folder = root.join("src/loss");
+    let table = read(&folder.join("table.rs"));
+    let lines = table.lines().map(str::trim).filter(|line| line.contains('['));
+    let loss = |line: &str| {
+        let (name, rest) = line.split_once(' ').expect("a line of the table begins with a file");
+        let (_, rest) = rest.split_once('[').expect("a line of the table has arguments");
+        let (arguments, _) = rest.split_once(']').expect("arguments end");
+        let arguments = arguments.split(", ").filter(|argument| !argument.is_empty());
+        let file = read(&folder.join(format!("{name}.rs")));
+        Loss {
+            name: name.to_owned(),
+            docs: file.lines().map_while(|line| line.strip_prefix("//!")).map(str::to_owned).collect(),
+            arguments: arguments.map(|argument| format!("{argument},")).collect(),
+        }
+    };
+    lines.filter(|line| !line.starts_with(['#', '/'])).map(loss).collect()
 }

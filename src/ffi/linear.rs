@@ -2,8 +2,8 @@
 
 use core::ffi::c_void;
 
+use super::element_types::for_each_element_type;
 use super::memory::{Memory, context, indices, slice, slice_mut};
-use super::status::guard;
 use super::types::{lk_context, lk_dtype, lk_linear_cross_entropy_params, lk_linear_shape, lk_options, lk_status};
 use crate::cost::Cost;
 use crate::error::Error;
@@ -96,39 +96,37 @@ impl<T: Element> Call<T> {
     }
 }
 
-/// Cross-entropy of a linear layer's outputs, logits = hidden weight^T + bias, with the gradients of all three (PyTorch's
-/// linear_cross_entropy). Logits are made block by block of rows, within `params->memory` bytes, and never stand in memory
-/// all at once.
-///
-/// `hidden` is [rows][width], `weight` [classes][width], `bias` [classes] or NULL (zeros), all dense. Targets are
-/// LK_I32, LK_I64 or LK_U8 indices, one a row; they, weights, `loss` and what LK_MEAN divides by are as in
-/// lk_cross_entropy_f32. Each gradient has the shape of what it belongs to and may be NULL, `params` and `opts` too; no
-/// output may overlap an input. With LK_NONE the gradients of weight and bias are those of the sum of losses.
-///
-/// Matrix products are those of the gemm crate, which chooses the instruction set itself: their last bits may differ
-/// between machines. Logits of ignored rows are made, so `hidden` must be finite there. The call allocates: besides
-/// `params->memory` eight bytes a class, 5 to 15 MiB, and for each further thread as much as a second-level cache, which
-/// it keeps. LK_OUT_OF_MEMORY if the first of these cannot be had.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn lk_linear_cross_entropy_f32(
-    ctx: *const lk_context,
-    shape: *const lk_linear_shape,
-    hidden: *const f32,
-    weight: *const f32,
-    bias: *const f32,
-    target_type: lk_dtype,
-    targets: *const c_void,
-    class_weight: *const f32,
-    row_weight: *const f32,
-    params: *const lk_linear_cross_entropy_params,
-    opts: *const lk_options,
-    loss: *mut f32,
-    grad_hidden: *mut f32,
-    grad_weight: *mut f32,
-    grad_bias: *mut f32,
-) -> lk_status {
-    // SAFETY: the caller's promise about pointers is passed on
-    guard(|| unsafe {
+for_each_element_type! {
+    /// Cross-entropy of a linear layer's outputs, logits = hidden weight^T + bias, with the gradients of all three (PyTorch's
+    /// linear_cross_entropy). Logits are made block by block of rows, within `params->memory` bytes, and never stand in memory
+    /// all at once.
+    ///
+    /// `hidden` is [rows][width], `weight` [classes][width], `bias` [classes] or NULL (zeros), all dense. Targets are
+    /// LK_I32, LK_I64 or LK_U8 indices, one a row; they, weights, `loss` and what LK_MEAN divides by are as in
+    /// lk_cross_entropy_f32. Each gradient has the shape of what it belongs to and may be NULL, `params` and `opts` too; no
+    /// output may overlap an input. With LK_NONE the gradients of weight and bias are those of the sum of losses.
+    ///
+    /// Matrix products are those of the gemm crate, which chooses the instruction set itself: their last bits may differ
+    /// between machines. Logits of ignored rows are made, so `hidden` must be finite there. The call allocates: besides
+    /// `params->memory` eight bytes a class, 5 to 15 MiB, and for each further thread as much as a second-level cache, which
+    /// it keeps. LK_OUT_OF_MEMORY if the first of these cannot be had.
+    fn linear_cross_entropy(
+        ctx: *const lk_context,
+        shape: *const lk_linear_shape,
+        hidden: *const T,
+        weight: *const T,
+        bias: *const T,
+        target_type: lk_dtype,
+        targets: *const c_void,
+        class_weight: *const T,
+        row_weight: *const T,
+        params: *const lk_linear_cross_entropy_params,
+        opts: *const lk_options,
+        loss: *mut T,
+        grad_hidden: *mut T,
+        grad_weight: *mut T,
+        grad_bias: *mut T,
+    ) {
         let call = Call {
             ctx,
             shape,
@@ -147,47 +145,5 @@ pub unsafe extern "C" fn lk_linear_cross_entropy_f32(
             grad_bias,
         };
         call.run()
-    })
-}
-
-/// As lk_linear_cross_entropy_f32, in double precision.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn lk_linear_cross_entropy_f64(
-    ctx: *const lk_context,
-    shape: *const lk_linear_shape,
-    hidden: *const f64,
-    weight: *const f64,
-    bias: *const f64,
-    target_type: lk_dtype,
-    targets: *const c_void,
-    class_weight: *const f64,
-    row_weight: *const f64,
-    params: *const lk_linear_cross_entropy_params,
-    opts: *const lk_options,
-    loss: *mut f64,
-    grad_hidden: *mut f64,
-    grad_weight: *mut f64,
-    grad_bias: *mut f64,
-) -> lk_status {
-    // SAFETY: the caller's promise about pointers is passed on
-    guard(|| unsafe {
-        let call = Call {
-            ctx,
-            shape,
-            hidden,
-            weight,
-            bias,
-            target_type,
-            targets,
-            class_weight,
-            row_weight,
-            params,
-            opts,
-            loss,
-            grad_hidden,
-            grad_weight,
-            grad_bias,
-        };
-        call.run()
-    })
+    }
 }

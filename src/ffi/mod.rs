@@ -8,6 +8,7 @@ mod classes;
 mod context;
 mod cost;
 mod distillation;
+mod element_types;
 mod linear;
 mod memory;
 mod pointwise;

@@ -2,8 +2,8 @@
 
 use core::ffi::c_void;
 
+use super::element_types::for_each_element_type;
 use super::memory::{Memory, context, index_view, view, view_mut, view_optional};
-use super::status::guard;
 use super::types::{
     LK_ACCUMULATE_GRAD, LK_I64, LK_OK, lk_class_shape, lk_context, lk_dtype, lk_selective_log_softmax_params, lk_status,
 };
@@ -162,154 +162,81 @@ unsafe fn entropy_backward<T: Element>(
     }
 }
 
-/// Log-probabilities of chosen classes of each row (TRL's selective_log_softmax), and each row's entropy, in one pass.
-///
-/// log_probs[row][i] = log softmax(x)[index]; entropy[row] = -sum of p_j log p_j with p = softmax(x), in nats;
-/// lse[row] = log of the sum of e^x_j. Nothing of the logits' size is written.
-///
-/// `shape` is one of rows: `inner` 1, classes contiguous; else LK_UNSUPPORTED_OPTION. `indices`: LK_I32, LK_I64 or LK_U8,
-/// [rows][per_row], as `log_probs`; NULL if no log-probabilities are asked for and every row counts. `entropy` and `lse`
-/// have an element a row. `params` may be NULL: one index a row, ignore_index -100.
-///
-/// The log-probability of an index that is ignored is 0. A row whose indices are all ignored does not count: its logits
-/// are not read, all its outputs are 0. Logits of -inf are masked classes, which add 0 to the entropy; their
-/// log-probability is -inf. All -inf, or +inf twice: NaN (lse of nothing but -inf is -inf).
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn lk_selective_log_softmax_f32(
-    ctx: *const lk_context,
-    shape: *const lk_class_shape,
-    logits: *const f32,
-    index_type: lk_dtype,
-    indices: *const c_void,
-    params: *const lk_selective_log_softmax_params,
-    log_probs: *mut f32,
-    entropy: *mut f32,
-    lse: *mut f32,
-) -> lk_status {
-    // SAFETY: the caller's promise about pointers is passed on
-    guard(|| unsafe { forward(ctx, Input { shape, logits, index_type, indices, params }, log_probs, entropy, lse) })
-}
+for_each_element_type! {
+    /// Log-probabilities of chosen classes of each row (TRL's selective_log_softmax), and each row's entropy, in one pass.
+    ///
+    /// log_probs[row][i] = log softmax(x)[index]; entropy[row] = -sum of p_j log p_j with p = softmax(x), in nats;
+    /// lse[row] = log of the sum of e^x_j. Nothing of the logits' size is written.
+    ///
+    /// `shape` is one of rows: `inner` 1, classes contiguous; else LK_UNSUPPORTED_OPTION. `indices`: LK_I32, LK_I64 or LK_U8,
+    /// [rows][per_row], as `log_probs`; NULL if no log-probabilities are asked for and every row counts. `entropy` and `lse`
+    /// have an element a row. `params` may be NULL: one index a row, ignore_index -100.
+    ///
+    /// The log-probability of an index that is ignored is 0. A row whose indices are all ignored does not count: its logits
+    /// are not read, all its outputs are 0. Logits of -inf are masked classes, which add 0 to the entropy; their
+    /// log-probability is -inf. All -inf, or +inf twice: NaN (lse of nothing but -inf is -inf).
+    fn selective_log_softmax(
+        ctx: *const lk_context,
+        shape: *const lk_class_shape,
+        logits: *const T,
+        index_type: lk_dtype,
+        indices: *const c_void,
+        params: *const lk_selective_log_softmax_params,
+        log_probs: *mut T,
+        entropy: *mut T,
+        lse: *mut T,
+    ) {
+        forward(ctx, Input { shape, logits, index_type, indices, params }, log_probs, entropy, lse)
+    }
 
-/// As lk_selective_log_softmax_f32, in double precision.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn lk_selective_log_softmax_f64(
-    ctx: *const lk_context,
-    shape: *const lk_class_shape,
-    logits: *const f64,
-    index_type: lk_dtype,
-    indices: *const c_void,
-    params: *const lk_selective_log_softmax_params,
-    log_probs: *mut f64,
-    entropy: *mut f64,
-    lse: *mut f64,
-) -> lk_status {
-    // SAFETY: the caller's promise about pointers is passed on
-    guard(|| unsafe { forward(ctx, Input { shape, logits, index_type, indices, params }, log_probs, entropy, lse) })
-}
-
-/// The gradient of lk_selective_log_softmax_f32 with respect to the logits, from those with respect to its outputs: with g, h
-/// and l those of log-probabilities, entropy and lse,
-/// grad_j = (sum of g_i where index i is j) - p_j (sum of g_i) - h p_j (log p_j + entropy) + l p_j.
-///
-/// Each of the three has its output's shape and may be NULL (zeros). `indices` and `params` as they were; gradients of what
-/// is ignored are not read. `flags`: LK_ACCUMULATE_GRAD or 0. `grad` has the shape and stride of the logits and may be
-/// the logits themselves, unless it is accumulated. Nothing that the outputs held is needed.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn lk_selective_log_softmax_backward_f32(
-    ctx: *const lk_context,
-    shape: *const lk_class_shape,
-    logits: *const f32,
-    index_type: lk_dtype,
-    indices: *const c_void,
-    params: *const lk_selective_log_softmax_params,
-    grad_log_probs: *const f32,
-    grad_entropy: *const f32,
-    grad_lse: *const f32,
-    flags: u32,
-    grad: *mut f32,
-) -> lk_status {
-    // SAFETY: the caller's promise about pointers is passed on
-    guard(|| unsafe {
+    /// The gradient of lk_selective_log_softmax_f32 with respect to the logits, from those with respect to its outputs: with g, h
+    /// and l those of log-probabilities, entropy and lse,
+    /// grad_j = (sum of g_i where index i is j) - p_j (sum of g_i) - h p_j (log p_j + entropy) + l p_j.
+    ///
+    /// Each of the three has its output's shape and may be NULL (zeros). `indices` and `params` as they were; gradients of what
+    /// is ignored are not read. `flags`: LK_ACCUMULATE_GRAD or 0. `grad` has the shape and stride of the logits and may be
+    /// the logits themselves, unless it is accumulated. Nothing that the outputs held is needed.
+    fn selective_log_softmax_backward(
+        ctx: *const lk_context,
+        shape: *const lk_class_shape,
+        logits: *const T,
+        index_type: lk_dtype,
+        indices: *const c_void,
+        params: *const lk_selective_log_softmax_params,
+        grad_log_probs: *const T,
+        grad_entropy: *const T,
+        grad_lse: *const T,
+        flags: u32,
+        grad: *mut T,
+    ) {
         let input = Input { shape, logits, index_type, indices, params };
         backward(ctx, input, [grad_log_probs, grad_entropy, grad_lse], flags, grad)
-    })
-}
+    }
 
-/// As lk_selective_log_softmax_backward_f32, in double precision.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn lk_selective_log_softmax_backward_f64(
-    ctx: *const lk_context,
-    shape: *const lk_class_shape,
-    logits: *const f64,
-    index_type: lk_dtype,
-    indices: *const c_void,
-    params: *const lk_selective_log_softmax_params,
-    grad_log_probs: *const f64,
-    grad_entropy: *const f64,
-    grad_lse: *const f64,
-    flags: u32,
-    grad: *mut f64,
-) -> lk_status {
-    // SAFETY: the caller's promise about pointers is passed on
-    guard(|| unsafe {
-        let input = Input { shape, logits, index_type, indices, params };
-        backward(ctx, input, [grad_log_probs, grad_entropy, grad_lse], flags, grad)
-    })
-}
+    /// The entropy of each row's softmax, in nats: lk_selective_log_softmax_f32 of the entropy alone. `shape` is one of rows,
+    /// `entropy` has an element a row.
+    fn entropy(
+        ctx: *const lk_context,
+        shape: *const lk_class_shape,
+        logits: *const T,
+        entropy: *mut T,
+    ) {
+        entropy_forward(ctx, shape, logits, entropy)
+    }
 
-/// The entropy of each row's softmax, in nats: lk_selective_log_softmax_f32 of the entropy alone. `shape` is one of rows,
-/// `entropy` has an element a row.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn lk_entropy_f32(
-    ctx: *const lk_context,
-    shape: *const lk_class_shape,
-    logits: *const f32,
-    entropy: *mut f32,
-) -> lk_status {
-    // SAFETY: the caller's promise about pointers is passed on
-    guard(|| unsafe { entropy_forward(ctx, shape, logits, entropy) })
-}
-
-/// As lk_entropy_f32, in double precision.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn lk_entropy_f64(
-    ctx: *const lk_context,
-    shape: *const lk_class_shape,
-    logits: *const f64,
-    entropy: *mut f64,
-) -> lk_status {
-    // SAFETY: the caller's promise about pointers is passed on
-    guard(|| unsafe { entropy_forward(ctx, shape, logits, entropy) })
-}
-
-/// The gradient of lk_entropy_f32 with respect to the logits, from that with respect to each row's entropy:
-/// grad_j = -grad_entropy p_j (log p_j + entropy).
-///
-/// `flags`: LK_ACCUMULATE_GRAD or 0. `grad` has the shape and stride of the logits and may be the logits themselves,
-/// unless it is accumulated.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn lk_entropy_backward_f32(
-    ctx: *const lk_context,
-    shape: *const lk_class_shape,
-    logits: *const f32,
-    grad_entropy: *const f32,
-    flags: u32,
-    grad: *mut f32,
-) -> lk_status {
-    // SAFETY: the caller's promise about pointers is passed on
-    guard(|| unsafe { entropy_backward(ctx, shape, logits, grad_entropy, flags, grad) })
-}
-
-/// As lk_entropy_backward_f32, in double precision.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn lk_entropy_backward_f64(
-    ctx: *const lk_context,
-    shape: *const lk_class_shape,
-    logits: *const f64,
-    grad_entropy: *const f64,
-    flags: u32,
-    grad: *mut f64,
-) -> lk_status {
-    // SAFETY: the caller's promise about pointers is passed on
-    guard(|| unsafe { entropy_backward(ctx, shape, logits, grad_entropy, flags, grad) })
+    /// The gradient of lk_entropy_f32 with respect to the logits, from that with respect to each row's entropy:
+    /// grad_j = -grad_entropy p_j (log p_j + entropy).
+    ///
+    /// `flags`: LK_ACCUMULATE_GRAD or 0. `grad` has the shape and stride of the logits and may be the logits themselves,
+    /// unless it is accumulated.
+    fn entropy_backward(
+        ctx: *const lk_context,
+        shape: *const lk_class_shape,
+        logits: *const T,
+        grad_entropy: *const T,
+        flags: u32,
+        grad: *mut T,
+    ) {
+        entropy_backward(ctx, shape, logits, grad_entropy, flags, grad)
+    }
 }

@@ -2,6 +2,7 @@
 
 use core::ffi::c_void;
 
+use super::element_types::for_each_element_type;
 use super::memory::{Memory, context, index_view, view, view_mut, view_optional};
 use super::status::guard;
 use super::types::{LK_OK, lk_class_chunk, lk_context, lk_dtype, lk_softmax_state, lk_status};
@@ -128,39 +129,25 @@ pub unsafe extern "C" fn lk_softmax_state_init(rows: usize, states: *mut lk_soft
     })
 }
 
-/// Adds a chunk of classes to its rows' states.
-///
-/// Chunks come in any order and may have any width; each class is to be added once, to one of the states that will be
-/// merged. What comes of them is within 2 units in the last place of lk_cross_entropy_f32 of the whole rows.
-///
-/// `targets`: an LK_I32, LK_I64 or LK_U8 index a row among all classes; one that is not in this chunk will be, or was,
-/// in another. A negative one that is not `ignore_index` is LK_TARGET_OUT_OF_RANGE. NULL: there is no loss, only
-/// the logarithm of the sum of exponentials. Logits of -inf are masked classes.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn lk_softmax_state_update_f32(
-    ctx: *const lk_context,
-    chunk: *const lk_class_chunk,
-    logits: *const f32,
-    target_type: lk_dtype,
-    targets: *const c_void,
-    states: *mut lk_softmax_state,
-) -> lk_status {
-    // SAFETY: the caller's promise about pointers is passed on
-    guard(|| unsafe { update(ctx, Input { chunk, logits, target_type, targets }, states) })
-}
-
-/// As lk_softmax_state_update_f32, in double precision.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn lk_softmax_state_update_f64(
-    ctx: *const lk_context,
-    chunk: *const lk_class_chunk,
-    logits: *const f64,
-    target_type: lk_dtype,
-    targets: *const c_void,
-    states: *mut lk_softmax_state,
-) -> lk_status {
-    // SAFETY: the caller's promise about pointers is passed on
-    guard(|| unsafe { update(ctx, Input { chunk, logits, target_type, targets }, states) })
+for_each_element_type! {
+    /// Adds a chunk of classes to its rows' states.
+    ///
+    /// Chunks come in any order and may have any width; each class is to be added once, to one of the states that will be
+    /// merged. What comes of them is within 2 units in the last place of lk_cross_entropy_f32 of the whole rows.
+    ///
+    /// `targets`: an LK_I32, LK_I64 or LK_U8 index a row among all classes; one that is not in this chunk will be, or was,
+    /// in another. A negative one that is not `ignore_index` is LK_TARGET_OUT_OF_RANGE. NULL: there is no loss, only
+    /// the logarithm of the sum of exponentials. Logits of -inf are masked classes.
+    fn softmax_state_update(
+        ctx: *const lk_context,
+        chunk: *const lk_class_chunk,
+        logits: *const T,
+        target_type: lk_dtype,
+        targets: *const c_void,
+        states: *mut lk_softmax_state,
+    ) {
+        update(ctx, Input { chunk, logits, target_type, targets }, states)
+    }
 }
 
 /// Merges into each row's state what another has seen of the row's other classes.
@@ -187,75 +174,39 @@ pub unsafe extern "C" fn lk_softmax_state_merge(
     })
 }
 
-/// Each row's loss (0 where it is ignored), and the logarithm of its sum of exponentials (-inf there).
-///
-/// Both have `rows` elements and may be NULL. If there is a loss, a row that is not ignored and whose target was not
-/// seen exactly once is LK_INCOMPLETE_STATE.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn lk_softmax_state_finish_f32(
-    ctx: *const lk_context,
-    rows: usize,
-    states: *const lk_softmax_state,
-    loss: *mut f32,
-    lse: *mut f32,
-) -> lk_status {
-    // SAFETY: the caller's promise about pointers is passed on
-    guard(|| unsafe { finish(ctx, rows, states, loss, lse) })
-}
+for_each_element_type! {
+    /// Each row's loss (0 where it is ignored), and the logarithm of its sum of exponentials (-inf there).
+    ///
+    /// Both have `rows` elements and may be NULL. If there is a loss, a row that is not ignored and whose target was not
+    /// seen exactly once is LK_INCOMPLETE_STATE.
+    fn softmax_state_finish(
+        ctx: *const lk_context,
+        rows: usize,
+        states: *const lk_softmax_state,
+        loss: *mut T,
+        lse: *mut T,
+    ) {
+        finish(ctx, rows, states, loss, lse)
+    }
 
-/// As lk_softmax_state_finish_f32, in double precision.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn lk_softmax_state_finish_f64(
-    ctx: *const lk_context,
-    rows: usize,
-    states: *const lk_softmax_state,
-    loss: *mut f64,
-    lse: *mut f64,
-) -> lk_status {
-    // SAFETY: the caller's promise about pointers is passed on
-    guard(|| unsafe { finish(ctx, rows, states, loss, lse) })
-}
-
-/// The gradient of a chunk's logits, once its rows' states have seen all classes:
-/// row_weight grad_scale (p_j - q_j), q_j being 1 for the target and 0 elsewhere; 0 for ignored rows.
-///
-/// `chunk` and `targets` as they were for the update; without targets, the gradient of the logarithm of the sum of
-/// exponentials. `row_weight` has `rows` elements and may be NULL (all 1). For a batch's mean, `grad_scale` is 1 / the
-/// number of rows that count, or the sum of their weights. `grad` has the shape and stride of the logits and may be the
-/// logits themselves.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn lk_softmax_state_grad_f32(
-    ctx: *const lk_context,
-    chunk: *const lk_class_chunk,
-    logits: *const f32,
-    target_type: lk_dtype,
-    targets: *const c_void,
-    states: *const lk_softmax_state,
-    row_weight: *const f32,
-    grad_scale: f64,
-    grad: *mut f32,
-) -> lk_status {
-    // SAFETY: the caller's promise about pointers is passed on
-    guard(|| unsafe {
+    /// The gradient of a chunk's logits, once its rows' states have seen all classes:
+    /// row_weight grad_scale (p_j - q_j), q_j being 1 for the target and 0 elsewhere; 0 for ignored rows.
+    ///
+    /// `chunk` and `targets` as they were for the update; without targets, the gradient of the logarithm of the sum of
+    /// exponentials. `row_weight` has `rows` elements and may be NULL (all 1). For a batch's mean, `grad_scale` is 1 / the
+    /// number of rows that count, or the sum of their weights. `grad` has the shape and stride of the logits and may be the
+    /// logits themselves.
+    fn softmax_state_grad(
+        ctx: *const lk_context,
+        chunk: *const lk_class_chunk,
+        logits: *const T,
+        target_type: lk_dtype,
+        targets: *const c_void,
+        states: *const lk_softmax_state,
+        row_weight: *const T,
+        grad_scale: f64,
+        grad: *mut T,
+    ) {
         self::grad(ctx, Input { chunk, logits, target_type, targets }, states, row_weight, grad_scale, grad)
-    })
-}
-
-/// As lk_softmax_state_grad_f32, in double precision.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn lk_softmax_state_grad_f64(
-    ctx: *const lk_context,
-    chunk: *const lk_class_chunk,
-    logits: *const f64,
-    target_type: lk_dtype,
-    targets: *const c_void,
-    states: *const lk_softmax_state,
-    row_weight: *const f64,
-    grad_scale: f64,
-    grad: *mut f64,
-) -> lk_status {
-    // SAFETY: the caller's promise about pointers is passed on
-    guard(|| unsafe {
-        self::grad(ctx, Input { chunk, logits, target_type, targets }, states, row_weight, grad_scale, grad)
-    })
+    }
 }

@@ -2,8 +2,8 @@
 
 use core::ffi::c_void;
 
+use super::element_types::for_each_element_type;
 use super::memory::{Memory, context, index_view, view, view_mut, view_optional};
-use super::status::guard;
 use super::types::{lk_context, lk_dtype, lk_options, lk_status, lk_td_params, lk_td_shape};
 use crate::error::Error;
 use crate::loss::{Element, Td, TdViews};
@@ -68,41 +68,39 @@ impl<T: Element> Call<T> {
     }
 }
 
-/// Temporal difference, the loss of (deep, double) Q-learning (Mnih et al., 2015; van Hasselt et al., 2016).
-///
-/// target = reward + gamma (1 - done) max over a' of next_q[a'], or, if `next_q_online` is given (double DQN),
-/// next_q at the argmax over a' of next_q_online[a']. With d = q[action] - target: loss = d^2 (LK_TD_MSE) or
-/// huber(d) (LK_TD_HUBER); gradient and Hessian are the loss's at the action and 0 elsewhere;
-/// td_error = -d, unscaled and unweighted. No gradient flows through the target. For n-step returns give
-/// gamma^n.
-///
-/// `q`, `next_q`, `next_q_online` (may be NULL), `grad` and `hess` are [batch][actions] with the shape's
-/// stride; `action` (LK_I32, LK_I64, LK_U8), `reward`, `done` (not 0: the episode ended; may be NULL: none
-/// did), `weight` (may be NULL: all 1) and `td_error` have `batch` elements. Rows that are done do not read
-/// what follows. The argmax is the first maximum, and a NaN wins. An action that is none is
-/// LK_TARGET_OUT_OF_RANGE. LK_MEAN divides by the batch, weighted or not. `loss` is one element, or `batch`
-/// for LK_NONE; `grad` may be `q` itself. Outputs may be NULL, `params` and `opts` too.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn lk_td_f32(
-    ctx: *const lk_context,
-    shape: *const lk_td_shape,
-    q: *const f32,
-    action_type: lk_dtype,
-    action: *const c_void,
-    reward: *const f32,
-    done: *const u8,
-    next_q: *const f32,
-    next_q_online: *const f32,
-    weight: *const f32,
-    params: *const lk_td_params,
-    opts: *const lk_options,
-    loss: *mut f32,
-    grad: *mut f32,
-    hess: *mut f32,
-    td_error: *mut f32,
-) -> lk_status {
-    // SAFETY: the caller's promise about pointers is passed on
-    guard(|| unsafe {
+for_each_element_type! {
+    /// Temporal difference, the loss of (deep, double) Q-learning (Mnih et al., 2015; van Hasselt et al., 2016).
+    ///
+    /// target = reward + gamma (1 - done) max over a' of next_q[a'], or, if `next_q_online` is given (double DQN),
+    /// next_q at the argmax over a' of next_q_online[a']. With d = q[action] - target: loss = d^2 (LK_TD_MSE) or
+    /// huber(d) (LK_TD_HUBER); gradient and Hessian are the loss's at the action and 0 elsewhere;
+    /// td_error = -d, unscaled and unweighted. No gradient flows through the target. For n-step returns give
+    /// gamma^n.
+    ///
+    /// `q`, `next_q`, `next_q_online` (may be NULL), `grad` and `hess` are [batch][actions] with the shape's
+    /// stride; `action` (LK_I32, LK_I64, LK_U8), `reward`, `done` (not 0: the episode ended; may be NULL: none
+    /// did), `weight` (may be NULL: all 1) and `td_error` have `batch` elements. Rows that are done do not read
+    /// what follows. The argmax is the first maximum, and a NaN wins. An action that is none is
+    /// LK_TARGET_OUT_OF_RANGE. LK_MEAN divides by the batch, weighted or not. `loss` is one element, or `batch`
+    /// for LK_NONE; `grad` may be `q` itself. Outputs may be NULL, `params` and `opts` too.
+    fn td(
+        ctx: *const lk_context,
+        shape: *const lk_td_shape,
+        q: *const T,
+        action_type: lk_dtype,
+        action: *const c_void,
+        reward: *const T,
+        done: *const u8,
+        next_q: *const T,
+        next_q_online: *const T,
+        weight: *const T,
+        params: *const lk_td_params,
+        opts: *const lk_options,
+        loss: *mut T,
+        grad: *mut T,
+        hess: *mut T,
+        td_error: *mut T,
+    ) {
         let loss_of = lk_td_params::read(params)?;
         let call = Call {
             ctx,
@@ -122,49 +120,5 @@ pub unsafe extern "C" fn lk_td_f32(
             td_error,
         };
         call.evaluate(loss_of)
-    })
-}
-
-/// As lk_td_f32, in double precision.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn lk_td_f64(
-    ctx: *const lk_context,
-    shape: *const lk_td_shape,
-    q: *const f64,
-    action_type: lk_dtype,
-    action: *const c_void,
-    reward: *const f64,
-    done: *const u8,
-    next_q: *const f64,
-    next_q_online: *const f64,
-    weight: *const f64,
-    params: *const lk_td_params,
-    opts: *const lk_options,
-    loss: *mut f64,
-    grad: *mut f64,
-    hess: *mut f64,
-    td_error: *mut f64,
-) -> lk_status {
-    // SAFETY: the caller's promise about pointers is passed on
-    guard(|| unsafe {
-        let loss_of = lk_td_params::read(params)?;
-        let call = Call {
-            ctx,
-            shape,
-            q,
-            action_type,
-            action,
-            reward,
-            done,
-            next_q,
-            next_q_online,
-            weight,
-            opts,
-            loss,
-            grad,
-            hess,
-            td_error,
-        };
-        call.evaluate(loss_of)
-    })
+    }
 }

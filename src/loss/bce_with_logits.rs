@@ -1,4 +1,11 @@
-//! Binary cross-entropy of logits.
+//! Binary cross-entropy of logits (PyTorch's binary_cross_entropy_with_logits).
+//!
+//! With x = input, y = target, w = pos_weight and sigma(x) = 1 / (1 + e^-x):
+//! loss = w y log(1 + e^-x) + (1 - y) log(1 + e^x), gradient = (1 - y) sigma(x) - w y sigma(-x),
+//! Hessian = (w y + 1 - y) sigma(x) sigma(-x).
+//!
+//! `pos_weight` has `n_pos_weight` elements: none (0, may be NULL: all 1), one for all (1), or one for each
+//! label, repeating along the input, whose `n` is a multiple of it (else LK_LENGTH_MISMATCH).
 
 use super::element::{AnyFormula, Element};
 use super::pointwise::{self, PointwiseLoss, pointwise_methods};

@@ -1,12 +1,6 @@
 //! The element types, and the one door from losses to kernels.
 
-use super::bce::Logs;
-use super::bce_with_logits::Logistic;
-use super::huber::Hub;
-use super::l1::Absolute;
-use super::likelihood::Linear;
-use super::mse::Square;
-use super::smooth_l1::Smooth;
+use super::table::for_pointwise_losses;
 use crate::context::Context;
 #[cfg(feature = "linear")]
 use crate::kernel::bias::{ColumnSums, Spread};
@@ -28,39 +22,30 @@ pub trait Element: Real {
     fn reduce(here: Environment, context: &Context, work: Work<'_, Self>) -> Partial;
 }
 
-/// The formulas of all losses of independent elements.
+/// One of the formulas of the losses of independent elements.
 macro_rules! formulas {
-    ($($loss: ident($formula: ty),)*) => {
+    ($($file: ident $Loss: ident ($formula: ident $(<$t: ident>)?) $arguments: tt $input: ident;)*) => {
         #[derive(Clone, Copy)]
         pub(crate) enum AnyFormula<T> {
-            $($loss($formula),)*
+            $($Loss(super::$file::$formula $(<$t>)?),)*
         }
 
         impl<T: Real> AnyFormula<T> {
             pub(crate) fn factor(&self) -> f64 {
                 match self {
-                    $(Self::$loss(_) => <$formula as Formula<T>>::FACTOR,)*
+                    $(Self::$Loss(_) => <super::$file::$formula $(<$t>)? as Formula<T>>::FACTOR,)*
                 }
             }
 
             fn stages(&self) -> &dyn Stages<T> {
                 match self {
-                    $(Self::$loss(formula) => formula,)*
+                    $(Self::$Loss(formula) => formula,)*
                 }
             }
         }
     };
 }
-
-formulas! {
-    Bce(Logs),
-    BceWithLogits(Logistic),
-    Huber(Hub<T>),
-    L1(Absolute),
-    Likelihood(Linear),
-    Mse(Square),
-    SmoothL1(Smooth<T>),
-}
+for_pointwise_losses! { formulas }
 
 /// A call of any kernel.
 ///

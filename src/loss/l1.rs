@@ -1,4 +1,6 @@
-//! Absolute error.
+//! Absolute error (PyTorch's l1_loss).
+//!
+//! With d = input - target: loss = |d|, gradient = sign(d) (0 at 0), Hessian = 0.
 
 use super::element::{AnyFormula, Element};
 use super::pointwise::{self, PointwiseLoss, pointwise_methods};

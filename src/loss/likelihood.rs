@@ -1,4 +1,6 @@
-//! The linear likelihood loss.
+//! The linear "maximum likelihood" loss: minus the probability of being right.
+//!
+//! With p = input, y = target: loss = -(y p + (1 - y)(1 - p)), gradient = 1 - 2 y, Hessian = 0.
 
 use super::element::{AnyFormula, Element};
 use super::pointwise::{self, PointwiseLoss, pointwise_methods};

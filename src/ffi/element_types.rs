@@ -1,0 +1,52 @@
+//! C functions that differ by their element type alone: written once.
+
+use super::types::{LK_F32, LK_F64, lk_dtype};
+use crate::loss::Element;
+
+/// What C calls an element type.
+pub trait CElement: Element {
+    const DTYPE: lk_dtype;
+}
+
+impl CElement for f32 {
+    const DTYPE: lk_dtype = LK_F32;
+}
+
+impl CElement for f64 {
+    const DTYPE: lk_dtype = LK_F64;
+}
+
+/// Functions of arrays of `T`: of each `fn name` are made the C functions `lk_name_f32` and `lk_name_f64`, whose status is
+/// what the body gives. The caller of those has promised that pointers which are not NULL are valid for what the docs say, and
+/// the body passes that on.
+///
+/// `header.rs` reads these functions too, for the header: their layout here is to be that of the others.
+macro_rules! for_each_element_type {
+    ($($functions: tt)*) => {
+        const _: () = {
+            type T = f32;
+            $crate::ffi::element_types::c_functions! { "_f32" $($functions)* }
+        };
+        const _: () = {
+            type T = f64;
+            $crate::ffi::element_types::c_functions! { "_f64" $($functions)* }
+        };
+    };
+}
+
+macro_rules! c_functions {
+    ($suffix: literal $(
+        $(#[doc = $docs: literal])*
+        fn $name: ident($($argument: ident: $type: ty),* $(,)?) $body: block
+    )*) => {
+        $(const _: () = {
+            #[unsafe(export_name = concat!("lk_", stringify!($name), $suffix))]
+            pub unsafe extern "C" fn c_function($($argument: $type),*) -> $crate::ffi::types::lk_status {
+                // SAFETY: the caller's promise about pointers is passed on
+                $crate::ffi::status::guard(|| unsafe { $body })
+            }
+        };)*
+    };
+}
+
+pub(super) use {c_functions, for_each_element_type};

@@ -2,7 +2,7 @@
 
 use super::element_types::for_each_element_type;
 use super::memory::{Memory, check_pointer, context, slice, view, view_optional};
-use super::types::{lk_context, lk_options, lk_status};
+use super::types::{Read, lk_context, lk_options, lk_status};
 use crate::error::Error;
 use crate::loss::pointwise_losses::*;
 use crate::loss::{Element, Operands, PointwiseLoss, check_parameter, evaluate_pointwise, for_pointwise_losses};
@@ -12,6 +12,9 @@ use crate::simd::in_environment;
 fn widened(option: impl Into<f64>) -> f64 {
     in_environment(|_| option.into())
 }
+
+/// Most elements of a call that is looked at with few comparisons: for larger ones these would save nothing.
+const PLAIN: usize = 1 << 16;
 
 /// A call's arguments.
 struct Call<T> {
@@ -33,6 +36,10 @@ impl<T: Element> Call<T> {
         let n = self.n;
         // SAFETY: the caller's promise
         let options = unsafe { lk_options::read(self.opts) }?;
+        if self.is_plain(&options) && loss.parameter().is_empty() {
+            // SAFETY: just checked, and the caller's promise
+            return unsafe { self.evaluate_checked(loss, &options) };
+        }
         let mut memory = Memory::new(&options);
         memory.input("input", self.input, n)?;
         memory.input("target", self.target, n)?;
@@ -41,8 +48,16 @@ impl<T: Element> Call<T> {
         memory.input_optional("pos_weight", parameter.as_ptr(), parameter.len())?;
         memory.outputs(self.loss, self.grad, self.hess, n, n)?;
         memory.check(("input", "grad"))?;
-        // SAFETY: not NULL where elements are needed, aligned, of a size that memory can have, and nothing
-        // overlaps but what may; that it is valid is the caller's promise
+        // SAFETY: just checked, and the caller's promise
+        unsafe { self.evaluate_checked(loss, &options) }
+    }
+
+    /// # Safety
+    /// Pointers are not NULL where elements are needed, aligned, of a size that memory can have, and nothing overlaps but
+    /// what may; that they are valid is the caller's promise.
+    unsafe fn evaluate_checked(&self, loss: &dyn PointwiseLoss<T>, options: &Read) -> Result<lk_status, Error> {
+        let n = self.n;
+        // SAFETY: as above
         unsafe {
             let operands = Operands {
                 input: view(self.input, n),
@@ -53,6 +68,27 @@ impl<T: Element> Call<T> {
             let summary = evaluate_pointwise(loss, context(self.ctx), operands, &options.options, sinks)?;
             Ok(options.finish(summary))
         }
+    }
+
+    /// Whether this is a call as most are, without anything that would be an error: a few comparisons instead of the checks
+    /// of whatever may be given, which would take longer than a small call.
+    fn is_plain(&self, options: &Read) -> bool {
+        let Call { n, input, target, weight, loss, grad, hess, .. } = *self;
+        let nothing_else = weight.is_null() && hess.is_null() && options.is_plain();
+        let needed = !input.is_null() && !target.is_null() && !loss.is_null();
+        let is_aligned = (input.addr() | target.addr() | loss.addr() | grad.addr()).is_multiple_of(align_of::<T>());
+        if !(nothing_else && needed && is_aligned && n > 0 && n <= PLAIN) {
+            return false;
+        }
+        // Two ranges of `n` are apart where neither begins within the other. So is the loss, taken for as long as they are:
+        // a call where it is nearer is looked at in the usual way.
+        let bytes = n * size_of::<T>();
+        let are_apart = |a: usize, b: usize| b.wrapping_sub(a) >= bytes && a.wrapping_sub(b) >= bytes;
+        let [input, target, loss, grad] = [input.addr(), target.addr(), loss.addr(), grad.addr()];
+        let highest = input.max(target).max(loss).max(grad);
+        let grad_is_apart =
+            grad == 0 || are_apart(grad, loss) && are_apart(grad, target) && (grad == input || are_apart(grad, input));
+        highest.checked_add(bytes).is_some() && are_apart(loss, input) && are_apart(loss, target) && grad_is_apart
     }
 
     /// The array that the loss repeats along its input.

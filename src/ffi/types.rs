@@ -339,6 +339,13 @@ impl lk_options {
 }
 
 impl Read {
+    /// Whether nothing but one reduced loss and a gradient to be written can be asked for.
+    pub(super) fn is_plain(&self) -> bool {
+        let Read { options, weight_sum, cost } = self;
+        let is_reduced = options.reduction != Reduction::None;
+        is_reduced && !options.accumulate_grad && weight_sum.is_null() && cost.is_null()
+    }
+
     /// # Safety
     /// The pointers were checked, and what is not NULL is valid.
     pub(super) unsafe fn sinks<'a, T: Element>(

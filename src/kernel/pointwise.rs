@@ -177,7 +177,11 @@ impl<'a, T: Real> Evaluation<'a, T> {
             }
         }
         if rest > 0 {
-            out_of_domain |= self.last(isa, operands.slice(whole, rest), at + whole, sums);
+            let last = operands.slice(whole, rest);
+            out_of_domain |= match self.call.is_plain() {
+                true => self.last_plain(isa, last, at + whole, sums),
+                false => self.last(isa, last, at + whole, sums),
+            };
         }
         out_of_domain
     }
@@ -214,6 +218,35 @@ impl<'a, T: Real> Evaluation<'a, T> {
             self.formula.hess(isa, operands, weight, Results { grad: hess, ..results });
         }
         self.formula.any(isa, operands, weight, results, sums)
+    }
+
+    /// As [`last`](Self::last), where at most the gradient is asked for beside the value: small calls are no more than this.
+    fn last_plain(&self, isa: Isa, operands: Operands<'_, T>, at: usize, sums: &mut LaneSums<T>) -> bool {
+        let (count, mut rooms) = (operands.len(), [const { GroupRoom::new() }; 4]);
+        let [input, target, parameter, grad] = &mut rooms;
+        let operands = Operands {
+            input: operands.input.filled_up(input),
+            target: operands.target.filled_up(target),
+            parameter: match operands.parameter.len() {
+                1 => operands.parameter,
+                _ => operands.parameter.filled_up(parameter),
+            },
+        };
+        let Results { grad: out, factor, .. } = self.call.results;
+        let grad = out.map(|_| grad.zeros(T::GROUP));
+        let made = Results { loss: None, grad, accumulate: false, factor };
+        let (is_first, mut here) = (!sums.has_terms(), LaneSums::zero());
+        let out_of_domain = self.formula.any(isa, operands, None, made, if is_first { sums } else { &mut here });
+        // values beyond the last element do not count
+        if is_first {
+            sums.keep_first(count);
+        } else {
+            sums.add_first(count, &mut here);
+        }
+        if let (Some(grad), Some(out)) = (grad, out) {
+            out.slice(at, count).copy_from(grad.as_in().slice(0, count));
+        }
+        out_of_domain
     }
 
     /// Fewer than a group, on copies that are filled up.

@@ -344,7 +344,7 @@ impl<S: Lanes, T: Real, F: Formula<T>, const GRAD: bool, const LARGE: bool> Usua
         let per_group = Pack::<S, T>::PER_GROUP;
         let Walk { ahead, factor, streamed, .. } = self.walk;
         let terms = self.formula.usual_terms(self.operands.load_several::<N>(group, first));
-        if LARGE && ahead > 0 && first % per_group == 0 {
+        if LARGE && ahead > 0 && first.is_multiple_of(per_group) {
             self.operands.prefetch(group + first / per_group + ahead);
             if N > per_group {
                 self.operands.prefetch(group + first / per_group + 1 + ahead);
@@ -425,8 +425,9 @@ impl<T: Real, F: Formula<T>> Kernel for Any<'_, T, F> {
     }
 }
 
-/// An array's groups, if there is one. (No closure: it may be compiled apart, without the instruction set.)
+/// An array's groups, if there is one.
 #[inline(always)]
+#[allow(clippy::manual_map, reason = "closures may be compiled apart, without the instruction set")]
 fn groups<T: Real>(out: Option<Out<'_, T>>, count: usize) -> Option<GroupsMut<'_, T>> {
     match out {
         Some(out) => Some(out.groups(count)),

@@ -566,7 +566,7 @@ fn gradients<S: Lanes, T: Real>(
         at_top.group_mut().store(i, top.hi.fma(finished.top, -not_own.round()));
     }
 
-    for i in 0..count {
+    for (i, &top_class) in top_class[..count].iter().enumerate() {
         let row = first + i;
         let grad = call.grad.slice(layout.offset(row), classes);
         if !call.rows.counts(row) {
@@ -596,7 +596,7 @@ fn gradients<S: Lanes, T: Real>(
                         here,
                         Emission::<S, T, false> { x, grad: part, origin, line, with_entropy, is_kept: false },
                     );
-                    call.add_shares(row, start + done, part, top_class[i], at_top.0[i]);
+                    call.add_shares(row, start + done, part, top_class, at_top.0[i]);
                     each_group::<T, _>(here, Addition { s, from: part.as_in(), to });
                     done += here;
                 }
@@ -610,7 +610,7 @@ fn gradients<S: Lanes, T: Real>(
             }
         }
         if !call.accumulate {
-            call.add_shares(row, 0, grad, top_class[i], at_top.0[i]);
+            call.add_shares(row, 0, grad, top_class, at_top.0[i]);
         }
     }
 }

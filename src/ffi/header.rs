@@ -94,7 +94,7 @@ fn expand(root: &Path, source: &str) -> String {
         let block: Vec<&str> = lines.by_ref().take_while(|line| *line != end).collect();
         let functions = functions(&block);
         if functions.iter().any(|function| function.name == "$name") {
-            // the body of a macro, which is of no use to cbindgen: what comes of it goes to the end
+            // the pattern of the functions of all losses, in a macro: the file has nothing else that the header says
             let of_loss =
                 |loss: &Loss| functions.iter().map(|pattern| pattern.of(loss).for_each_element_type()).collect();
             return losses(root).iter().map(of_loss).collect::<Vec<String>>().concat();

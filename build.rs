@@ -1,4 +1,4 @@
-//! With feature `header`, writes `include/losskit.h` anew; otherwise there is nothing to build.
+//! With feature `header`, writes the headers anew; otherwise there is nothing to build.
 
 #[cfg(feature = "header")]
 #[path = "src/ffi/header.rs"]
@@ -13,7 +13,11 @@ fn main() {
         println!("cargo::rerun-if-changed=cbindgen.toml");
         let folder = |variable| std::path::PathBuf::from(std::env::var_os(variable).expect("cargo sets it"));
         let root = folder("CARGO_MANIFEST_DIR");
-        let text = header::generate(&root, &folder("OUT_DIR"));
-        std::fs::write(root.join("include/losskit.h"), text).expect("include/ can be written");
+        // the published package has no tests
+        let texts = header::all(&root, &folder("OUT_DIR"));
+        for (path, text) in texts.into_iter().filter(|(path, _)| root.join(path).parent().is_some_and(|to| to.exists()))
+        {
+            std::fs::write(root.join(path), text).unwrap_or_else(|error| panic!("{path}: {error}"));
+        }
     }
 }

@@ -20,6 +20,8 @@ import subprocess
 import sys
 import time
 
+from losses import POINTWISE
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "speed.md"
 BUDGET = ROOT / "benches" / "budget.json"
@@ -39,13 +41,7 @@ PARTS = [
     ("cross_entropy, softmax, log_softmax: rows", r"class_rows"),
     ("cross_entropy, softmax, log_softmax: columns", r"class_columns"),
     ("cross_entropy, softmax, log_softmax: the rest", r"::softmax::|cross_entropy|lk_(log_)?softmax"),
-    ("bce_with_logits", r"bce_with_logits"),
-    ("bce", r"::bce::|lk_bce_f"),
-    ("huber", r"::huber::|lk_huber"),
-    ("smooth_l1", r"::smooth_l1::|lk_smooth_l1"),
-    ("l1", r"::l1::|lk_l1"),
-    ("likelihood", r"::likelihood::|lk_likelihood"),
-    ("mse", r"::mse::|lk_mse"),
+    *((loss, rf"::{loss}::|lk_{loss}_f") for loss in POINTWISE),
     ("what all share", r"losskit|lk_"),
 ]
 

@@ -21,13 +21,13 @@ import re
 import subprocess
 import sys
 
+from losses import LOGARITHMS, MEMORY_BOUND
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "speed.md"
 MACHINE_CODE = ROOT / "docs" / "machine-code.md"
 BEGIN, END = "<!-- benches/targets.py: begin -->", "<!-- benches/targets.py: end -->"
 
-MEMORY_BOUND = ["mse", "l1", "huber", "smooth_l1", "likelihood"]
-LOGARITHMS = ["bce", "bce_with_logits"]
 LARGE = "16777216"
 WIDE = ["512x32000", "128x128256"]
 ROWS = ["65536x2", "65536x10", "65536x64"]

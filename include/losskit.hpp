@@ -519,7 +519,7 @@ struct td_outputs {
     optional_output<T> td_error{}; ///< target less q for each row, unscaled and unweighted
 };
 
-/// Options of mse, l1, bce and likelihood; those of other losses begin with their own and end with the same.
+/// Options of losses that have none of their own; those of others begin with their own and end with the same.
 template <class T>
 struct options {
     optional_input<T> weight{};                              ///< one for each element; none: all 1
@@ -639,7 +639,7 @@ struct linear_cross_entropy_options {
     double label_smoothing = 0.0;                            ///< as in cross_entropy_options
     double z_loss = 0.0;                                     ///< the same
     double soft_cap = 0.0;                                   ///< the same
-    std::size_t memory = std::size_t{64} << 20;              ///< bytes of logits at once, never less than one row
+    std::size_t memory = 67108864;                           ///< bytes of logits at once, never less than one row
     optional_input<T> class_weight{};                        ///< one for each class; none: all 1
     optional_input<T> row_weight{};                          ///< one for each row; none: all 1
     losskit::reduction reduction = losskit::reduction::mean; ///< as in options, and so on
@@ -1480,6 +1480,7 @@ private:
     std::vector<lk_softmax_state> states_;
 };
 
+// Begin of what is made from the sources, as the C header is.
 /// Mean squared error: lk_mse_f32, lk_mse_f64.
 inline constexpr pointwise_loss<lk_mse_f32, lk_mse_f64, options> mse{};
 /// Absolute error: lk_l1_f32, lk_l1_f64.
@@ -1495,6 +1496,7 @@ inline constexpr pointwise_loss<lk_bce_with_logits_f32, lk_bce_with_logits_f64, 
     bce_with_logits{};
 /// The linear "maximum likelihood" loss: lk_likelihood_f32, lk_likelihood_f64.
 inline constexpr pointwise_loss<lk_likelihood_f32, lk_likelihood_f64, options> likelihood{};
+// End of what is made from the sources.
 
 /// Cross-entropy of logits, with indices or probabilities: lk_cross_entropy_f32, lk_cross_entropy_f64.
 inline constexpr class_loss<lk_cross_entropy_f32, lk_cross_entropy_f64, targets, cross_entropy_options> cross_entropy{};

@@ -4,6 +4,7 @@ mod common;
 
 use common::call::{self, Call, Formula, Goal, Loss, Shape, spread};
 use common::exact::Exact;
+use common::losses::Inputs;
 use common::reference::reference;
 use common::{Float, Random, assert_same_bits, ulps_off};
 use losskit::{Context, LogSoftmax, Options, Outputs, Reduction, Softmax};
@@ -39,7 +40,7 @@ fn settle(call: &mut Call<f64>, at: usize) -> f64 {
             let joints = match formula {
                 Formula::L1 => vec![0.0],
                 Formula::Huber(joint) | Formula::SmoothL1(joint) => vec![*joint],
-                Formula::Bce => {
+                formula if formula.inputs() == Inputs::OnlyProbabilities => {
                     call.input[at] = 0.25 + 0.5 * call.input[at];
                     return PROBABILITY_STEP;
                 }

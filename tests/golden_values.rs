@@ -53,21 +53,17 @@ fn call<T: Float>(case: &golden::Case) -> Call<T> {
         row: None,
     };
     let loss = match case.loss.as_str() {
-        "mse" => pointwise(Formula::Mse),
-        "l1" => pointwise(Formula::L1),
-        "huber" => pointwise(Formula::Huber(options.delta.unwrap_or(1.0))),
-        "smooth_l1" => pointwise(Formula::SmoothL1(options.beta.unwrap_or(1.0))),
-        "bce" => pointwise(Formula::Bce),
-        "bce_with_logits" => {
-            pointwise(Formula::BceWithLogits(options.pos_weight.iter().map(|&weight| T::of(weight)).collect()))
-        }
         "cross_entropy" => cross_entropy(Goal::I64(indices())),
         "cross_entropy_probs" => cross_entropy(Goal::Probabilities(all_of(target))),
         "nll" => {
             let ignore = options.ignore_index.unwrap_or(-100);
             Loss::Nll { ignore, shape, targets: indices(), class: some_weight.clone(), row: None }
         }
-        other => panic!("losses.json has a loss {other}"),
+        name => {
+            let number = options.delta.or(options.beta).unwrap_or(1.0);
+            let formula = Formula::by_name(name, number, &all_of(options.pos_weight.as_slice()));
+            pointwise(formula.unwrap_or_else(|| panic!("losses.json has a loss {name}")))
+        }
     };
     let name = format!("{} {:?} {:?} {:?} {options:?} {}", case.loss, case.note, case.reduction, case.shape, T::NAME);
     Call { name, input, loss }

@@ -1,4 +1,4 @@
-//! The committed header is what the sources give. `cargo build --features header` writes it anew.
+//! The committed headers are what the sources give. `cargo build --features header` writes them anew.
 
 use std::path::Path;
 
@@ -10,13 +10,15 @@ mod header;
 const COMMITTED: &str = include_str!("../include/losskit.h");
 
 #[test]
-fn the_header_is_what_the_sources_give() {
-    let made = header::generate(Path::new(env!("CARGO_MANIFEST_DIR")), Path::new(env!("CARGO_TARGET_TMPDIR")));
-    let made = String::from_utf8(made).expect("headers are text");
-    for (i, (made, committed)) in made.lines().zip(COMMITTED.lines()).enumerate() {
-        assert_eq!(made, committed, "line {} of include/losskit.h; cargo build --features header", i + 1);
+fn the_headers_are_what_the_sources_give() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (path, made) in header::all(root, Path::new(env!("CARGO_TARGET_TMPDIR"))) {
+        let committed = std::fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+        for (i, (made, committed)) in made.lines().zip(committed.lines()).enumerate() {
+            assert_eq!(made, committed, "line {} of {path}; cargo build --features header", i + 1);
+        }
+        assert!(made == committed, "{path}: one goes on where the other ends; cargo build --features header");
     }
-    assert!(made == COMMITTED, "one goes on where the other ends; cargo build --features header");
 }
 
 #[test]

@@ -3,10 +3,13 @@
 //!
 //! `widths.rs` takes this file in too, where all CPUs read at several places.
 
-use losskit::{
-    Bce, BceWithLogits, ClassShape, Context, CrossEntropy, Huber, L1, Likelihood, Mse, Options, Outputs, SmoothL1,
-    Targets, Weights,
-};
+// `widths.rs` has it from the workload as well
+#[allow(clippy::duplicate_mod)]
+#[path = "common/losses.rs"]
+mod losses;
+
+use losses::Formula;
+use losskit::{ClassShape, Context, CrossEntropy, Options, Outputs, Targets, Weights};
 
 /// More than a large array has, in `f32`, and no whole number of anything.
 const LEN: usize = (1 << 23) + 5003;
@@ -23,54 +26,50 @@ fn assert_same_bits(got: &[f32], want: &[f32], what: &str) {
     assert_eq!(differ, None, "{what}: the first element that differs");
 }
 
-/// Value and gradient of `$loss`: as they are asked for by most, in the input's place, and beside a Hessian, which takes
-/// the loop for everything.
-macro_rules! check {
-    ($what: literal, $loss: expr, $input: expr, $target: expr) => {{
-        let (input, target): (&[f32], &[f32]) = ($input, $target);
-        let (context, options) = (Context::with_threads(2), Options::new());
-        let (mut want, mut grad, mut hess) = ([f32::NAN], vec![0.0; input.len()], vec![0.0; input.len()]);
-        let outputs = Outputs::new().loss(&mut want).grad(&mut grad).hess(&mut hess);
-        $loss.eval(&context, input, target, None, &options, outputs).unwrap();
-        assert!(want[0].is_finite());
+/// Value and gradient: as they are asked for by most, in the input's place, and beside a Hessian, which takes the loop for
+/// everything.
+fn check(formula: &Formula<f32>, input: &[f32], target: &[f32]) {
+    let (what, loss) = (formula.name(), formula.loss());
+    let (context, options) = (Context::with_threads(2), Options::new());
+    let (mut want, mut grad, mut hess) = ([f32::NAN], vec![0.0; input.len()], vec![0.0; input.len()]);
+    let outputs = Outputs::new().loss(&mut want).grad(&mut grad).hess(&mut hess);
+    loss.eval(&context, input, target, None, &options, outputs).unwrap();
+    assert!(want[0].is_finite());
 
-        let mut value = [f32::NAN];
-        $loss.eval(&context, input, target, None, &options, Outputs::new().loss(&mut value)).unwrap();
-        assert_same_bits(&value, &want, concat!($what, ", value"));
+    let mut value = [f32::NAN];
+    loss.eval(&context, input, target, None, &options, Outputs::new().loss(&mut value)).unwrap();
+    assert_same_bits(&value, &want, &format!("{what}, value"));
 
-        // the output begins within a vector
-        let mut memory = vec![f32::NAN; input.len() + 2];
-        let outputs = Outputs::new().loss(&mut value).grad(&mut memory[1..][..input.len()]);
-        $loss.eval(&context, input, target, None, &options, outputs).unwrap();
-        assert_same_bits(&value, &want, concat!($what, ", value with gradient"));
-        assert_same_bits(&memory[1..][..input.len()], &grad, concat!($what, ", gradient"));
-        assert!(memory[0].is_nan() && memory[input.len() + 1].is_nan(), "{}: written beyond the end", $what);
+    // the output begins within a vector
+    let mut memory = vec![f32::NAN; input.len() + 2];
+    let outputs = Outputs::new().loss(&mut value).grad(&mut memory[1..][..input.len()]);
+    loss.eval(&context, input, target, None, &options, outputs).unwrap();
+    assert_same_bits(&value, &want, &format!("{what}, value with gradient"));
+    assert_same_bits(&memory[1..][..input.len()], &grad, &format!("{what}, gradient"));
+    assert!(memory[0].is_nan() && memory[input.len() + 1].is_nan(), "{what}: written beyond the end");
 
-        let mut replaced = input.to_vec();
-        let outputs = Outputs::new().loss(&mut value);
-        $loss.eval_in_place(&context, &mut replaced, target, None, &options, outputs).unwrap();
-        assert_same_bits(&value, &want, concat!($what, ", value in place"));
-        assert_same_bits(&replaced, &grad, concat!($what, ", gradient in place"));
-    }};
+    let mut replaced = input.to_vec();
+    let outputs = Outputs::new().loss(&mut value);
+    loss.eval_in_place(&context, &mut replaced, target, None, &options, outputs).unwrap();
+    assert_same_bits(&value, &want, &format!("{what}, value in place"));
+    assert_same_bits(&replaced, &grad, &format!("{what}, gradient in place"));
 }
 
 #[test]
 fn independent_elements() {
     let (input, target) = (numbers(LEN, 4.0, 2_654_435_761), numbers(LEN, 4.0, 40_503));
-    check!("mse", Mse::new(), &input, &target);
-    check!("l1", L1::new(), &input, &target);
-    check!("huber", Huber::new(1.0), &input, &target);
-    check!("smooth_l1", SmoothL1::new(1.5), &input, &target);
     let labels: Vec<f32> = target.iter().map(|x| f32::from(*x > 0.0)).collect();
-    check!("bce_with_logits", BceWithLogits::new(), &input, &labels);
-    // beyond the elements that a vector repeats
-    let weights = numbers(LEN / 7, 0.5, 40_503).iter().map(|x| 1.0 + x).collect::<Vec<_>>();
-    let whole = LEN / 7 * 7;
-    let weighted = BceWithLogits::new().pos_weight(&weights);
-    check!("bce_with_logits with pos_weight", weighted, &input[..whole], &labels[..whole]);
     let probabilities: Vec<f32> = input.iter().map(|x| 0.5 + x / 8.0).collect();
-    check!("bce", Bce::new(), &probabilities, &labels);
-    check!("likelihood", Likelihood::new(), &probabilities, &labels);
+    // more labels than a vector repeats
+    let weights = numbers(LEN / 7, 0.5, 40_503).iter().map(|x| 1.0 + x).collect::<Vec<_>>();
+    let mut formulas = Formula::all(1.5, &[]);
+    formulas.extend(Formula::all(1.5, &weights).into_iter().filter(|formula| !formula.array().is_empty()));
+    for formula in formulas {
+        let input = if formula.inputs().are_probabilities() { &probabilities } else { &input };
+        let target = if formula.inputs().have_labels() { &labels } else { &target };
+        let whole = if formula.array().is_empty() { LEN } else { LEN / 7 * 7 };
+        check(&formula, &input[..whole], &target[..whole]);
+    }
 }
 
 #[test]

@@ -7,11 +7,11 @@ mod abi;
 
 use crate::data::{Buffer, Random};
 use crate::measure::{Bench, Size};
-use crate::pointwise::{self, Inputs};
+use crate::pointwise;
 use crate::td::{ACTIONS, Batch};
 use abi::{
-    LK_I64, LK_ISA_BEST, LK_OK, LK_TD_MSE, Losses, Real, lk_class_shape, lk_context, lk_context_create,
-    lk_context_destroy, lk_td_params, lk_td_shape,
+    LK_I64, LK_ISA_BEST, LK_OK, LK_TD_MSE, Losses, PointwiseOption, Real, lk_class_shape, lk_context,
+    lk_context_create, lk_context_destroy, lk_td_params, lk_td_shape,
 };
 use losskit::{
     ClassShape, Context, CrossEntropy, Error, Indices, LogSoftmax, Nll, Options, Outputs, Softmax, Summary, Targets,
@@ -76,47 +76,26 @@ fn rust_passes(
     bench.latency(group, "rust_grad", size, || call(Outputs::new().loss(&mut loss).grad(grad)));
 }
 
-type PointwiseCall = unsafe fn(*const lk_context, usize, *const f32, *const f32, *mut f32, *mut f32) -> i32;
-
-/// The C functions by the names of [`pointwise::losses`].
-fn c_function(name: &str) -> PointwiseCall {
-    macro_rules! function {
-        ($function: ident $(, $extra: expr)*) => {
-            // SAFETY: the caller's promise: arrays of n elements, two results
-            |ctx, n, x, y, loss, grad| unsafe {
-                (C.$function)(ctx, n, x, y, null() $(, $extra)*, null(), loss, grad, null_mut())
-            }
-        };
-    }
-    match name {
-        "mse" => function!(mse),
-        "l1" => function!(l1),
-        "huber" => function!(huber, 1.0),
-        "smooth_l1" => function!(smooth_l1, 1.0),
-        "likelihood" => function!(likelihood),
-        "bce" => function!(bce),
-        "bce_with_logits" => function!(bce_with_logits, null(), 0),
-        _ => panic!("{name}: no such loss"),
-    }
-}
-
 fn elements(bench: &mut Bench, contexts: &Contexts, n: usize) {
     let size = Size { shape: &n.to_string(), elements: n, bytes: 0 };
     let options = Options::new();
-    for inputs in [Inputs::Numbers, Inputs::Labels, Inputs::Probabilities] {
-        let [input, target] = inputs.pair::<f32>(n);
+    for (inputs, losses) in pointwise::losses() {
+        let [input, target] = pointwise::pair::<f32>(inputs, n);
         let mut grad = Buffer::new(2, n, || 0.0);
-        for loss in pointwise::losses().iter().filter(|loss| loss.inputs == inputs) {
-            let group = format!("latency_{}_f32", loss.name);
+        for formula in &losses {
+            let (group, loss) = (format!("latency_{}_f32", formula.name()), formula.loss());
             rust_passes(bench, &group, size, &mut grad, |outputs| {
-                (loss.eval)(&contexts.rust, &input, &target, &options, outputs)
+                loss.eval(&contexts.rust, &input, &target, None, &options, outputs)
             });
-            let function = c_function(loss.name);
+            let (function, option) = (C.pointwise(formula.name()), PointwiseOption::number(1.0));
             let mut value = 0.0;
             let value: *mut f32 = &mut value;
             c_passes(bench, &group, size, &mut grad, |grad| {
                 // SAFETY: n elements each
-                unsafe { function(contexts.c, n, input.as_ptr(), target.as_ptr(), value, grad) }
+                unsafe {
+                    let inputs = [input.as_ptr(), target.as_ptr(), null()];
+                    function.call((contexts.c, n), inputs, option, null(), [value, grad, null_mut()])
+                }
             });
         }
     }

@@ -13,7 +13,8 @@ mod vectors;
 use crate::data::{Buffer, Float};
 use crate::machine;
 use crate::measure::{Bench, Size};
-use crate::pointwise::Inputs;
+use crate::pointwise::losses::Inputs;
+use crate::pointwise::pair;
 pub use loops::Traffic;
 use loops::{Walk, Way};
 use std::collections::HashMap;
@@ -43,7 +44,7 @@ pub fn run<T: Float>(
 pub fn run_plain_mse(bench: &mut Bench) {
     for n in [1000, 65_536] {
         let size = Size { shape: &n.to_string(), elements: n, bytes: 3 * n * size_of::<f32>() };
-        let [input, target] = Inputs::Numbers.pair::<f32>(n);
+        let [input, target] = pair::<f32>(Inputs::Numbers, n);
         let mut grad = Buffer::new(2, n, || 0.0);
         bench.latency("plain_mse_f32_grad", "t1", size, || {
             Ok::<_, Infallible>(plain_mse::mean_with_grad(machine::isa(), &input, &target, &mut grad))

@@ -1,4 +1,5 @@
-//! Makes the header from the sources; the build script and the test that guards it both come here.
+//! Makes the C header from the sources, and the lists of losses in the C++ header and in the C programs that test; the build
+//! script and the test that guards them both come here.
 //!
 //! cbindgen reads functions, and what is made by macros it does not see. So functions that are written once for all element
 //! types, or for all losses of a table, are written out first, from the text that the macros are given.
@@ -21,8 +22,17 @@ const SOURCES: [&str; 11] = [
     "td",
 ];
 
-/// The text of `include/losskit.h`. The functions are written out in `scratch`, a folder that exists.
-pub fn generate(root: &Path, scratch: &Path) -> Vec<u8> {
+/// What is made, by its path: the text that it is to have. What is written on the way goes to `scratch`, a folder that exists.
+pub fn all(root: &Path, scratch: &Path) -> [(&'static str, String); 3] {
+    [
+        ("include/losskit.h", c_header(root, scratch)),
+        ("include/losskit.hpp", cpp_header(root)),
+        ("tests/c/pointwise_losses.h", list_for_c(root)),
+    ]
+}
+
+/// The text of `include/losskit.h`. The functions are written out in `scratch`.
+fn c_header(root: &Path, scratch: &Path) -> String {
     let config = cbindgen::Config::from_file(root.join("cbindgen.toml")).expect("cbindgen.toml is a configuration");
     let mut builder = cbindgen::Builder::new().with_config(config);
     for name in SOURCES {
@@ -34,7 +44,35 @@ pub fn generate(root: &Path, scratch: &Path) -> Vec<u8> {
     let bindings = builder.generate().expect("the sources of the C ABI can be read");
     let mut text = Vec::new();
     bindings.write(&mut text);
-    text
+    String::from_utf8(text).expect("headers are text")
+}
+
+/// The text of `include/losskit.hpp`, with its list of the losses of independent elements made anew.
+fn cpp_header(root: &Path) -> String {
+    const BEGIN: &str = "// Begin of what is made from the sources, as the C header is.\n";
+    const END: &str = "// End of what is made from the sources.\n";
+    let text = read(&root.join("include/losskit.hpp"));
+    let (before, rest) = text.split_once(BEGIN).expect("the list has a beginning");
+    let (_, after) = rest.split_once(END).expect("the list has an end");
+    let list: String = losses(root).iter().map(Loss::in_cpp).collect();
+    [before, BEGIN, &list, END, after].concat()
+}
+
+/// The text of `tests/c/pointwise_losses.h`.
+fn list_for_c(root: &Path) -> String {
+    let line = |loss: &Loss| {
+        let kind = match loss.arguments.len() {
+            0 => "PLAIN",
+            1 => "WITH_NUMBER",
+            _ => "WITH_ARRAY",
+        };
+        format!(" \\\n    {kind}({})", loss.name)
+    };
+    let lines: String = losses(root).iter().map(line).collect();
+    format!(
+        "/* The losses of independent elements, by what they take after `weight`. Made from the sources, as the header is. */\n\
+         #define POINTWISE_LOSSES(PLAIN, WITH_NUMBER, WITH_ARRAY){lines}\n"
+    )
 }
 
 fn read(path: &Path) -> String {
@@ -56,7 +94,7 @@ fn expand(root: &Path, source: &str) -> String {
         let block: Vec<&str> = lines.by_ref().take_while(|line| *line != end).collect();
         let functions = functions(&block);
         if functions.iter().any(|function| function.name == "$name") {
-            // the body of a macro, which is of no use to cbindgen: what comes of it goes to the end
+            // the pattern of the functions of all losses, in a macro: the file has nothing else that the header says
             let of_loss =
                 |loss: &Loss| functions.iter().map(|pattern| pattern.of(loss).for_each_element_type()).collect();
             return losses(root).iter().map(of_loss).collect::<Vec<String>>().concat();
@@ -129,6 +167,20 @@ struct Loss {
     arguments: Vec<String>,
 }
 
+impl Loss {
+    /// Its object in C++.
+    fn in_cpp(&self) -> String {
+        let name = &self.name;
+        let title = self.docs.first().expect("its file says what it is").trim();
+        let title = title.split([':', '(']).next().unwrap_or_default().trim_end_matches([' ', '.']);
+        let options = if self.arguments.is_empty() { "options".to_owned() } else { format!("{name}_options") };
+        let declaration = format!("inline constexpr pointwise_loss<lk_{name}_f32, lk_{name}_f64, {options}>");
+        let separator = if declaration.len() + name.len() > 116 { "\n    " } else { " " };
+        format!("/// {title}: lk_{name}_f32, lk_{name}_f64.\n{declaration}{separator}{name}{{}};\n")
+    }
+}
+
+/// The table, line by line.
 fn losses(root: &Path) -> Vec<Loss> {
     let folder = root.join("src/loss");
     let table = read(&folder.join("table.rs"));

@@ -1,7 +1,7 @@
 //! Statuses, and this thread's last message.
 
 use core::cell::UnsafeCell;
-use core::ffi::{CStr, c_char};
+use core::ffi::c_char;
 use core::fmt::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -60,32 +60,42 @@ pub extern "C" fn lk_last_error() -> *const c_char {
     LAST.try_with(|last| last.get().cast::<c_char>().cast_const()).unwrap_or(c"".as_ptr())
 }
 
+/// Matches a number against constants, for the name of that which it is.
+macro_rules! name_of {
+    ($number: expr, $($constant: ident)*) => {
+        match $number {
+            $($constant => concat!(stringify!($constant), "\0"),)*
+            _ => "LK_?\0",
+        }
+    };
+}
+
 /// The name of a status, "LK_OK" for LK_OK; "LK_?" for a number that is none.
 #[unsafe(no_mangle)]
 pub extern "C" fn lk_status_name(status: lk_status) -> *const c_char {
-    let name: &CStr = match status {
-        LK_OK => c"LK_OK",
-        LK_INPUT_OUT_OF_DOMAIN => c"LK_INPUT_OUT_OF_DOMAIN",
-        LK_NULL_POINTER => c"LK_NULL_POINTER",
-        LK_MISALIGNED => c"LK_MISALIGNED",
-        LK_LENGTH_MISMATCH => c"LK_LENGTH_MISMATCH",
-        LK_SIZE_TOO_LARGE => c"LK_SIZE_TOO_LARGE",
-        LK_PARTIAL_OVERLAP => c"LK_PARTIAL_OVERLAP",
-        LK_INVALID_STRIDE => c"LK_INVALID_STRIDE",
-        LK_UNKNOWN_CONSTANT => c"LK_UNKNOWN_CONSTANT",
-        LK_TARGET_OUT_OF_RANGE => c"LK_TARGET_OUT_OF_RANGE",
-        LK_INVALID_DELTA => c"LK_INVALID_DELTA",
-        LK_INVALID_BETA => c"LK_INVALID_BETA",
-        LK_INVALID_LABEL_SMOOTHING => c"LK_INVALID_LABEL_SMOOTHING",
-        LK_NAN_OPTION => c"LK_NAN_OPTION",
-        LK_INVALID_STRUCT_SIZE => c"LK_INVALID_STRUCT_SIZE",
-        LK_UNSUPPORTED_OPTION => c"LK_UNSUPPORTED_OPTION",
-        LK_PANIC => c"LK_PANIC",
-        LK_INCOMPLETE_STATE => c"LK_INCOMPLETE_STATE",
-        LK_INVALID_TEMPERATURE => c"LK_INVALID_TEMPERATURE",
-        LK_INVALID_SOFT_CAP => c"LK_INVALID_SOFT_CAP",
-        LK_OUT_OF_MEMORY => c"LK_OUT_OF_MEMORY",
-        _ => c"LK_?",
+    let name: &'static str = name_of! {
+        status,
+        LK_OK
+        LK_INPUT_OUT_OF_DOMAIN
+        LK_NULL_POINTER
+        LK_MISALIGNED
+        LK_LENGTH_MISMATCH
+        LK_SIZE_TOO_LARGE
+        LK_PARTIAL_OVERLAP
+        LK_INVALID_STRIDE
+        LK_UNKNOWN_CONSTANT
+        LK_TARGET_OUT_OF_RANGE
+        LK_INVALID_DELTA
+        LK_INVALID_BETA
+        LK_INVALID_LABEL_SMOOTHING
+        LK_NAN_OPTION
+        LK_INVALID_STRUCT_SIZE
+        LK_UNSUPPORTED_OPTION
+        LK_PANIC
+        LK_INCOMPLETE_STATE
+        LK_INVALID_TEMPERATURE
+        LK_INVALID_SOFT_CAP
+        LK_OUT_OF_MEMORY
     };
-    name.as_ptr()
+    name.as_ptr().cast()
 }

@@ -457,8 +457,14 @@ impl lk_linear_cross_entropy_params {
     /// # Safety
     /// NULL, or valid for reading `struct_size` bytes.
     pub(super) unsafe fn read(pointer: *const Self) -> Result<LinearCrossEntropy, Error> {
-        let init =
-            || Self { struct_size: 0, ignore_index: -100, label_smoothing: 0.0, z_loss: 0.0, soft_cap: 0.0, memory: 0 };
+        let init = || lk_linear_cross_entropy_params {
+            struct_size: 0,
+            ignore_index: -100,
+            label_smoothing: 0.0,
+            z_loss: 0.0,
+            soft_cap: 0.0,
+            memory: 67_108_864,
+        };
         // SAFETY: the caller's promise
         let given = unsafe { read_sized("params", pointer, size_of::<Self>(), init) }?;
         let loss = LinearCrossEntropy::new()

@@ -1,6 +1,6 @@
 //! The table of all losses of independent elements: whatever names each of them is made from it.
 
-/// Calls the macro `$make` with the table. A line has, in turn:
+/// Calls the macro `$make` with the table, after whatever else is given for it. A line has, in turn:
 /// - the loss's file, whose name its C functions have too;
 /// - its public type, and in parentheses its formula, both of that file;
 /// - in brackets what its C functions take after `weight`: nothing, a number, or an array and its length;
@@ -10,8 +10,9 @@
 /// The C header has the losses in this order.
 #[rustfmt::skip]
 macro_rules! for_pointwise_losses {
-    ($make: ident) => {
+    ($make: ident $($before: tt)*) => {
         $make! {
+            $($before)*
             mse Mse(Square) [] numbers;
             l1 L1(Absolute) [] numbers;
             huber Huber(Hub<T>) [delta: T] numbers;

@@ -128,13 +128,51 @@ pub trait Real:
     fn log1p_fraction<S: Lanes>(s: S, x: Self::V<S>) -> Self::V<S>;
 }
 
+/// The methods of an element type. On the left of each pair stands what is needed, on the right the type, function or operation
+/// of [`Lanes`] that is it for this type.
 macro_rules! real {
-    ($t: ident, $bits: ident, $v: ident, $m: ident, $wide: expr, $narrow: expr, $transpose: expr, $gemm: path;
-     $splat: ident $add: ident $sub: ident $mul: ident $div: ident $fma: ident $xor_bits: ident
-     $lt: ident $le: ident $eq: ident $select: ident $keep: ident $drop: ident $and: ident $or: ident $first_true: ident
-     $to_bits: ident $from_bits: ident $splat_bits: ident $add_bits: ident $sub_bits: ident
-     $and_bits: ident $or_bits: ident $shl: ident $shr: ident $max: ident $at_least: ident $at_most: ident $reduce_max: ident $reduce_sum: ident $load: ident $store: ident
-     $stream: ident $load_pieces: ident $store_pieces: ident) => {
+    (
+        $t: ident, bits = $bits: ident, vector = $v: ident, mask = $m: ident,
+        wide = $wide: expr,
+        narrow = $narrow: expr,
+        transpose = $transpose: expr,
+        gemm = $gemm: path,
+        splat = $splat: ident,
+        add = $add: ident,
+        sub = $sub: ident,
+        mul = $mul: ident,
+        div = $div: ident,
+        fma = $fma: ident,
+        xor_bits = $xor_bits: ident,
+        lt = $lt: ident,
+        le = $le: ident,
+        eq = $eq: ident,
+        select = $select: ident,
+        keep = $keep: ident,
+        drop = $drop: ident,
+        and = $and: ident,
+        or = $or: ident,
+        first_true = $first_true: ident,
+        to_bits = $to_bits: ident,
+        from_bits = $from_bits: ident,
+        splat_bits = $splat_bits: ident,
+        add_bits = $add_bits: ident,
+        sub_bits = $sub_bits: ident,
+        and_bits = $and_bits: ident,
+        or_bits = $or_bits: ident,
+        shl = $shl: ident,
+        shr = $shr: ident,
+        max = $max: ident,
+        at_least = $at_least: ident,
+        at_most = $at_most: ident,
+        reduce_max = $reduce_max: ident,
+        reduce_sum = $reduce_sum: ident,
+        load = $load: ident,
+        store = $store: ident,
+        stream = $stream: ident,
+        load_pieces = $load_pieces: ident,
+        store_pieces = $store_pieces: ident,
+    ) => {
 #[rustfmt::skip]
         impl Real for $t {
             const ZERO: Self = 0.0;
@@ -288,20 +326,88 @@ fn transpose_f64<S: Lanes>(s: S, [a, b, ..]: [S::f64s; 4]) -> [S::f64s; 4] {
     [a, b, a, b]
 }
 
-real! { f32, u32, f32s, m32s, widen_f32, |s: S, lower, upper| s.narrow(lower, upper),
-    |s: S, a| s.transpose_f32s(a), gemm_f32::gemm::f32::get_gemm_fn;
-    splat_f32s add_f32s sub_f32s mul_f32s div_f32s fma_f32s xor_u32s
-    less_than_f32s less_than_or_equal_f32s equal_f32s select_f32s keep_f32s drop_f32s and_m32s or_m32s first_true_m32s
-    transmute_u32s_f32s transmute_f32s_u32s splat_u32s add_u32s sub_u32s
-    and_u32s or_u32s shl_exponent_f32s shr_exponent_f32s max_f32s at_least_f32s at_most_f32s reduce_max_f32s reduce_sum_f32s partial_load_f32s partial_store_f32s
-    stream_f32s load_pieces_f32s store_pieces_f32s
+real! {
+    f32, bits = u32, vector = f32s, mask = m32s,
+    wide = widen_f32,
+    narrow = |s: S, lower, upper| s.narrow(lower, upper),
+    transpose = |s: S, a| s.transpose_f32s(a),
+    gemm = gemm_f32::gemm::f32::get_gemm_fn,
+    splat = splat_f32s,
+    add = add_f32s,
+    sub = sub_f32s,
+    mul = mul_f32s,
+    div = div_f32s,
+    fma = fma_f32s,
+    xor_bits = xor_u32s,
+    lt = less_than_f32s,
+    le = less_than_or_equal_f32s,
+    eq = equal_f32s,
+    select = select_f32s,
+    keep = keep_f32s,
+    drop = drop_f32s,
+    and = and_m32s,
+    or = or_m32s,
+    first_true = first_true_m32s,
+    to_bits = transmute_u32s_f32s,
+    from_bits = transmute_f32s_u32s,
+    splat_bits = splat_u32s,
+    add_bits = add_u32s,
+    sub_bits = sub_u32s,
+    and_bits = and_u32s,
+    or_bits = or_u32s,
+    shl = shl_exponent_f32s,
+    shr = shr_exponent_f32s,
+    max = max_f32s,
+    at_least = at_least_f32s,
+    at_most = at_most_f32s,
+    reduce_max = reduce_max_f32s,
+    reduce_sum = reduce_sum_f32s,
+    load = partial_load_f32s,
+    store = partial_store_f32s,
+    stream = stream_f32s,
+    load_pieces = load_pieces_f32s,
+    store_pieces = store_pieces_f32s,
 }
 
-real! { f64, u64, f64s, m64s, |_, a| (a, None), |_, lower, _| lower, transpose_f64,
-    gemm_f64::gemm::f64::get_gemm_fn;
-    splat_f64s add_f64s sub_f64s mul_f64s div_f64s fma_f64s xor_u64s
-    less_than_f64s less_than_or_equal_f64s equal_f64s select_f64s keep_f64s drop_f64s and_m64s or_m64s first_true_m64s
-    transmute_u64s_f64s transmute_f64s_u64s splat_u64s add_u64s sub_u64s
-    and_u64s or_u64s shl_exponent_f64s shr_exponent_f64s max_f64s at_least_f64s at_most_f64s reduce_max_f64s reduce_sum_f64s partial_load_f64s partial_store_f64s
-    stream_f64s load_pieces_f64s store_pieces_f64s
+real! {
+    f64, bits = u64, vector = f64s, mask = m64s,
+    wide = |_, a| (a, None),
+    narrow = |_, lower, _| lower,
+    transpose = transpose_f64,
+    gemm = gemm_f64::gemm::f64::get_gemm_fn,
+    splat = splat_f64s,
+    add = add_f64s,
+    sub = sub_f64s,
+    mul = mul_f64s,
+    div = div_f64s,
+    fma = fma_f64s,
+    xor_bits = xor_u64s,
+    lt = less_than_f64s,
+    le = less_than_or_equal_f64s,
+    eq = equal_f64s,
+    select = select_f64s,
+    keep = keep_f64s,
+    drop = drop_f64s,
+    and = and_m64s,
+    or = or_m64s,
+    first_true = first_true_m64s,
+    to_bits = transmute_u64s_f64s,
+    from_bits = transmute_f64s_u64s,
+    splat_bits = splat_u64s,
+    add_bits = add_u64s,
+    sub_bits = sub_u64s,
+    and_bits = and_u64s,
+    or_bits = or_u64s,
+    shl = shl_exponent_f64s,
+    shr = shr_exponent_f64s,
+    max = max_f64s,
+    at_least = at_least_f64s,
+    at_most = at_most_f64s,
+    reduce_max = reduce_max_f64s,
+    reduce_sum = reduce_sum_f64s,
+    load = partial_load_f64s,
+    store = partial_store_f64s,
+    stream = stream_f64s,
+    load_pieces = load_pieces_f64s,
+    store_pieces = store_pieces_f64s,
 }

@@ -1,5 +1,6 @@
 // Calls everything in losskit.hpp, in C++17 and C++20, with values that can be followed in one's head.
 #include "losskit.hpp"
+#include "pointwise_losses.h"
 
 #include <algorithm>
 #include <array>
@@ -168,6 +169,21 @@ void pointwise(const Loss &loss, const vec<T> &input, const vec<T> &target, Opti
     static_assert(std::is_same_v<decltype(loss(input, target, grad)), T>, "the loss is of the element type");
 }
 
+// The same, where what each sample has is right.
+template <class T, class Loss, class Options>
+void pointwise_whatever_it_gives(const Loss &loss, const vec<T> &input, const vec<T> &target, Options options)
+{
+    vec<T> losses(2), grads(2), hesses(2);
+    losskit::outputs<T> out;
+    out.loss = losses;
+    out.grad = grads;
+    out.hess = hesses;
+    Options each = options;
+    each.reduction = losskit::reduction::none;
+    CHECK(loss(input, target, out, each) == losskit::status::ok);
+    pointwise<T>(loss, input, target, options, losses, grads, hesses);
+}
+
 template <class T>
 void pointwise_losses()
 {
@@ -184,7 +200,12 @@ void pointwise_losses()
     pointwise<T>(losskit::bce, half, target, options<T>(), {log_2<T>, log_2<T>}, {-2, -2}, {4, 4});
     pointwise<T>(losskit::bce_with_logits, zeros, target, losskit::bce_with_logits_options<T>(), {log_2<T>, log_2<T>},
                  {r<T>(-0.5), r<T>(-0.5)}, {r<T>(0.25), r<T>(0.25)});
-    pointwise<T>(losskit::likelihood, half, target, options<T>(), {r<T>(-0.5), r<T>(-0.5)}, {-1, -1}, {0, 0});
+    // and all that there are
+#define PLAIN(name) pointwise_whatever_it_gives<T>(losskit::name, half, target, options<T>());
+#define WITH_OPTIONS(name) pointwise_whatever_it_gives<T>(losskit::name, half, target, losskit::name##_options<T>());
+    POINTWISE_LOSSES(PLAIN, WITH_OPTIONS, WITH_OPTIONS)
+#undef PLAIN
+#undef WITH_OPTIONS
 
     // options that only some have
     losskit::huber_options<T> huber;

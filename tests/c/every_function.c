@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "check.h"
+#include "pointwise_losses.h"
 
 static void initialisers_are_the_defaults(void)
 {

@@ -8,6 +8,14 @@ static void TEST(expect)(size_t n, const T *got, T first, T second)
     CHECK(got[0] == first && got[1] == second);
 }
 
+/* Outputs that were written. */
+static void TEST(expect_numbers)(const T *loss, const T *grad, const T *hess)
+{
+    int i;
+    for (i = 0; i < 2; i++)
+        CHECK(loss[i] > -9 && loss[i] < 9 && grad[i] > -9 && grad[i] < 9 && hess[i] >= 0 && hess[i] < 9);
+}
+
 static void TEST(pointwise_losses)(void)
 {
     const T input[2] = {(T)0.5, 3}, target[2] = {1, 1}, weight[2] = {1, 2}, half[2] = {(T)0.5, (T)0.5};
@@ -53,12 +61,26 @@ static void TEST(pointwise_losses)(void)
     TEST(expect)(2, loss, 3 * log_2, 6 * log_2);
     TEST(expect)(2, grad, (T)-1.5, -3);
     TEST(expect)(2, hess, (T)0.75, (T)1.5);
-    CHECK(LK(likelihood)(NULL, 2, half, target, weight, &options, loss, grad, hess) == LK_OK);
-    TEST(expect)(2, loss, (T)-0.5, -1);
-    TEST(expect)(2, grad, -1, -2);
-    TEST(expect)(2, hess, 0, 0);
+
+    /* and all that there are */
+#define CALL(name, option)                                                                                             \
+    loss[1] = grad[1] = hess[1] = 777;                                                                                 \
+    CHECK(LK(name)(NULL, 2, half, target, weight, option &options, loss, grad, hess) == LK_OK);                        \
+    TEST(expect_numbers)(loss, grad, hess);
+#define COMMA ,
+#define PLAIN(name) CALL(name, )
+#define WITH_NUMBER(name) CALL(name, 1 COMMA)
+#define WITH_ARRAY(name) CALL(name, pos_weight COMMA 1 COMMA)
+    POINTWISE_LOSSES(PLAIN, WITH_NUMBER, WITH_ARRAY)
+#undef CALL
+#undef COMMA
+#undef PLAIN
+#undef WITH_NUMBER
+#undef WITH_ARRAY
 
     /* what was in grad stays in it, and the new gradient is added */
+    grad[0] = -1;
+    grad[1] = -2;
     options.flags = LK_ACCUMULATE_GRAD;
     CHECK(LK(l1)(NULL, 2, input, target, NULL, &options, loss, grad, NULL) == LK_OK);
     TEST(expect)(2, grad, -2, -1);

@@ -1,7 +1,13 @@
 //! What `include/losskit.h` declares, in Rust. Sizes and constants as a C compiler sees them are in `tests/abi.txt`.
 #![allow(non_camel_case_types)]
 
+#[allow(clippy::duplicate_mod)]
+#[path = "../../src/loss/table.rs"]
+mod table;
+
 use std::ffi::{CStr, c_char, c_void};
+
+use table::for_pointwise_losses;
 
 // the symbols are in the crate, which nothing else here might name
 use losskit as _;
@@ -222,7 +228,7 @@ unsafe extern "C" {
     ) -> i32;
 }
 
-/// mse, l1, bce, likelihood
+/// Of a loss of independent elements that has no options.
 pub type Pointwise<T> = unsafe extern "C" fn(
     ctx: *const lk_context,
     n: usize,
@@ -235,7 +241,7 @@ pub type Pointwise<T> = unsafe extern "C" fn(
     hess: *mut T,
 ) -> i32;
 
-/// huber, smooth_l1
+/// Of one that has a number.
 pub type PointwiseWithNumber<T> = unsafe extern "C" fn(
     ctx: *const lk_context,
     n: usize,
@@ -249,19 +255,110 @@ pub type PointwiseWithNumber<T> = unsafe extern "C" fn(
     hess: *mut T,
 ) -> i32;
 
-pub type BceWithLogits<T> = unsafe extern "C" fn(
+/// Of one that has an array.
+pub type PointwiseWithArray<T> = unsafe extern "C" fn(
     ctx: *const lk_context,
     n: usize,
     input: *const T,
     target: *const T,
     weight: *const T,
-    pos_weight: *const T,
-    n_pos_weight: usize,
+    array: *const T,
+    len: usize,
     opts: *const lk_options,
     loss: *mut T,
     grad: *mut T,
     hess: *mut T,
 ) -> i32;
+
+/// The function of a loss of independent elements, by what it takes after `weight`: nothing, a number, or an array.
+#[derive(Clone, Copy)]
+pub enum PointwiseFunction<T> {
+    Plain(Pointwise<T>),
+    WithNumber(PointwiseWithNumber<T>),
+    WithArray(PointwiseWithArray<T>, &'static str),
+}
+
+/// Everything that such a function may take after `weight`.
+#[derive(Clone, Copy)]
+pub struct PointwiseOption<T> {
+    pub number: T,
+    pub array: *const T,
+    pub len: usize,
+}
+
+impl<T> PointwiseOption<T> {
+    /// A number, and no array.
+    pub fn number(number: T) -> Self {
+        PointwiseOption { number, array: std::ptr::null(), len: 0 }
+    }
+}
+
+impl<T> PointwiseFunction<T> {
+    /// The name of the array, if it takes one.
+    pub fn array(&self) -> Option<&'static str> {
+        if let PointwiseFunction::WithArray(_, name) = self { Some(name) } else { None }
+    }
+
+    /// # Safety
+    /// As for the function.
+    pub unsafe fn call(
+        &self,
+        (ctx, n): (*const lk_context, usize),
+        [input, target, weight]: [*const T; 3],
+        option: PointwiseOption<T>,
+        opts: *const lk_options,
+        [loss, grad, hess]: [*mut T; 3],
+    ) -> i32 {
+        let PointwiseOption { number, array, len } = option;
+        // SAFETY: the caller's promise
+        unsafe {
+            match self {
+                PointwiseFunction::Plain(function) => function(ctx, n, input, target, weight, opts, loss, grad, hess),
+                PointwiseFunction::WithNumber(function) => {
+                    function(ctx, n, input, target, weight, number, opts, loss, grad, hess)
+                }
+                PointwiseFunction::WithArray(function, _) => {
+                    function(ctx, n, input, target, weight, array, len, opts, loss, grad, hess)
+                }
+            }
+        }
+    }
+}
+
+/// The functions of the losses of independent elements, by their names.
+macro_rules! pointwise_functions {
+    ($suffix: ident $($name: ident $Loss: ident $formula: tt [$($argument: ident: $type: ty),*] $inputs: ident;)*) => {
+        &[$((stringify!($name), {
+            unsafe extern "C" {
+                #[link_name = concat!("lk_", stringify!($name), "_", stringify!($suffix))]
+                fn function(
+                    ctx: *const lk_context,
+                    n: usize,
+                    input: *const T,
+                    target: *const T,
+                    weight: *const T,
+                    $($argument: $type,)*
+                    opts: *const lk_options,
+                    loss: *mut T,
+                    grad: *mut T,
+                    hess: *mut T,
+                ) -> i32;
+            }
+            pointwise_function!(function $($argument)*)
+        }),)*]
+    };
+}
+macro_rules! pointwise_function {
+    ($function: ident) => {
+        PointwiseFunction::Plain($function)
+    };
+    ($function: ident $number: ident) => {
+        PointwiseFunction::WithNumber($function)
+    };
+    ($function: ident $array: ident $len: ident) => {
+        PointwiseFunction::WithArray($function, stringify!($array))
+    };
+}
 
 /// cross_entropy, nll
 pub type ClassLoss<T, P> = unsafe extern "C" fn(
@@ -405,14 +502,8 @@ pub type LinearCrossEntropy<T> = unsafe extern "C" fn(
 ) -> i32;
 
 /// The functions of one element type.
-pub struct Losses<T> {
-    pub mse: Pointwise<T>,
-    pub l1: Pointwise<T>,
-    pub huber: PointwiseWithNumber<T>,
-    pub smooth_l1: PointwiseWithNumber<T>,
-    pub bce: Pointwise<T>,
-    pub bce_with_logits: BceWithLogits<T>,
-    pub likelihood: Pointwise<T>,
+pub struct Losses<T: 'static> {
+    pub pointwise: &'static [(&'static str, PointwiseFunction<T>)],
     pub cross_entropy: ClassLoss<T, lk_cross_entropy_params>,
     pub nll: ClassLoss<T, lk_nll_params>,
     pub linear_cross_entropy: LinearCrossEntropy<T>,
@@ -429,6 +520,14 @@ pub struct Losses<T> {
     pub state_update: StateUpdate<T>,
     pub state_finish: StateFinish<T>,
     pub state_grad: StateGrad<T>,
+}
+
+impl<T> Losses<T> {
+    /// The function of a loss of independent elements.
+    pub fn pointwise(&self, name: &str) -> &'static PointwiseFunction<T> {
+        let found = self.pointwise.iter().find(|function| function.0 == name);
+        &found.unwrap_or_else(|| panic!("{name}: no such loss")).1
+    }
 }
 
 /// An element type of the ABI.
@@ -450,94 +549,6 @@ macro_rules! declare {
             const C: Losses<$t> = {
                 type T = $t;
                 unsafe extern "C" {
-                    #[link_name = concat!("lk_mse_", stringify!($t))]
-                    fn mse(
-                        ctx: *const lk_context,
-                        n: usize,
-                        input: *const T,
-                        target: *const T,
-                        weight: *const T,
-                        opts: *const lk_options,
-                        loss: *mut T,
-                        grad: *mut T,
-                        hess: *mut T,
-                    ) -> i32;
-                    #[link_name = concat!("lk_l1_", stringify!($t))]
-                    fn l1(
-                        ctx: *const lk_context,
-                        n: usize,
-                        input: *const T,
-                        target: *const T,
-                        weight: *const T,
-                        opts: *const lk_options,
-                        loss: *mut T,
-                        grad: *mut T,
-                        hess: *mut T,
-                    ) -> i32;
-                    #[link_name = concat!("lk_huber_", stringify!($t))]
-                    fn huber(
-                        ctx: *const lk_context,
-                        n: usize,
-                        input: *const T,
-                        target: *const T,
-                        weight: *const T,
-                        delta: T,
-                        opts: *const lk_options,
-                        loss: *mut T,
-                        grad: *mut T,
-                        hess: *mut T,
-                    ) -> i32;
-                    #[link_name = concat!("lk_smooth_l1_", stringify!($t))]
-                    fn smooth_l1(
-                        ctx: *const lk_context,
-                        n: usize,
-                        input: *const T,
-                        target: *const T,
-                        weight: *const T,
-                        beta: T,
-                        opts: *const lk_options,
-                        loss: *mut T,
-                        grad: *mut T,
-                        hess: *mut T,
-                    ) -> i32;
-                    #[link_name = concat!("lk_bce_", stringify!($t))]
-                    fn bce(
-                        ctx: *const lk_context,
-                        n: usize,
-                        input: *const T,
-                        target: *const T,
-                        weight: *const T,
-                        opts: *const lk_options,
-                        loss: *mut T,
-                        grad: *mut T,
-                        hess: *mut T,
-                    ) -> i32;
-                    #[link_name = concat!("lk_bce_with_logits_", stringify!($t))]
-                    fn bce_with_logits(
-                        ctx: *const lk_context,
-                        n: usize,
-                        input: *const T,
-                        target: *const T,
-                        weight: *const T,
-                        pos_weight: *const T,
-                        n_pos_weight: usize,
-                        opts: *const lk_options,
-                        loss: *mut T,
-                        grad: *mut T,
-                        hess: *mut T,
-                    ) -> i32;
-                    #[link_name = concat!("lk_likelihood_", stringify!($t))]
-                    fn likelihood(
-                        ctx: *const lk_context,
-                        n: usize,
-                        input: *const T,
-                        target: *const T,
-                        weight: *const T,
-                        opts: *const lk_options,
-                        loss: *mut T,
-                        grad: *mut T,
-                        hess: *mut T,
-                    ) -> i32;
                     #[link_name = concat!("lk_cross_entropy_", stringify!($t))]
                     fn cross_entropy(
                         ctx: *const lk_context,
@@ -720,13 +731,7 @@ macro_rules! declare {
                     ) -> i32;
                 }
                 Losses {
-                    mse,
-                    l1,
-                    huber,
-                    smooth_l1,
-                    bce,
-                    bce_with_logits,
-                    likelihood,
+                    pointwise: for_pointwise_losses! { pointwise_functions $t },
                     cross_entropy,
                     nll,
                     softmax,

@@ -134,5 +134,5 @@ fn every_function_of_the_header_is_tested() {
     tested.sort_unstable();
     tested.dedup();
     assert_eq!(declared, tested);
-    assert_eq!(tested.len(), 30 + 30);
+    assert!(tested.len() >= 60);
 }

@@ -32,13 +32,13 @@ pub fn run(bytes: &[u8], guard: Guard) {
     let mut source = Source(Unstructured::new(bytes));
     match source.below(17) {
         10 => any_tokens::call(&mut source, guard),
-        9 => loss_of(&mut source, guard, Some(14)),
+        9 => loss(&mut source, guard, true),
         11 | 12 => any_state::call(&mut source, guard),
         13 => any_state::parts(&mut source),
         14 => costs(&mut source),
         15 => contexts(&mut source),
         16 => any_linear::call(&mut source, guard),
-        _ => loss(&mut source, guard),
+        _ => loss(&mut source, guard, false),
     }
 }
 
@@ -508,25 +508,25 @@ fn move_arrays(source: &mut Source<'_>, case: &mut Case) {
     }
 }
 
-/// A loss with its shape, and the shape that is asked for.
-fn choose(source: &mut Source<'_>, function: Option<usize>) -> Option<(Case, Dims)> {
+/// A loss with its shape, and the shape that is asked for: one that takes rows alone and has no targets, or one of all others.
+fn choose(source: &mut Source<'_>, is_of_rows: bool) -> Option<(Case, Dims)> {
     let double = source.one_in(2);
-    let mut index_type = if function.is_some() { LK_I32 } else { source.choose(&[LK_I32, LK_I64, LK_U8, LK_F32]) };
+    let mut index_type = if is_of_rows { LK_I32 } else { source.choose(&[LK_I32, LK_I64, LK_U8, LK_F32]) };
     if index_type == LK_F32 && double {
         index_type = LK_F64;
     }
-    let choices = if index_type == LK_F32 || index_type == LK_F64 { 1 } else { 14 };
-    let index = function.unwrap_or_else(|| source.below(choices));
+    let choices = |dims| {
+        let mut all = if double { functions::<f64>(dims, index_type) } else { functions::<f32>(dims, index_type) };
+        all.retain(|function| function.is_of_rows == is_of_rows);
+        all
+    };
+    let index = source.below(choices(Dims::rows(1, 1)).len());
     let mut asked = source.dims();
     // most calls of what takes rows only are of rows
-    if function.is_some() && !source.one_in(8) {
+    if is_of_rows && !source.one_in(8) {
         asked = Dims { outer_stride: asked.outer_stride, ..Dims::rows(asked.outer, asked.classes) };
     }
-    let make = |dims| {
-        let mut all = if double { functions::<f64>(dims, index_type) } else { functions::<f32>(dims, index_type) };
-        all.swap_remove(index)
-    };
-    allocate(asked, index_type, make).map(|case| (case, asked))
+    allocate(asked, index_type, |dims| choices(dims).swap_remove(index)).map(|case| (case, asked))
 }
 
 /// The function that is made for a shape, with its memory, or for a small one where that cannot be in memory. None where
@@ -561,13 +561,8 @@ fn allocate(asked: Dims, index_type: i32, make: impl Fn(Dims) -> Function) -> Op
     Some(Case { function, dims, frame })
 }
 
-fn loss(source: &mut Source<'_>, guard: Guard) {
-    loss_of(source, guard, None);
-}
-
-/// By a function that is given, if it is one without targets, or any of the others.
-fn loss_of(source: &mut Source<'_>, guard: Guard, function: Option<usize>) {
-    let Some((mut case, asked)) = choose(source, function) else { return };
+fn loss(source: &mut Source<'_>, guard: Guard, is_of_rows: bool) {
+    let Some((mut case, asked)) = choose(source, is_of_rows) else { return };
     let is_there = asked.n() == case.dims.n() || case.function.has("shape");
     fill_arrays(source, &case);
     if case.function.takes_n && !is_there {

@@ -32,6 +32,7 @@ fn function<T: Real>([rows, width, classes]: [usize; 3], index_type: i32) -> Fun
         in_place: None,
         indices: Some("targets"),
         takes_n: false,
+        is_of_rows: true,
         // SAFETY: what is not NULL is valid, or an error finds it out first
         call: Box::new(|f: &Frame| unsafe {
             (T::C.linear_cross_entropy)(

@@ -18,6 +18,7 @@ fn functions<T: Real>(dims: Dims, index_type: i32) -> Vec<Function> {
         in_place,
         indices: None,
         takes_n: true,
+        is_of_rows: true,
         call,
         rust: None,
     };
@@ -67,6 +68,7 @@ fn functions<T: Real>(dims: Dims, index_type: i32) -> Vec<Function> {
         in_place: Some(in_place),
         indices: Some("targets"),
         takes_n: false,
+        is_of_rows: true,
         call,
         rust: None,
     };
@@ -118,10 +120,15 @@ pub fn call(source: &mut Source<'_>, guard: Guard) {
 
 fn call_of<T: Real>(source: &mut Source<'_>, guard: Guard) {
     let index_type = source.choose(&[LK_I32, LK_I64, LK_U8]);
-    let which = source.choose(&[3, 4, 3, 4, 2, 1, 2, 0]);
+    let name = source.choose(&["update", "grad", "update", "grad", "finish", "merge", "finish", "init"]);
     let Dims { outer, classes, outer_stride, .. } = source.dims();
-    let asked = if which < 3 { Dims::rows(outer, 1) } else { Dims { outer_stride, ..Dims::rows(outer, classes) } };
-    let make = |dims| functions::<T>(dims, index_type).swap_remove(which);
+    let is_of_chunk = matches!(name, "update" | "grad");
+    let asked = if is_of_chunk { Dims { outer_stride, ..Dims::rows(outer, classes) } } else { Dims::rows(outer, 1) };
+    let name = format!("lk_softmax_state_{name}");
+    let make = |dims| {
+        let mut all = functions::<T>(dims, index_type).into_iter();
+        all.find(|function| function.name.starts_with(&name)).expect("one of the functions")
+    };
     let Some(mut case) = allocate(asked, index_type, make) else { return };
 
     let first_class = match source.below(4) {

@@ -30,6 +30,7 @@ fn functions<T: Real>(dims: Dims, index_type: i32, per_row: usize) -> Vec<Functi
             in_place,
             indices: if has_indices { Some("indices") } else { None },
             takes_n: false,
+            is_of_rows: true,
             call,
             rust: None,
         }
@@ -100,7 +101,9 @@ pub fn call(source: &mut Source<'_>, guard: Guard) {
 
 fn call_of<T: Real>(source: &mut Source<'_>, guard: Guard) {
     let index_type = source.choose(&[LK_I32, LK_I64, LK_U8]);
-    let which = source.choose(&[0, 1, 0, 1, 1, 2, 3, 0]);
+    const FORWARD: &str = "selective_log_softmax";
+    const BACKWARD: &str = "selective_log_softmax_backward";
+    let name = source.choose(&[FORWARD, BACKWARD, FORWARD, BACKWARD, BACKWARD, "entropy", "entropy_backward", FORWARD]);
     let per_row = match source.below(8) {
         0..4 => 1,
         4..7 => source.below(5),
@@ -111,7 +114,11 @@ fn call_of<T: Real>(source: &mut Source<'_>, guard: Guard) {
         dims if source.one_in(8) => dims,
         dims => Dims { inner: 1, class_stride: source.below(2), ..dims },
     };
-    let make = |dims| functions::<T>(dims, index_type, per_row).swap_remove(which);
+    let name = format!("lk_{name}_{}", T::SUFFIX);
+    let make = |dims| {
+        let mut all = functions::<T>(dims, index_type, per_row).into_iter();
+        all.find(|function| function.name == name).expect("one of the functions")
+    };
     let Some(mut case) = allocate(asked, index_type, make) else { return };
 
     let ignore_index = if source.one_in(8) { source.bits() as i64 } else { source.below(8) as i64 - 4 };

@@ -5,7 +5,7 @@ use std::ptr;
 use losskit::Isa;
 
 use crate::abi::*;
-use crate::functions::{Dims, Frame, functions};
+use crate::functions::{Dims, Frame, function, functions};
 
 struct Context(*mut lk_context);
 
@@ -94,23 +94,22 @@ fn no_context_changes_a_bit() {
 #[test]
 fn one_context_serves_many_threads_at_once() {
     let context = Context::new(2, LK_ISA_BEST);
-    let once = |ctx: *const lk_context, index: usize| {
-        let function = &functions::<f32>(LARGE, LK_I32)[index];
+    let once = |ctx: *const lk_context, name: &str| {
+        let function = &function::<f32>(name, LARGE, LK_I32);
         let mut frame = Frame::new(function, &LARGE, LK_I32);
         frame.ctx = ctx;
         assert_eq!(function.call(&frame), LK_OK, "{}", function.name);
         frame.outputs_of(function)
     };
-    // mse, cross_entropy, nll, td
-    let expected = [0, 7, 8, 13].map(|index| (index, once(ptr::null(), index)));
+    let expected = ["mse", "cross_entropy", "nll", "td"].map(|name| (name, once(ptr::null(), name)));
     std::thread::scope(|scope| {
         for thread in 0..6 {
             let (context, expected) = (&context, &expected);
             scope.spawn(move || {
                 for i in 0..6 {
-                    let (index, expected) = &expected[(thread + i) % 4];
+                    let (name, expected) = &expected[(thread + i) % 4];
                     let ctx = if (thread + i) % 2 == 0 { context.0 } else { ptr::null_mut() };
-                    assert!(once(ctx, *index) == *expected, "function {index} on thread {thread}");
+                    assert!(once(ctx, name) == *expected, "{name} on thread {thread}");
                 }
             });
         }
@@ -124,7 +123,7 @@ fn contexts_come_and_go_under_load() {
         for thread in 0..4 {
             let shared = &shared;
             scope.spawn(move || {
-                let function = &functions::<f32>(LARGE, LK_I32)[0];
+                let function = &function::<f32>("mse", LARGE, LK_I32);
                 let mut frame = Frame::new(function, &LARGE, LK_I32);
                 let before = frame.snapshot();
                 assert_eq!(function.call(&frame), LK_OK);
@@ -163,7 +162,7 @@ fn destroying_a_context_ends_its_threads() {
         let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
         names.filter(|name| name.starts_with("losskit-")).count()
     };
-    let function = &functions::<f32>(LARGE, LK_I32)[0];
+    let function = &function::<f32>("mse", LARGE, LK_I32);
     let mut frame = Frame::new(function, &LARGE, LK_I32);
     for round in 0..10 {
         let context = Context::new(3, LK_ISA_BEST);

@@ -1,6 +1,8 @@
 //! Every loss function of the C ABI as data: which arrays and structs it takes, how C and how Rust calls it. So one
 //! test can do the same wrong to each argument of each function.
 
+#[path = "../common/losses.rs"]
+mod losses;
 #[path = "../common/random.rs"]
 mod random;
 
@@ -8,11 +10,12 @@ use std::ffi::c_void;
 use std::ptr;
 
 use losskit::{
-    Bce, BceWithLogits, ClassShape, Context, Cost, CrossEntropy, Distillation, Error, Huber, Indices, L1, Likelihood,
-    LogSoftmax, Mse, Nll, Options, Outputs, Reduction, SmoothL1, Softmax, Summary, Targets, Td, TdInputs, Weights,
+    ClassShape, Context, Cost, CrossEntropy, Distillation, Error, Indices, LogSoftmax, Nll, Options, Outputs,
+    Reduction, Softmax, Summary, Targets, Td, TdInputs, Weights,
 };
 
 use crate::abi::*;
+use losses::Formula;
 pub use random::Random;
 
 /// `[outer][classes][inner]` and its strides, 0 for dense. Losses of independent elements have a place for each
@@ -98,6 +101,8 @@ pub struct Function {
     /// The array of indices, if there is one.
     pub indices: Option<&'static str>,
     pub takes_n: bool,
+    /// Whether it takes shapes of rows alone.
+    pub is_of_rows: bool,
     pub call: Box<CallC>,
     /// The losses have it.
     pub rust: Option<Box<CallRust>>,
@@ -455,80 +460,36 @@ fn with_outputs<T>(mut arrays: Vec<Array>, samples: usize, elements: usize) -> V
     arrays
 }
 
-fn pointwise<T: Real>(
-    name: &str,
-    dims: Dims,
-    pos_weights: usize,
-    call: impl Fn(&Frame) -> i32 + 'static,
-    eval: impl Fn(&Frame, &[T], &[T], Option<&[T]>, &Options, Outputs<'_, T>) -> Result<Summary, Error> + 'static,
-) -> Function {
+fn pointwise<T: Real>(name: &'static str, dims: Dims, function: &'static PointwiseFunction<T>) -> Function {
     let n = dims.n();
     let mut arrays = vec![
         Array::of::<T>("input", Role::Input, n),
         Array::of::<T>("target", Role::Input, n),
         Array::of::<T>("weight", Role::OptionalInput, n),
     ];
-    if pos_weights > 0 {
-        arrays.push(Array::of::<T>("pos_weight", Role::Input, pos_weights));
-    }
+    arrays.extend(function.array().map(|name| Array::of::<T>(name, Role::Input, dims.classes)));
     Function {
         name: format!("lk_{name}_{}", T::SUFFIX),
         arrays: with_outputs::<T>(arrays, n, n),
         in_place: Some(("input", "grad")),
         indices: None,
         takes_n: true,
-        call: Box::new(call),
+        is_of_rows: false,
+        // SAFETY: what is not NULL is valid, or an error finds it out first
+        call: Box::new(move |f| unsafe {
+            let inputs = [f.at::<T>("input"), f.at("target"), f.at("weight")].map(|pointer| pointer.cast_const());
+            let array = function.array().map_or(ptr::null(), |name| f.at::<T>(name).cast_const());
+            let option = PointwiseOption { number: T::of(f.number), array, len: f.n_pos_weight };
+            function.call((f.ctx, f.n), inputs, option, f.at("opts"), [f.at("loss"), f.at("grad"), f.at("hess")])
+        }),
         rust: Some(Box::new(move |f| {
-            let (input, target) = (f.required("input"), f.required("target"));
-            f.finish(eval(f, input, target, f.slice("weight"), &f.options(), f.outputs())?)
+            let array: &[T] = function.array().map_or(&[], |name| f.required(name));
+            let formula = Formula::by_name(name, f.number, array).expect("the tables are the same");
+            let (input, target, weight) = (f.required("input"), f.required("target"), f.slice("weight"));
+            let context = Context::default();
+            f.finish(formula.loss().eval(&context, input, target, weight, &f.options(), f.outputs())?)
         })),
     }
-}
-
-fn plain<T: Real>(
-    name: &str,
-    dims: Dims,
-    function: Pointwise<T>,
-    eval: impl Fn(&[T], &[T], Option<&[T]>, &Options, Outputs<'_, T>) -> Result<Summary, Error> + 'static,
-) -> Function {
-    // SAFETY: what is not NULL is valid, or an error finds it out first
-    let call = move |f: &Frame| unsafe {
-        let (input, target, weight) = (f.at("input"), f.at("target"), f.at("weight"));
-        function(f.ctx, f.n, input, target, weight, f.at("opts"), f.at("loss"), f.at("grad"), f.at("hess"))
-    };
-    pointwise(name, dims, 0, call, move |_, input, target, weight, options, outputs| {
-        eval(input, target, weight, options, outputs)
-    })
-}
-
-fn with_number<T: Real>(
-    name: &str,
-    dims: Dims,
-    function: PointwiseWithNumber<T>,
-    eval: impl Fn(f64, &[T], &[T], Option<&[T]>, &Options, Outputs<'_, T>) -> Result<Summary, Error> + 'static,
-) -> Function {
-    // SAFETY: as in `plain`
-    let call = move |f: &Frame| unsafe {
-        let (input, target, weight, number) = (f.at("input"), f.at("target"), f.at("weight"), T::of(f.number));
-        function(f.ctx, f.n, input, target, weight, number, f.at("opts"), f.at("loss"), f.at("grad"), f.at("hess"))
-    };
-    pointwise(name, dims, 0, call, move |f, input, target, weight, options, outputs| {
-        eval(f.number, input, target, weight, options, outputs)
-    })
-}
-
-fn bce_with_logits<T: Real>(dims: Dims) -> Function {
-    // SAFETY: as in `plain`
-    let call = |f: &Frame| unsafe {
-        let (input, target, weight) = (f.at("input"), f.at("target"), f.at("weight"));
-        let (pos_weight, opts) = (f.at("pos_weight"), f.at("opts"));
-        let (loss, grad, hess) = (f.at("loss"), f.at("grad"), f.at("hess"));
-        (T::C.bce_with_logits)(f.ctx, f.n, input, target, weight, pos_weight, f.n_pos_weight, opts, loss, grad, hess)
-    };
-    pointwise::<T>("bce_with_logits", dims, dims.classes, call, |f, input, target, weight, options, outputs| {
-        let loss = BceWithLogits::new().pos_weight(f.required("pos_weight"));
-        loss.eval(&Context::default(), input, target, weight, options, outputs)
-    })
 }
 
 fn targets<'a, T: Real>(f: &Frame) -> Targets<'a, T> {
@@ -571,7 +532,8 @@ fn class_loss<T: Real, P: Copy + 'static>(
         in_place: Some((input, "grad")),
         indices: if is_index { Some("targets") } else { None },
         takes_n: false,
-        // SAFETY: as in `plain`
+        is_of_rows: false,
+        // SAFETY: as in `pointwise`
         call: Box::new(move |f| unsafe {
             let targets = f.at::<c_void>("targets");
             let (class_weight, row_weight) = (f.at("class_weight"), f.at("row_weight"));
@@ -605,7 +567,8 @@ fn distribution<T: Real>(
         in_place: Some(("logits", "output")),
         indices: None,
         takes_n: false,
-        // SAFETY: as in `plain`
+        is_of_rows: false,
+        // SAFETY: as in `pointwise`
         call: Box::new(move |f| unsafe { function(f.ctx, f.at("shape"), f.at("logits"), f.at("output")) }),
         rust: Some(Box::new(move |f| {
             eval(f.required("logits"), f.slice_mut("output", None).unwrap_or_default()).map(|()| false)
@@ -631,7 +594,8 @@ fn distribution_backward<T: Real>(
         in_place: Some(("grad_output", "grad_input")),
         indices: None,
         takes_n: false,
-        // SAFETY: as in `plain`
+        is_of_rows: false,
+        // SAFETY: as in `pointwise`
         call: Box::new(move |f| unsafe {
             function(f.ctx, f.at("shape"), f.at("output"), f.at("grad_output"), f.at("grad_input"))
         }),
@@ -664,7 +628,8 @@ fn td<T: Real>(dims: Dims, index_type: i32) -> Function {
         in_place: Some(("q", "grad")),
         indices: Some("action"),
         takes_n: false,
-        // SAFETY: as in `plain`
+        is_of_rows: false,
+        // SAFETY: as in `pointwise`
         call: Box::new(|f| unsafe {
             let (next_q, online, weight) = (f.at("next_q"), f.at("next_q_online"), f.at("weight"));
             let (loss, grad, hess, td_error) = (f.at("loss"), f.at("grad"), f.at("hess"), f.at("td_error"));
@@ -729,7 +694,8 @@ fn distillation<T: Real>(dims: Dims) -> Function {
         in_place: Some(("student", "grad")),
         indices: None,
         takes_n: false,
-        // SAFETY: as in `plain`
+        is_of_rows: true,
+        // SAFETY: as in `pointwise`
         call: Box::new(|f| unsafe {
             let (student, teacher, row_weight) = (f.at("student"), f.at("teacher"), f.at("row_weight"));
             let (params, opts, loss, grad) = (f.at("params"), f.at("opts"), f.at("loss"), f.at("grad"));
@@ -778,20 +744,9 @@ pub fn functions<T: Real>(dims: Dims, index_type: i32) -> Vec<Function> {
     }
     let context = Context::default;
     let shape = dims.shape();
-    vec![
-        plain::<T>("mse", dims, T::C.mse, move |i, t, w, options, o| Mse::new().eval(&context(), i, t, w, options, o)),
-        plain::<T>("l1", dims, T::C.l1, move |i, t, w, options, o| L1::new().eval(&context(), i, t, w, options, o)),
-        with_number::<T>("huber", dims, T::C.huber, move |delta, i, t, w, options, o| {
-            Huber::new(delta).eval(&context(), i, t, w, options, o)
-        }),
-        with_number::<T>("smooth_l1", dims, T::C.smooth_l1, move |beta, i, t, w, options, o| {
-            SmoothL1::new(beta).eval(&context(), i, t, w, options, o)
-        }),
-        plain::<T>("bce", dims, T::C.bce, move |i, t, w, options, o| Bce::new().eval(&context(), i, t, w, options, o)),
-        bce_with_logits::<T>(dims),
-        plain::<T>("likelihood", dims, T::C.likelihood, move |i, t, w, options, o| {
-            Likelihood::new().eval(&context(), i, t, w, options, o)
-        }),
+    let mut all: Vec<Function> =
+        T::C.pointwise.iter().map(|(name, function)| pointwise(name, dims, function)).collect();
+    all.extend([
         cross_entropy::<T>(dims, index_type),
         class_loss("nll", "log_probs", dims, index_type, T::C.nll, |f, shape, log_probs, weights, options, outputs| {
             let params = f.params(lk_nll_params { struct_size: 0, ignore_index: -100 });
@@ -812,7 +767,15 @@ pub fn functions<T: Real>(dims: Dims, index_type: i32) -> Vec<Function> {
         }),
         td::<T>(dims, index_type),
         distillation::<T>(dims),
-    ]
+    ]);
+    all
+}
+
+/// The one of that name.
+pub fn function<T: Real>(name: &str, dims: Dims, index_type: i32) -> Function {
+    let full_name = format!("lk_{name}_{}", T::SUFFIX);
+    let found = functions::<T>(dims, index_type).into_iter().find(|function| function.name == full_name);
+    found.unwrap_or_else(|| panic!("{full_name}: no such function"))
 }
 
 /// All of both element types, with indices of every type and with probabilities.

@@ -218,8 +218,9 @@ fn pointwise_losses_take_more_than_2_to_the_31_elements() {
     let options = lk_options { weight_sum: &mut weight_sum, cost: &mut cost, ..options(LK_SUM) };
     // SAFETY: n elements from either pointer on
     let status = unsafe {
-        let (input, target, no) = (numbers.elements.add(1), numbers.elements, ptr::null_mut());
-        (f32::C.mse)(ptr::null(), n, input, target, ptr::null(), &options, &mut loss, no, no)
+        let inputs = [numbers.elements.add(1).cast_const(), numbers.elements, ptr::null()];
+        let (option, outputs) = (PointwiseOption::number(0.0), [&raw mut loss, ptr::null_mut(), ptr::null_mut()]);
+        f32::C.pointwise("mse").call((ptr::null(), n), inputs, option, &options, outputs)
     };
     assert_eq!(status, LK_OK, "{}", last_error());
     assert_eq!((loss, weight_sum), (9.0 + 9.0 + 25.0, n as f64));

@@ -28,6 +28,9 @@ fn every_status_has_its_name_and_its_number() {
     for status in [2, -99, i32::MAX, i32::MIN] {
         assert_eq!(status_name(status), "LK_?");
     }
+    let known = (-99..99).map(|status| (status_name(status), status)).filter(|(name, _)| name != "LK_?");
+    let missing: Vec<_> = known.filter(|(name, _)| !STATUSES.iter().any(|(listed, _)| listed == name)).collect();
+    assert!(missing.is_empty(), "tests/c_abi/abi.rs lacks {missing:?}");
 }
 
 #[test]
@@ -63,8 +66,9 @@ fn the_last_error_is_this_threads_own_and_success_leaves_it() {
         let (input, target, mut loss) = ([2.0f32], [1.0], 0.0);
         // SAFETY: one element each
         let status = unsafe {
-            let (input, target, null) = (input.as_ptr(), target.as_ptr(), ptr::null_mut());
-            (f32::C.bce)(ptr::null(), 1, input, target, ptr::null(), ptr::null(), &mut loss, null, null)
+            let inputs = [input.as_ptr(), target.as_ptr(), ptr::null()];
+            let (option, outputs) = (PointwiseOption::number(0.0), [&raw mut loss, ptr::null_mut(), ptr::null_mut()]);
+            f32::C.pointwise("bce").call((ptr::null(), 1), inputs, option, ptr::null(), outputs)
         };
         assert_eq!(status, LK_INPUT_OUT_OF_DOMAIN);
         assert_eq!(last_error(), "into is null");

@@ -1,9 +1,10 @@
 //! A call of any loss as a value that owns its data, so that a test can say "for every loss".
 
+pub use super::losses::Formula;
 use super::{Float, Random};
 use losskit::{
-    Bce, BceWithLogits, ClassShape, Context, Cost, CrossEntropy, Error, Huber, Indices, L1, Likelihood, Mse, Nll,
-    Options, Outputs, Reduction, SmoothL1, Summary, Targets, Td, TdInputs, Weights,
+    ClassShape, Context, Cost, CrossEntropy, Error, Indices, Nll, Options, Outputs, Reduction, Summary, Targets, Td,
+    TdInputs, Weights,
 };
 
 /// `[outer][classes][inner]` with its strides in full.
@@ -80,17 +81,6 @@ impl<T> Goal<T> {
             Goal::Probabilities(targets) => Targets::Probabilities(targets),
         }
     }
-}
-
-#[derive(Clone, Debug)]
-pub enum Formula<T> {
-    Mse,
-    L1,
-    Huber(f64),
-    SmoothL1(f64),
-    Bce,
-    BceWithLogits(Vec<T>),
-    Likelihood,
 }
 
 #[derive(Clone, Debug)]
@@ -197,41 +187,6 @@ fn weights<'a, T>(class: &'a Option<Vec<T>>, row: &'a Option<Vec<T>>) -> Weights
     weights
 }
 
-macro_rules! pointwise {
-    ($formula: expr, $loss: ident => $call: expr) => {
-        match $formula {
-            Formula::Mse => {
-                let $loss = Mse::new();
-                $call
-            }
-            Formula::L1 => {
-                let $loss = L1::new();
-                $call
-            }
-            Formula::Huber(delta) => {
-                let $loss = Huber::new(*delta);
-                $call
-            }
-            Formula::SmoothL1(beta) => {
-                let $loss = SmoothL1::new(*beta);
-                $call
-            }
-            Formula::Bce => {
-                let $loss = Bce::new();
-                $call
-            }
-            Formula::BceWithLogits(pos_weight) => {
-                let $loss = BceWithLogits::new().pos_weight(pos_weight);
-                $call
-            }
-            Formula::Likelihood => {
-                let $loss = Likelihood::new();
-                $call
-            }
-        }
-    };
-}
-
 impl<T: Float> Call<T> {
     pub fn samples(&self) -> usize {
         match &self.loss {
@@ -263,9 +218,9 @@ impl<T: Float> Call<T> {
         outputs: Outputs<'_, T>,
     ) -> Result<Summary, Error> {
         match &self.loss {
-            Loss::Pointwise { formula, target, weight } => pointwise!(formula, loss => {
-                loss.eval(context, input, target, weight.as_deref(), options, outputs)
-            }),
+            Loss::Pointwise { formula, target, weight } => {
+                formula.loss().eval(context, input, target, weight.as_deref(), options, outputs)
+            }
             Loss::CrossEntropy { smoothing, z, ignore, shape, goal, class, row } => {
                 let loss = CrossEntropy::new().label_smoothing(*smoothing).z_loss(*z).ignore_index(*ignore);
                 let (shape, weights) = (shape.class_shape(), weights(class, row));
@@ -292,9 +247,9 @@ impl<T: Float> Call<T> {
         outputs: Outputs<'_, T>,
     ) -> Result<Summary, Error> {
         match &self.loss {
-            Loss::Pointwise { formula, target, weight } => pointwise!(formula, loss => {
-                loss.eval_in_place(context, input, target, weight.as_deref(), options, outputs)
-            }),
+            Loss::Pointwise { formula, target, weight } => {
+                formula.loss().eval_in_place(context, input, target, weight.as_deref(), options, outputs)
+            }
             Loss::CrossEntropy { smoothing, z, ignore, shape, goal, class, row } => {
                 let loss = CrossEntropy::new().label_smoothing(*smoothing).z_loss(*z).ignore_index(*ignore);
                 let (shape, weights) = (shape.class_shape(), weights(class, row));
@@ -348,32 +303,44 @@ impl<T: Float> Call<T> {
     }
 }
 
-/// Every pointwise loss on n elements.
+/// Every pointwise loss on n elements: plain against numbers or hard labels, and weighted against numbers or soft labels.
 pub fn pointwise<T: Float>(n: usize) -> Vec<Call<T>> {
     let random = &mut Random(n as u64);
-    let mut calls = Vec::new();
-    let mut add = |name: &str, formula: Formula<T>, input: Vec<T>, target: Vec<T>, weight: Option<Vec<T>>| {
-        let name = format!("{name} {} n={n}", T::NAME);
-        calls.push(Call { name, input, loss: Loss::Pointwise { formula, target, weight } });
-    };
-    let hard = |random: &mut Random| -> Vec<T> { (0..n).map(|_| T::of(random.below(2) as f64)).collect() };
     let weight = random.weights(n);
-    add("mse", Formula::Mse, random.numbers(n, 4.0), random.numbers(n, 4.0), None);
-    add("mse weighted", Formula::Mse, random.numbers(n, 4.0), random.numbers(n, 4.0), Some(weight.clone()));
-    add("l1", Formula::L1, random.numbers(n, 4.0), random.numbers(n, 4.0), None);
-    add("huber", Formula::Huber(1.25), random.numbers(n, 4.0), random.numbers(n, 2.0), Some(weight.clone()));
-    add("smooth_l1", Formula::SmoothL1(0.75), random.numbers(n, 4.0), random.numbers(n, 2.0), Some(weight.clone()));
-    add("bce", Formula::Bce, random.units(n), hard(random), None);
-    add("bce soft weighted", Formula::Bce, random.units(n), random.units(n), Some(weight.clone()));
-    add("bce_with_logits", Formula::BceWithLogits(vec![]), random.numbers(n, 20.0), hard(random), None);
-    let one = vec![T::of(2.5)];
-    add("bce_with_logits pos_weight", Formula::BceWithLogits(one), random.numbers(n, 9.0), random.units(n), None);
+    let mut formulas = Formula::all(1.25, &[]);
+    let further = |array: &[T]| Formula::all(0.75, array);
+    let mut with_options = further(&[T::of(2.5)]);
     for labels in [3, 5, 64, 100].into_iter().filter(|&labels| n.is_multiple_of(labels)) {
-        let (name, formula) = ("bce_with_logits labels", Formula::BceWithLogits(random.weights(labels)));
-        add(name, formula, random.numbers(n, 9.0), hard(random), Some(weight.clone()));
+        with_options.extend(further(&random.weights(labels)));
     }
-    add("likelihood", Formula::Likelihood, random.units(n), hard(random), None);
-    add("likelihood soft", Formula::Likelihood, random.units(n), random.units(n), Some(weight));
+    for formula in with_options {
+        // without options, or without those that differ, it is there already
+        if !formulas.contains(&formula) {
+            formulas.push(formula);
+        }
+    }
+    let mut calls = Vec::new();
+    for formula in formulas {
+        let inputs = formula.inputs();
+        for is_weighted in [false, true] {
+            let input = if inputs.are_probabilities() { random.units(n) } else { random.numbers(n, 9.0) };
+            let (target, kind) = match (inputs.have_labels(), is_weighted) {
+                (true, false) => ((0..n).map(|_| T::of(random.below(2) as f64)).collect(), ""),
+                (true, true) => (random.units(n), " soft weighted"),
+                (false, false) => (random.numbers(n, 4.0), ""),
+                (false, true) => (random.numbers(n, 4.0), " weighted"),
+            };
+            let option = match formula.array().len() {
+                0 => "",
+                1 => " for all",
+                _ => " labels",
+            };
+            let name = format!("{}{option}{kind} {} n={n}", formula.name(), T::NAME);
+            let loss =
+                Loss::Pointwise { formula: formula.clone(), target, weight: is_weighted.then(|| weight.clone()) };
+            calls.push(Call { name, input, loss });
+        }
+    }
     calls
 }
 

@@ -8,6 +8,7 @@ pub mod breakpoints;
 pub mod call;
 pub mod exact;
 pub mod families;
+pub mod losses;
 mod random;
 pub mod reference;
 pub mod sums;

@@ -10,6 +10,8 @@ use losskit::{Context, LogSoftmax, Reduction, Softmax};
 
 /// The promise, in units in the last place: of the exact value, or of the larger of opposed terms.
 const LOSS: f64 = 3.0;
+/// Of elements whose label is soft and whose loss has a weight: the product is rounded once more.
+const SOFT_WEIGHTED_LOSS: f64 = 3.5;
 const GRAD: f64 = 4.0;
 const HESS: f64 = 4.0;
 /// Of the sum of the losses' magnitudes.
@@ -54,7 +56,9 @@ impl Worst {
     fn losses_and_gradients<T: Float>(&mut self, call: &Call<T>) {
         let want = reference(call);
         let losses: Vec<Option<Term>> = want.loss.iter().copied().map(Some).collect();
-        self.elements(call, "loss", LOSS, &call.run(&context(), Reduction::None).loss, &losses);
+        let is_pointwise = matches!(call.loss, Loss::Pointwise { .. });
+        let bound = if is_pointwise && call.name.contains("soft weighted") { SOFT_WEIGHTED_LOSS } else { LOSS };
+        self.elements(call, "loss", bound, &call.run(&context(), Reduction::None).loss, &losses);
         self.reductions(call, "grad", GRAD, |got| &got.grad, &want.grad, want.divisor);
     }
 

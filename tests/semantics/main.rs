@@ -1,4 +1,4 @@
-//! What DESIGN.md settles, as seen from Rust.
+//! What the losses mean in every case that their docs settle, as seen from Rust.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -3,8 +3,8 @@
 use crate::common::call::{self, Call, Formula, Loss, SENTINEL, Shape};
 use crate::common::{Float, Random, assert_same_bits};
 use losskit::{
-    Bce, BceWithLogits, ClassShape, Context, Cost, CrossEntropy, Huber, Indices, L1, Likelihood, Mse, Nll, Options,
-    Outputs, Reduction, SmoothL1, Targets,
+    BceWithLogits, ClassShape, Context, Cost, CrossEntropy, Huber, Indices, Mse, Nll, Options, Outputs, Reduction,
+    SmoothL1, Targets,
 };
 
 const REDUCTIONS: [Reduction; 3] = [Reduction::None, Reduction::Sum, Reduction::Mean];
@@ -128,17 +128,10 @@ fn short_forms<T: Float>() {
         let mut grad = vec![T::of(SENTINEL); call.input.len()];
         let (x, g) = (&call.input, &mut grad);
         let (value, with_grad) = match &call.loss {
-            Loss::Pointwise { formula, target: y, weight: None } => match formula {
-                Formula::Mse => (Mse::new().mean(x, y), Mse::new().mean_with_grad(x, y, g)),
-                Formula::L1 => (L1::new().mean(x, y), L1::new().mean_with_grad(x, y, g)),
-                Formula::Bce => (Bce::new().mean(x, y), Bce::new().mean_with_grad(x, y, g)),
-                Formula::BceWithLogits(weight) => {
-                    let loss = BceWithLogits::new().pos_weight(weight);
-                    (loss.mean(x, y), loss.mean_with_grad(x, y, g))
-                }
-                Formula::Likelihood => (Likelihood::new().mean(x, y), Likelihood::new().mean_with_grad(x, y, g)),
-                Formula::Huber(_) | Formula::SmoothL1(_) => continue,
-            },
+            Loss::Pointwise { formula, target: y, weight: None } => {
+                let loss = formula.loss();
+                (loss.mean(x, y), loss.mean_with_grad(x, y, g))
+            }
             Loss::CrossEntropy { smoothing, z, ignore, shape, goal, class: None, row: None } => {
                 let loss = CrossEntropy::new().label_smoothing(*smoothing).z_loss(*z).ignore_index(*ignore);
                 let (shape, targets) = (shape.class_shape(), goal.targets());

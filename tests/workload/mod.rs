@@ -3,13 +3,17 @@
 //! Fixed inputs, so a digest is a promise about bits: it may depend on nothing but the inputs. NaNs count as
 //! NaNs, whatever their payload.
 
+#[allow(clippy::duplicate_mod)]
+#[path = "../common/losses.rs"]
+mod losses;
 #[path = "../common/random.rs"]
 mod random;
 
+use losses::{Formula, Inputs};
 use losskit::{
-    Bce, BceWithLogits, ClassChunk, ClassShape, Context, Cost, CrossEntropy, Distillation, Element, Error, Huber,
-    Indices, L1, Likelihood, LogSoftmax, Mse, Nll, Options, Outputs, Reduction, SelectiveLogSoftmax, SmoothL1, Softmax,
-    SoftmaxState, Summary, Targets, Td, TdInputs, TokenGrads, TokenOutputs, Weights,
+    ClassChunk, ClassShape, Context, Cost, CrossEntropy, Distillation, Element, Error, Indices, LogSoftmax, Nll,
+    Options, Outputs, Reduction, SelectiveLogSoftmax, Softmax, SoftmaxState, Summary, Targets, Td, TdInputs,
+    TokenGrads, TokenOutputs, Weights,
 };
 use random::Random;
 
@@ -126,31 +130,22 @@ pub fn digests_in(setting: &Setting<'_>) -> Vec<(String, u64)> {
 }
 
 fn typed<T: Number>(setting: &Setting<'_>, type_name: &str) -> Vec<(String, u64)> {
-    let logits = |random: &mut Random, n| random.numbers::<T>(n, 20.0);
-    let probabilities = |random: &mut Random, n| random.units::<T>(n);
-    let weights: Vec<T> = Random(99).units(5);
-    let labels = BceWithLogits::new().pos_weight(&weights);
     let mut digests = Vec::new();
-    // one line a loss: its inputs, their special values, and its full form
-    macro_rules! pointwise {
-        ($name: literal, $input: expr, $specials: expr, $($loss: expr),+; $period: literal) => {
-            let mut digest = Digest::new();
-            $(
-                pointwise::<T>(&mut digest, $input, &$specials, $period, |i, y, w, o, out| {
-                    setting.call(|context| $loss.eval(context, i, y, w, o, out))
-                }, |i, y, w, o, out| setting.call(|context| $loss.eval_in_place(context, i, y, w, o, out)));
-            )+
-            digests.push((format!("{} {type_name}", $name), digest.0));
+    for formula in Formula::<T>::all(1.0, &[]) {
+        let numbers = match formula.name() {
+            "smooth_l1" => [2.5, 0.0],
+            _ => [1.0, 7.3],
         };
+        let name = formula.name();
+        let with = |number, array: &[T]| Formula::by_name(name, number, array).expect("it is one");
+        let mut kinds = numbers.map(|number| with(number, &[])).to_vec();
+        kinds.dedup();
+        digests.push((format!("{name} {type_name}"), pointwise_digest(setting, &kinds, 1)));
+        let labels = with(1.0, &Random(99).units(5));
+        if !labels.array().is_empty() {
+            digests.push((format!("{name}(pos_weight) {type_name}"), pointwise_digest(setting, &[labels], 5)));
+        }
     }
-    pointwise!("mse", logits, SPECIALS, Mse::new(); 1);
-    pointwise!("l1", logits, SPECIALS, L1::new(); 1);
-    pointwise!("huber", logits, SPECIALS, Huber::new(1.0), Huber::new(7.3); 1);
-    pointwise!("smooth_l1", logits, SPECIALS, SmoothL1::new(2.5), SmoothL1::new(0.0); 1);
-    pointwise!("likelihood", probabilities, SPECIALS, Likelihood::new(); 1);
-    pointwise!("bce", probabilities, PROBABILITY_SPECIALS, Bce::new(); 1);
-    pointwise!("bce_with_logits", logits, SPECIALS, BceWithLogits::new(); 1);
-    pointwise!("bce_with_logits(pos_weight)", logits, SPECIALS, labels; 5);
 
     let mut digest = Digest::new();
     cross_entropy::<T>(&mut digest, setting, [0.0; 6]);
@@ -180,6 +175,32 @@ fn typed<T: Number>(setting: &Setting<'_>, type_name: &str) -> Vec<(String, u64)
     td::<T>(&mut digest, setting);
     digests.push((format!("td {type_name}"), digest.0));
     digests
+}
+
+/// A line for each digest, in the order of what is recorded; what is not, at the end.
+pub fn text(mut digests: Vec<(String, u64)>, recorded: &str) -> String {
+    digests.sort_by_key(|(name, _)| recorded.find(&format!(" {name}\n")).unwrap_or(usize::MAX));
+    digests.iter().map(|(name, digest)| format!("{digest:016x} {name}\n")).collect()
+}
+
+/// A loss of independent elements with some options each.
+fn pointwise_digest<T: Number>(setting: &Setting<'_>, kinds: &[Formula<T>], period: usize) -> u64 {
+    let mut digest = Digest::new();
+    for formula in kinds {
+        let loss = formula.loss();
+        let is_probability = formula.inputs().are_probabilities();
+        let specials: &[f64] =
+            if formula.inputs() == Inputs::OnlyProbabilities { &PROBABILITY_SPECIALS } else { &SPECIALS };
+        pointwise::<T>(
+            &mut digest,
+            |random, n| if is_probability { random.units(n) } else { random.numbers(n, 20.0) },
+            specials,
+            period,
+            |i, y, w, o, out| setting.call(|context| loss.eval(context, i, y, w, o, out)),
+            |i, y, w, o, out| setting.call(|context| loss.eval_in_place(context, i, y, w, o, out)),
+        );
+    }
+    digest.0
 }
 
 /// Room for all outputs, filled with numbers to accumulate onto.

@@ -58,11 +58,17 @@ fn default_isa() -> Isa {
 }
 
 impl Context {
-    /// As many threads as said, in a pool that starts when it is first needed and ends, its threads
-    /// joined, with the context. 1 never starts a thread; 0 means one for each core.
+    /// The most threads of a context: [`Context::with_threads`] takes a larger number for this one, and
+    /// `LOSSKIT_NUM_THREADS` may not exceed it.
+    pub const MAX_THREADS: usize = 4096;
+
+    /// As many threads as said, [`MAX_THREADS`](Context::MAX_THREADS) at most, in a pool that starts when it is first
+    /// needed and ends, its threads joined, with the context. 1 never starts a thread; 0 means one for each core. Where
+    /// the system refuses to start so many, the caller's thread does all the work.
     ///
     /// Without feature `rayon` the number is ignored.
     pub fn with_threads(threads: usize) -> Self {
+        let threads = threads.min(Context::MAX_THREADS);
         let _ = threads;
         Context {
             isa: Some(default_isa()),
@@ -126,7 +132,7 @@ impl Context {
 /// The environment variables, read once.
 #[cfg(feature = "std")]
 mod settings {
-    use super::Isa;
+    use super::{Context, Isa};
     use std::io::Write;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -151,8 +157,9 @@ mod settings {
             return decode(known);
         }
         let isa = read("LOSSKIT_ISA", |value| Isa::from_name(value).map(Isa::capped));
-        let threads =
-            read("LOSSKIT_NUM_THREADS", |value| value.parse().ok().filter(|threads| (1..1 << 20).contains(threads)));
+        let threads = read("LOSSKIT_NUM_THREADS", |value| {
+            value.parse().ok().filter(|threads| (1..=Context::MAX_THREADS).contains(threads))
+        });
         let place = isa.unwrap_or(None).unwrap_or_else(Isa::best);
         let place = Isa::ALL.iter().position(|&other| other == place).unwrap_or(0);
         let code = 1 + place + ISAS * threads.unwrap_or(None).unwrap_or(0);
@@ -227,7 +234,7 @@ mod pool {
         }
 
         fn threads(&self) -> usize {
-            let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+            let cores = || std::thread::available_parallelism().map_or(1, usize::from).min(super::Context::MAX_THREADS);
             let settings = || if std::ptr::eq(self, &SHARED) { super::settings::get().threads } else { None };
             if self.threads == 0 { settings().unwrap_or_else(cores) } else { self.threads }
         }

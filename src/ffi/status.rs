@@ -85,6 +85,7 @@ pub extern "C" fn lk_status_name(status: lk_status) -> *const c_char {
         LK_INVALID_TEMPERATURE => c"LK_INVALID_TEMPERATURE",
         LK_INVALID_SOFT_CAP => c"LK_INVALID_SOFT_CAP",
         LK_OUT_OF_MEMORY => c"LK_OUT_OF_MEMORY",
+        LK_TOO_MANY_THREADS => c"LK_TOO_MANY_THREADS",
         _ => c"LK_?",
     };
     name.as_ptr()

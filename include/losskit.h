@@ -73,6 +73,11 @@
 #define LK_ACCUMULATE_GRAD 1
 
 /**
+ * The most threads of a context.
+ */
+#define LK_MAX_THREADS 4096
+
+/**
  * The binary interface that this header describes.
  */
 #define LK_ABI_VERSION 1
@@ -490,6 +495,11 @@ typedef struct lk_td_params {
 #define LK_OUT_OF_MEMORY -19
 
 /**
+ * A context was to have more threads than LK_MAX_THREADS.
+ */
+#define LK_TOO_MANY_THREADS -20
+
+/**
  * Their sum, divided by their number or by the sum of their weights: each loss says which.
  */
 #define LK_MEAN 0
@@ -582,15 +592,21 @@ const char *lk_status_name(lk_status status);
 
 /**
  * Makes a context: `threads` (1: never starts a thread, for callers with threads of their own; 0: one for each
- * core) and an instruction set not to go beyond (LK_ISA_BEST: none).
+ * core) and an instruction set not to go beyond (LK_ISA_BEST: none). More threads than LK_MAX_THREADS are
+ * LK_TOO_MANY_THREADS.
  *
- * Its threads start when they are first needed. Results do not depend on either. End it with
- * lk_context_destroy.
+ * Its threads start when they are first needed; where the system refuses to start so many, calls run on the caller's
+ * thread alone. Results do not depend on either. End it with lk_context_destroy.
+ *
+ * After fork() the child may make, use and destroy contexts in any order, those that it inherited too, at exit as well.
+ * A context that had started its threads before the fork, or the process default that had, works on the caller's thread
+ * alone in the child; a context made in the child has threads again.
  */
 lk_status lk_context_create(size_t threads, lk_isa isa, struct lk_context **new_context);
 
 /**
- * Ends a context and its threads, which it waits for. No call may use it any more. NULL does nothing.
+ * Ends a context and its threads, which it waits for; in a forked child an inherited context has none. No call may use it
+ * any more. NULL does nothing.
  */
 void lk_context_destroy(struct lk_context *ctx);
 

@@ -80,7 +80,8 @@ enum class status : lk_status {
     incomplete_state = LK_INCOMPLETE_STATE,
     invalid_temperature = LK_INVALID_TEMPERATURE,
     invalid_soft_cap = LK_INVALID_SOFT_CAP,
-    out_of_memory = LK_OUT_OF_MEMORY
+    out_of_memory = LK_OUT_OF_MEMORY,
+    too_many_threads = LK_TOO_MANY_THREADS
 };
 
 /// How the samples' losses become one.
@@ -171,14 +172,16 @@ private:
     std::size_t needed_ = 0;
 };
 
-/// Threads and an instruction set. Ends its threads when it is destroyed. May be used by several threads at once.
+/// Threads and an instruction set. Ends its threads when it is destroyed. May be used by several threads at once. A forked
+/// child may use and destroy what it inherited, static objects at exit too: see lk_context_create.
 class context {
 public:
     /// The process default, as no context at all: a pool with a thread for each core. So is one that was moved from.
     context() noexcept = default;
 
-    /// `threads` (1: never starts a thread, for callers with threads of their own; 0: one for each core), and an
-    /// instruction set not to go beyond. They start when they are first needed. Results do not depend on either.
+    /// `threads` (1: never starts a thread, for callers with threads of their own; 0: one for each core; no more than
+    /// LK_MAX_THREADS), and an instruction set not to go beyond. They start when they are first needed. Results do not
+    /// depend on either.
     explicit context(std::size_t threads, isa cap = isa::best) { create(threads, cap).or_throw(); }
 
     /// The same, noexcept: nothing if it fails, and lk_last_error() says why.

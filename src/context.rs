@@ -9,6 +9,11 @@ use crate::simd::Isa;
 /// instruction set; `LOSSKIT_NUM_THREADS` gives it a pool of its own of that size. Neither changes a
 /// bit of any result, and small inputs touch no other thread.
 ///
+/// After `fork` the child may use and drop contexts in any order, with the same bits. What it inherited works on the
+/// caller's thread alone there, and dropping it leaves its threads' memory as it is: contexts whose pools have started, and
+/// rayon's pools. Contexts and pools that are made in the child have threads again, and so has `Context::default()` if
+/// rayon's global pool was not in use before the fork.
+///
 /// ```
 /// use losskit::{Context, Isa};
 /// let quiet = Context::with_threads(1);               // never starts a thread
@@ -58,11 +63,17 @@ fn default_isa() -> Isa {
 }
 
 impl Context {
-    /// As many threads as said, in a pool that starts when it is first needed and ends, its threads
-    /// joined, with the context. 1 never starts a thread; 0 means one for each core.
+    /// The most threads of a context: [`Context::with_threads`] takes a larger number for this one, and
+    /// `LOSSKIT_NUM_THREADS` may not exceed it.
+    pub const MAX_THREADS: usize = 4096;
+
+    /// As many threads as said, [`MAX_THREADS`](Context::MAX_THREADS) at most, in a pool that starts when it is first
+    /// needed and ends, its threads joined, with the context. 1 never starts a thread; 0 means one for each core. Where
+    /// the system refuses to start so many, the caller's thread does all the work.
     ///
     /// Without feature `rayon` the number is ignored.
     pub fn with_threads(threads: usize) -> Self {
+        let threads = threads.min(Context::MAX_THREADS);
         let _ = threads;
         Context {
             isa: Some(default_isa()),
@@ -106,7 +117,8 @@ impl Context {
     pub(crate) fn has_threads(&self) -> bool {
         match &self.threads {
             Threads::One => false,
-            Threads::Current => !pool::forked() && rayon::current_num_threads() > 1,
+            _ if pool::is_orphan() => false,
+            Threads::Current => pool::current_is_usable(),
             Threads::Own(pool) => pool.is_usable(),
             Threads::Shared => pool::SHARED.is_usable(),
         }
@@ -126,7 +138,7 @@ impl Context {
 /// The environment variables, read once.
 #[cfg(feature = "std")]
 mod settings {
-    use super::Isa;
+    use super::{Context, Isa};
     use std::io::Write;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -151,8 +163,9 @@ mod settings {
             return decode(known);
         }
         let isa = read("LOSSKIT_ISA", |value| Isa::from_name(value).map(Isa::capped));
-        let threads =
-            read("LOSSKIT_NUM_THREADS", |value| value.parse().ok().filter(|threads| (1..1 << 20).contains(threads)));
+        let threads = read("LOSSKIT_NUM_THREADS", |value| {
+            value.parse().ok().filter(|threads| (1..=Context::MAX_THREADS).contains(threads))
+        });
         let place = isa.unwrap_or(None).unwrap_or_else(Isa::best);
         let place = Isa::ALL.iter().position(|&other| other == place).unwrap_or(0);
         let code = 1 + place + ISAS * threads.unwrap_or(None).unwrap_or(0);
@@ -176,65 +189,143 @@ mod settings {
     fn complain(name: &str, is_wrong: bool) {
         if is_wrong {
             let value = std::env::var_os(name).unwrap_or_default();
-            let _ = writeln!(std::io::stderr(), "losskit: {name}={} ignored", value.to_string_lossy());
+            let line = format!("losskit: {name}={} ignored\n", value.to_string_lossy());
+            let _ = standard_error().and_then(|mut error| error.write_all(line.as_bytes()));
         }
+    }
+
+    /// By another descriptor, for the usual one has a lock, which another thread may have held when this process was forked.
+    #[cfg(unix)]
+    fn standard_error() -> std::io::Result<impl Write> {
+        use std::os::fd::AsFd;
+        std::io::stderr().as_fd().try_clone_to_owned().map(std::fs::File::from)
+    }
+    #[cfg(not(unix))]
+    fn standard_error() -> std::io::Result<impl Write> {
+        Ok(std::io::stderr())
     }
 }
 
-/// Thread pools that join their threads when dropped and that survive fork().
+/// Thread pools that join their threads when dropped, and that a forked child can neither use nor end.
+///
+/// What a child inherits may be half made: another thread of its parent was starting a pool when the fork came, and holds
+/// a lock for ever. So a child first looks at who began to make it, a number in an atomic, and touches nothing that its
+/// ancestors began.
 #[cfg(feature = "rayon")]
 mod pool {
-    use std::sync::atomic::{AtomicU32, Ordering};
-    use std::sync::{Mutex, OnceLock};
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     use std::thread::JoinHandle;
+
+    use super::Context;
+    use crate::fork;
 
     #[derive(Debug)]
     pub struct Pool {
         /// 0: as the settings say, or one for each core.
         threads: usize,
         started: OnceLock<Option<Started>>,
-        /// The process that starts it. A forked child looks here first: what it inherits may be half made.
-        owner: AtomicU32,
+        owner: Owner,
     }
 
     #[derive(Debug)]
     struct Started {
         /// Some until dropped.
         pool: Option<rayon::ThreadPool>,
-        workers: Mutex<Vec<JoinHandle<()>>>,
-        owner: u32,
+        workers: Vec<JoinHandle<()>>,
+    }
+
+    /// The process that makes something, and alone may use it.
+    #[derive(Debug)]
+    struct Owner(AtomicUsize);
+
+    impl Owner {
+        const fn nobody() -> Self {
+            Owner(AtomicUsize::new(0))
+        }
+
+        /// Whether it is this process, which it becomes if there was none.
+        fn is_this_process(&self) -> bool {
+            let own = fork::process();
+            match self.0.compare_exchange(0, own, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => true,
+                Err(other) => other == own,
+            }
+        }
     }
 
     /// The pool of the process default.
     pub static SHARED: Pool = Pool::new(0);
 
-    /// Whether this process has the number `owner` holds, which is its own if it had none.
-    fn is_owner(owner: &AtomicU32) -> bool {
-        let own = std::process::id();
-        owner.compare_exchange(0, own, Ordering::Relaxed, Ordering::Relaxed).is_ok()
-            || owner.load(Ordering::Relaxed) == own
+    /// Whether the rayon pool that the caller runs in, or rayon's global one, has threads in this process.
+    pub fn current_is_usable() -> bool {
+        let is_alive = match rayon::current_thread_index() {
+            // On a worker that is no older than this process, and so neither is its pool. See `is_orphan`.
+            Some(_) => true,
+            None => global_is_alive(),
+        };
+        is_alive && prepare() && rayon::current_num_threads() > 1
     }
 
-    /// Whether this process was forked after threads were in use: rayon's global pool has no threads here.
-    pub fn forked() -> bool {
-        static FIRST: AtomicU32 = AtomicU32::new(0);
-        !is_owner(&FIRST)
+    /// Whether rayon's global pool was started by this process, or can be.
+    fn global_is_alive() -> bool {
+        /// Who used it first, of those that used it through this crate.
+        static USER: Owner = Owner::nobody();
+        /// The child that started it.
+        static CHILD: AtomicUsize = AtomicUsize::new(0);
+        if !USER.is_this_process() {
+            return false;
+        }
+        if !fork::is_child() {
+            return true;
+        }
+        // The parent may have used it by itself: then it has no threads here, and cannot be started again. Otherwise it is
+        // started now with rayon's own settings, as rayon would start it.
+        let own = fork::process();
+        if CHILD.load(Ordering::Acquire) != own {
+            if !prepare() || rayon::ThreadPoolBuilder::new().build_global().is_err() {
+                return false;
+            }
+            CHILD.store(own, Ordering::Release);
+        }
+        true
+    }
+
+    /// Whether the calling thread was the worker of a pool when it forked. It would wait for that pool's other threads
+    /// whichever pool it gave work to.
+    pub fn is_orphan() -> bool {
+        fork::is_forking_thread() && rayon::current_thread_index().is_some()
+    }
+
+    /// Makes what the workers of all pools share, a lock of the crossbeam crates, before there is any worker. False in a
+    /// child that was forked while another thread was making it: there can be no pool then.
+    fn prepare() -> bool {
+        static MAKER: Owner = Owner::nobody();
+        static IS_MADE: AtomicBool = AtomicBool::new(false);
+        if !IS_MADE.load(Ordering::Acquire) {
+            if !MAKER.is_this_process() {
+                return false;
+            }
+            crossbeam_epoch::default_collector();
+            IS_MADE.store(true, Ordering::Release);
+        }
+        true
     }
 
     impl Pool {
         pub const fn new(threads: usize) -> Self {
-            Pool { threads, started: OnceLock::new(), owner: AtomicU32::new(0) }
+            Pool { threads, started: OnceLock::new(), owner: Owner::nobody() }
         }
 
         fn threads(&self) -> usize {
-            let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+            let cores = || std::thread::available_parallelism().map_or(1, usize::from).min(Context::MAX_THREADS);
             let settings = || if std::ptr::eq(self, &SHARED) { super::settings::get().threads } else { None };
             if self.threads == 0 { settings().unwrap_or_else(cores) } else { self.threads }
         }
 
-        /// False with one thread, in a forked child, and where threads cannot be started.
+        /// False with one thread, in a child that inherited it, and where threads cannot be started.
         pub fn is_usable(&self) -> bool {
-            is_owner(&self.owner) && self.started.get_or_init(|| Started::new(self.threads())).is_some()
+            self.owner.is_this_process() && self.started.get_or_init(|| Started::new(self.threads())).is_some()
         }
 
         pub fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
@@ -247,7 +338,7 @@ mod pool {
 
     impl Started {
         fn new(threads: usize) -> Option<Self> {
-            if threads == 1 {
+            if threads == 1 || !prepare() {
                 return None;
             }
             let mut workers = Vec::new();
@@ -260,23 +351,29 @@ mod pool {
                 })
                 .build()
                 .ok()?;
-            Some(Started { pool: Some(pool), workers: Mutex::new(workers), owner: std::process::id() })
+            Some(Started { pool: Some(pool), workers })
+        }
+    }
+
+    impl Drop for Pool {
+        fn drop(&mut self) {
+            let started = std::mem::take(&mut self.started);
+            if !self.owner.is_this_process() {
+                // A child leaves what it inherited as it is. There are no threads to end, and their handles may by now be
+                // those of its own threads, which it would detach or join. A lock that another thread held cannot even be
+                // dropped.
+                std::mem::forget(started);
+            }
         }
     }
 
     impl Drop for Started {
         fn drop(&mut self) {
-            let Some(pool) = self.pool.take() else { return };
-            // In a forked child there are no threads to end; their state is left as it is.
-            if std::process::id() != self.owner {
-                std::mem::forget(pool);
-                return;
-            }
             // Dropped on one of its own threads, a pool cannot wait for it.
-            let inside = pool.current_thread_index().is_some();
-            drop(pool);
-            if !inside {
-                for worker in self.workers.get_mut().map(std::mem::take).unwrap_or_default() {
+            let is_inside = self.pool.as_ref().is_some_and(|pool| pool.current_thread_index().is_some());
+            drop(self.pool.take());
+            if !is_inside {
+                for worker in std::mem::take(&mut self.workers) {
                     let _ = worker.join();
                 }
             }

@@ -70,6 +70,9 @@ pub enum Error {
     /// Memory that a call needs for itself could not be had.
     #[error("{bytes} bytes of memory could not be had")]
     OutOfMemory { bytes: usize },
+    /// A context of more threads than [`Context::MAX_THREADS`](crate::Context::MAX_THREADS).
+    #[error("{threads} threads are more than {most}")]
+    TooManyThreads { threads: usize, most: usize },
     /// A fault of this library: outputs may have been written in part.
     #[error("internal error: {message}")]
     Panic { message: &'static str },
@@ -98,6 +101,7 @@ impl Error {
             Error::InvalidTemperature { .. } => -17,
             Error::InvalidSoftCap { .. } => -18,
             Error::OutOfMemory { .. } => -19,
+            Error::TooManyThreads { .. } => -20,
         }
     }
 }

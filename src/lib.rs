@@ -9,6 +9,8 @@ mod error;
 #[cfg(feature = "capi")]
 #[allow(unsafe_code, missing_docs)]
 mod ffi;
+#[cfg(feature = "rayon")]
+mod fork;
 mod kernel;
 mod loss;
 mod options;

@@ -249,6 +249,49 @@ fn a_forked_child_gets_the_same_bits_and_does_not_hang() {
     }
 }
 
+/// Standard output of a program that has nothing to say on standard error, and neither have its children.
+fn stdout_of_silent(command: &mut Command) -> String {
+    let output = run(command);
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{command:?}");
+    String::from_utf8(output.stdout).expect("programs print UTF-8")
+}
+
+#[test]
+fn a_forked_child_makes_uses_and_destroys_contexts_in_any_order() {
+    for link in Link::BOTH {
+        let printed = stdout_of_silent(&mut test_program("fork_orders.c", link));
+        assert_eq!(printed, "every order is fine\n");
+    }
+}
+
+#[test]
+fn a_forked_child_that_inherits_static_contexts_exits() {
+    let Some(object) = cpp_object("fork_static.cpp", "-std=c++17") else { return };
+    for link in Link::BOTH {
+        let mut linker = Command::new(environment_or("CXX", "c++"));
+        linker.arg("-pthread");
+        let printed = stdout_of_silent(&mut program(linker, &object, "fork_static", link));
+        assert_eq!(printed, "every child exits\n");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_descendant_with_its_ancestors_process_number_does_not_hang() {
+    for link in Link::BOTH {
+        let printed = stdout_of_silent(&mut test_program("fork_same_number.c", link));
+        let names = ["numbers come round", "namespaces are nested", "no handler runs"];
+        for (line, name) in printed.lines().zip(names) {
+            if line == format!("skipped: {name}: not permitted here") {
+                eprintln!("{line}");
+            } else {
+                assert_eq!(line, format!("{name}: ended"));
+            }
+        }
+        assert_eq!(printed.lines().count(), names.len());
+    }
+}
+
 #[test]
 fn the_callers_floating_point_environment_changes_no_bit() {
     for link in Link::BOTH {
@@ -300,9 +343,10 @@ fn environment_variables_that_make_no_sense_are_ignored_with_one_line() {
         run(command.env(variable, value))
     };
     use std::os::unix::ffi::OsStrExt;
-    for (variable, values) in
-        [("LOSSKIT_ISA", ["avx3", "", "AVX2", "scalar,avx2"]), ("LOSSKIT_NUM_THREADS", ["0", "", "-1", "two"])]
-    {
+    for (variable, values) in [
+        ("LOSSKIT_ISA", ["avx3", "", "AVX2", "scalar,avx2", "best"]),
+        ("LOSSKIT_NUM_THREADS", ["0", "", "-1", "two", "4097"]),
+    ] {
         for value in values {
             let output = run_with(variable, OsStr::new(value));
             let line = format!("losskit: {variable}={value} ignored\n");

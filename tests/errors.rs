@@ -554,6 +554,7 @@ fn every_error_has_its_own_number_for_ever() {
         (Error::UnsupportedOption { name }, -14, "x is not supported"),
         (Error::Panic { message: "x" }, -15, "internal error: x"),
         (Error::IncompleteState { row: 3, times: 2.0 }, -16, "the target of row 3 was seen 2 times, not once"),
+        (Error::TooManyThreads { threads: 5000, most: 4096 }, -20, "5000 threads are more than 4096"),
     ];
     for (error, status, message) in errors {
         assert_eq!((error.status(), error.to_string().as_str()), (status, message));

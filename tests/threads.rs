@@ -280,3 +280,11 @@ fn small_inputs_and_many_threads_are_fine() {
     let want = call.run(&one(), Reduction::Mean);
     call.run(&context, Reduction::Mean).assert_same_bits(&want, &call.name);
 }
+
+#[test]
+fn threads_are_no_more_than_the_limit() {
+    let text = |threads| format!("{:?}", Context::with_threads(threads));
+    assert_eq!(text(usize::MAX), text(Context::MAX_THREADS));
+    assert_eq!(text(Context::MAX_THREADS + 1), text(Context::MAX_THREADS));
+    assert_ne!(text(Context::MAX_THREADS - 1), text(Context::MAX_THREADS));
+}

@@ -12,11 +12,20 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::simd::Isa;
 
+/// The most threads of a context.
+pub const LK_MAX_THREADS: usize = 4096;
+const _: () = assert!(LK_MAX_THREADS == Context::MAX_THREADS);
+
 /// Makes a context: `threads` (1: never starts a thread, for callers with threads of their own; 0: one for each
-/// core) and an instruction set not to go beyond (LK_ISA_BEST: none).
+/// core) and an instruction set not to go beyond (LK_ISA_BEST: none). More threads than LK_MAX_THREADS are
+/// LK_TOO_MANY_THREADS.
 ///
-/// Its threads start when they are first needed. Results do not depend on either. End it with
-/// lk_context_destroy.
+/// Its threads start when they are first needed; where the system refuses to start so many, calls run on the caller's
+/// thread alone. Results do not depend on either. End it with lk_context_destroy.
+///
+/// After fork() the child may make, use and destroy contexts in any order, those that it inherited too, at exit as well.
+/// A context that had started its threads before the fork, or the process default that had, works on the caller's thread
+/// alone in the child; a context made in the child has threads again.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lk_context_create(
     threads: usize,
@@ -25,6 +34,9 @@ pub unsafe extern "C" fn lk_context_create(
 ) -> lk_status {
     guard(|| {
         check_pointer("new_context", new_context, 1)?;
+        if threads > LK_MAX_THREADS {
+            return Err(Error::TooManyThreads { threads, most: LK_MAX_THREADS });
+        }
         let isa = match isa {
             LK_ISA_BEST => None,
             LK_ISA_SCALAR => Some(Isa::Scalar),
@@ -43,7 +55,8 @@ pub unsafe extern "C" fn lk_context_create(
     })
 }
 
-/// Ends a context and its threads, which it waits for. No call may use it any more. NULL does nothing.
+/// Ends a context and its threads, which it waits for; in a forked child an inherited context has none. No call may use it
+/// any more. NULL does nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lk_context_destroy(ctx: *mut lk_context) {
     guard(|| {

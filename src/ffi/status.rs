@@ -96,6 +96,7 @@ pub extern "C" fn lk_status_name(status: lk_status) -> *const c_char {
         LK_INVALID_TEMPERATURE
         LK_INVALID_SOFT_CAP
         LK_OUT_OF_MEMORY
+        LK_TOO_MANY_THREADS
     };
     name.as_ptr().cast()
 }

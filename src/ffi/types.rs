@@ -55,6 +55,8 @@ pub const LK_INVALID_TEMPERATURE: lk_status = -17;
 pub const LK_INVALID_SOFT_CAP: lk_status = -18;
 /// Memory that a call needs for itself could not be had.
 pub const LK_OUT_OF_MEMORY: lk_status = -19;
+/// A context was to have more threads than LK_MAX_THREADS.
+pub const LK_TOO_MANY_THREADS: lk_status = -20;
 
 /// How the samples' losses become one.
 pub type lk_reduction = i32;

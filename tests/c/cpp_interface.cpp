@@ -645,6 +645,8 @@ void contexts()
     CHECK(scalar.get() == handle && moved.get() == nullptr);
     throws(losskit::status::unknown_constant, "isa has the unknown value 99",
            [] { losskit::context(1, static_cast<losskit::isa>(99)); });
+    throws(losskit::status::too_many_threads, "4097 threads are more than 4096",
+           [] { losskit::context(LK_MAX_THREADS + 1); });
 
     CHECK(!losskit::context::make(std::nothrow, 1, static_cast<losskit::isa>(99)));
     const std::optional<losskit::context> made = losskit::context::make(std::nothrow, 1, losskit::isa::scalar);

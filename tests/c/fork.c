@@ -3,13 +3,9 @@
 #define _DEFAULT_SOURCE
 
 #include <pthread.h>
-#include <sys/types.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
+#include "children.h"
 #include "workload.h"
-
-enum { SECONDS = 30 };
 
 static uint64_t expected;
 static workload *work;
@@ -17,20 +13,12 @@ static workload *work;
 /* Runs `body` in a child, which must end by itself. */
 static void in_child(void (*body)(lk_context *), lk_context *context)
 {
-    int status = -1;
-    pid_t child;
-    fflush(stdout);
-    child = fork();
-    CHECK(child >= 0);
+    const pid_t child = fork_with_alarm();
     if (child == 0) {
-        alarm(SECONDS); /* a child that hangs is ended by a signal */
         body(context);
         _exit(EXIT_SUCCESS);
     }
-    CHECK(waitpid(child, &status, 0) == child);
-    if (WIFSIGNALED(status))
-        fprintf(stderr, "signal %d ended the child\n", WTERMSIG(status));
-    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SUCCESS);
+    CHECK(exit_status(child) == EXIT_SUCCESS);
 }
 
 static void use(lk_context *context)

@@ -38,7 +38,13 @@ int main(void)
     pthread_t threads[THREADS];
     lk_context *context = NULL;
     workload *work = workload_new();
+    const char own_error[] = "4097 threads are more than 4096";
 
+    CHECK(lk_context_create((size_t)-1, LK_ISA_BEST, &context) == LK_TOO_MANY_THREADS && context == NULL);
+    CHECK(lk_context_create(LK_MAX_THREADS + 1, LK_ISA_BEST, &context) == LK_TOO_MANY_THREADS && context == NULL);
+    CHECK(strcmp(lk_last_error(), own_error) == 0);
+    CHECK(lk_context_create(LK_MAX_THREADS, LK_ISA_BEST, &context) == LK_OK);
+    lk_context_destroy(context);
     /* one thread, no pool */
     CHECK(lk_context_create(1, LK_ISA_BEST, &context) == LK_OK);
     expected = workload_run(context, work);
@@ -49,7 +55,7 @@ int main(void)
         CHECK(pthread_create(&threads[i], NULL, call_the_losses, (void *)i) == 0);
     for (int i = 0; i < THREADS; i++)
         CHECK(pthread_join(threads[i], NULL) == 0);
-    CHECK(strcmp(lk_last_error(), "") == 0);
+    CHECK(strcmp(lk_last_error(), own_error) == 0);
     CHECK(workload_run(context, work) == expected);
     lk_context_destroy(context);
     free(work);

@@ -139,7 +139,7 @@ pub struct lk_linear_cross_entropy_params {
 }
 
 /// Every status, its name and its number, fixed for ever.
-pub const STATUSES: [(&str, i32); 21] = [
+pub const STATUSES: [(&str, i32); 22] = [
     ("LK_OK", LK_OK),
     ("LK_INPUT_OUT_OF_DOMAIN", LK_INPUT_OUT_OF_DOMAIN),
     ("LK_NULL_POINTER", LK_NULL_POINTER),
@@ -161,6 +161,7 @@ pub const STATUSES: [(&str, i32); 21] = [
     ("LK_INVALID_TEMPERATURE", LK_INVALID_TEMPERATURE),
     ("LK_INVALID_SOFT_CAP", LK_INVALID_SOFT_CAP),
     ("LK_OUT_OF_MEMORY", LK_OUT_OF_MEMORY),
+    ("LK_TOO_MANY_THREADS", LK_TOO_MANY_THREADS),
 ];
 
 pub const LK_OK: i32 = 0;
@@ -184,6 +185,7 @@ pub const LK_INCOMPLETE_STATE: i32 = -16;
 pub const LK_INVALID_TEMPERATURE: i32 = -17;
 pub const LK_INVALID_SOFT_CAP: i32 = -18;
 pub const LK_OUT_OF_MEMORY: i32 = -19;
+pub const LK_TOO_MANY_THREADS: i32 = -20;
 
 pub const LK_MEAN: i32 = 0;
 pub const LK_SUM: i32 = 1;
@@ -194,6 +196,8 @@ pub const LK_F64: i32 = 1;
 pub const LK_I32: i32 = 2;
 pub const LK_I64: i32 = 3;
 pub const LK_U8: i32 = 4;
+
+pub const LK_MAX_THREADS: usize = 4096;
 
 pub const LK_ISA_BEST: i32 = 0;
 pub const LK_ISA_SCALAR: i32 = 1;

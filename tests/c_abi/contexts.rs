@@ -67,6 +67,22 @@ fn unknown_instruction_sets_and_bad_places_are_refused() {
     }
 }
 
+#[test]
+fn more_threads_than_the_limit_are_refused() {
+    let untouched = ptr::without_provenance_mut::<lk_context>(48);
+    let mut context = untouched;
+    for threads in [LK_MAX_THREADS + 1, 1 << 16, isize::MAX as usize, usize::MAX] {
+        // SAFETY: refused
+        let status = unsafe { lk_context_create(threads, LK_ISA_BEST, &mut context) };
+        assert_eq!(status, LK_TOO_MANY_THREADS, "{threads}");
+        assert_eq!(last_error(), format!("{threads} threads are more than 4096"));
+        assert_eq!(context, untouched);
+    }
+    assert_eq!(LK_MAX_THREADS, losskit::Context::MAX_THREADS);
+    // none of which start
+    drop(Context::new(LK_MAX_THREADS, LK_ISA_BEST));
+}
+
 /// Large enough that a call is shared between threads.
 const LARGE: Dims = Dims::rows(3001, 67);
 

@@ -1,19 +1,22 @@
 //! Formulas of independent elements, and the stages that are compiled of each.
 //!
 //! ```text
-//! usual    sum[lane] += value                    the same, and grad = grad * factor         (two loops)
-//! any      value = weight * value, grad = (weight * factor) * grad, Hessian likewise: whatever is asked for
+//! usual    sum[lane] += value                                  without gradients
+//!          sum[lane] += value, grad = grad * factor            with gradients; light formulas have a second one, for
+//!                                                              large arrays: it asks ahead and writes past the caches
+//! any      value = weight * value, grad = (weight * factor) * grad, losses, sums with what is there: as asked for
+//! hess     the Hessian, likewise
 //! ```
-//! - The first two are the loops that large calls spend their time in. They read straight from the arrays, and stop before
-//!   a group with elements that cost more than the usual ones (soft labels, differences beyond all numbers).
-//! - The third branches once a vector for each thing that may be asked for. So a formula is compiled three times for each
+//! - The loops for usual elements are what large calls spend their time in. They read straight from the arrays, and stop
+//!   before a group with elements that cost more than the usual ones (soft labels, differences beyond all numbers).
+//! - `any` branches once a vector for each thing that may be asked for. So a formula is compiled four or five times for each
 //!   type and instruction set, whatever calls there are.
 //! - A formula works on whole vectors, four of them at once where it takes many steps: while one waits, another goes on.
 //! - Values are added in as many lanes as a group has elements, whatever the register's width, so the
 //!   vectors of a group are independent of each other and keep the units busy.
 //! - All stages take whole groups: a last, incomplete one is filled up before (`pointwise.rs`), so it goes through the same
 //!   loops.
-//! - On types of one lane there is the third stage only: they are for correctness, and small.
+//! - On types of one lane there are `any` and `hess` only: these types are for correctness, and small.
 
 use core::hint::black_box;
 

@@ -10,8 +10,8 @@ use losskit::{Context, LogSoftmax, Reduction, Softmax};
 
 /// The promise, in units in the last place: of the exact value, or of the larger of opposed terms.
 const LOSS: f64 = 3.0;
-/// Of elements whose label is soft and whose loss has a weight: the product is rounded once more.
-const SOFT_WEIGHTED_LOSS: f64 = 3.5;
+/// Of elements whose label is soft and whose loss has a weight: products with it and with pos_weight are rounded once more.
+const SOFT_WEIGHTED_LOSS: f64 = 4.0;
 const GRAD: f64 = 4.0;
 const HESS: f64 = 4.0;
 /// Of the sum of the losses' magnitudes.

@@ -20,7 +20,7 @@
 
 use core::hint::black_box;
 
-use crate::simd::view::{GroupMut, Groups, GroupsMut, In, Out};
+use crate::simd::view::{GroupMut, GroupRoom, Groups, GroupsMut, In, Out};
 use crate::simd::{Isa, Kernel, LaneSum, LaneSums, Lanes, Mask, Pack, Real, exact_product, splat};
 
 /// A loss of independent elements.
@@ -99,6 +99,20 @@ impl<'a, T: Real> Operands<'a, T> {
         let Operands { input, target, parameter } = self;
         let parameter = if parameter.len() == 1 { parameter } else { parameter.slice(at, len) };
         Operands { input: input.slice(at, len), target: target.slice(at, len), parameter }
+    }
+
+    /// Those of a whole group: fewer elements, and copies of the last. One parameter for all stays one.
+    #[inline(always)]
+    pub fn filled_up<'b>(self, [input, target, parameter]: [&'b mut GroupRoom<T>; 3]) -> Operands<'b, T>
+    where
+        'a: 'b,
+    {
+        let own = self.parameter;
+        Operands {
+            input: self.input.filled_up(input),
+            target: self.target.filled_up(target),
+            parameter: if own.len() == 1 { own } else { own.filled_up(parameter) },
+        }
     }
 }
 

@@ -224,14 +224,7 @@ impl<'a, T: Real> Evaluation<'a, T> {
     fn last_plain(&self, isa: Isa, operands: Operands<'_, T>, at: usize, sums: &mut LaneSums<T>) -> bool {
         let (count, mut rooms) = (operands.len(), [const { GroupRoom::new() }; 4]);
         let [input, target, parameter, grad] = &mut rooms;
-        let operands = Operands {
-            input: operands.input.filled_up(input),
-            target: operands.target.filled_up(target),
-            parameter: match operands.parameter.len() {
-                1 => operands.parameter,
-                _ => operands.parameter.filled_up(parameter),
-            },
-        };
+        let operands = operands.filled_up([input, target, parameter]);
         let Results { grad: out, factor, .. } = self.call.results;
         let grad = out.map(|_| grad.zeros(T::GROUP));
         let made = Results { loss: None, grad, accumulate: false, factor };
@@ -254,14 +247,7 @@ impl<'a, T: Real> Evaluation<'a, T> {
         let (Pointwise { weight, results, hess: hess_out, .. }, count) = (*self.call, operands.len());
         let mut rooms = [const { GroupRoom::new() }; 7];
         let [input, target, parameter, weight_room, loss, grad, hess] = &mut rooms;
-        let operands = Operands {
-            input: operands.input.filled_up(input),
-            target: operands.target.filled_up(target),
-            parameter: match operands.parameter.len() {
-                1 => operands.parameter,
-                _ => operands.parameter.filled_up(parameter),
-            },
-        };
+        let operands = operands.filled_up([input, target, parameter]);
         let weight = weight.map(|weight| weight.slice(at, count).filled_up(weight_room));
         let (loss, grad, hess) = (
             results.loss.map(|_| loss.zeros(T::GROUP)),

@@ -21,6 +21,12 @@ else()
     set(losskit_NATIVE_LIBS pthread dl m)
 endif()
 
+# losskit::losskit is the shared library, unless a project wants static ones.
+set(losskit_IS_STATIC FALSE)
+if(DEFINED BUILD_SHARED_LIBS AND NOT BUILD_SHARED_LIBS)
+    set(losskit_IS_STATIC TRUE)
+endif()
+
 # losskit::losskit and losskit::static, from folders of headers, libraries and (on Windows) DLLs.
 function(losskit_add_shared include_dir lib_dir bin_dir)
     add_library(losskit::losskit SHARED IMPORTED GLOBAL)
@@ -39,4 +45,8 @@ function(losskit_add_static include_dir lib_dir)
         INTERFACE_INCLUDE_DIRECTORIES "${include_dir}"
         INTERFACE_LINK_LIBRARIES "${losskit_NATIVE_LIBS}"
         IMPORTED_LOCATION "${lib_dir}/${losskit_STATIC}")
+    if(losskit_IS_STATIC)
+        add_library(losskit::losskit INTERFACE IMPORTED GLOBAL)
+        set_target_properties(losskit::losskit PROPERTIES INTERFACE_LINK_LIBRARIES losskit::static)
+    endif()
 endfunction()

@@ -1,8 +1,8 @@
 //! Draws every loss and its gradient, from the kernels themselves.
 //!
 //! ```text
-//! cargo run --release --example loss_curves                    docs/pictures/losses.svg
-//! cargo run --release --example loss_curves -- FILE.svg
+//! cargo run --example loss_curves                    docs/pictures/losses.svg
+//! cargo run --example loss_curves -- FILE.svg
 //! ```
 
 use std::error::Error;
@@ -150,6 +150,17 @@ const POINTS: usize = 240;
 const LOWEST: f32 = -4.0;
 const HIGHEST: f32 = 5.0;
 const COLUMNS: usize = 3;
+/// The picture's size, in pixels.
+const PANEL: (usize, usize) = (320, 240);
+const HEAD: u32 = 30;
+/// plotters rounds coordinates to whole numbers, which would make steps of curves: everything is drawn so many times as large,
+/// and the picture shown in its own size.
+const FINE: u32 = 16;
+
+/// A number on an axis. (Some zeros of plotters are -0.0.)
+fn label(x: &f32) -> String {
+    format!("{:.1}", if x.abs() < 1e-6 { 0.0 } else { *x })
+}
 
 fn draw(panel: &Panel, area: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>) -> Result<(), Box<dyn Error>> {
     let x: Vec<f32> = (0..=POINTS).map(|i| panel.from + (panel.to - panel.from) * i as f32 / POINTS as f32).collect();
@@ -158,15 +169,29 @@ fn draw(panel: &Panel, area: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift
     let (least, most) = (values().fold(0.0, f32::min).max(LOWEST), values().fold(0.0, f32::max).min(HIGHEST));
     let room = 0.05 * (most - least);
     let mut chart = ChartBuilder::on(area)
-        .caption(panel.title, ("sans-serif", 15))
-        .margin(8)
-        .x_label_area_size(34)
-        .y_label_area_size(34)
+        .caption(panel.title, ("sans-serif", 15 * FINE))
+        .margin(8 * FINE)
+        .x_label_area_size(34 * FINE)
+        .y_label_area_size(34 * FINE)
         .build_cartesian_2d(panel.from..panel.to, least - room..most + room)?;
-    chart.configure_mesh().light_line_style(TRANSPARENT).x_labels(6).y_labels(6).x_desc(panel.input).draw()?;
+    let text = ("sans-serif", 12 * FINE);
+    chart
+        .configure_mesh()
+        .light_line_style(TRANSPARENT)
+        .bold_line_style(BLACK.mix(0.2).stroke_width(FINE))
+        .axis_style(BLACK.stroke_width(FINE))
+        .set_all_tick_mark_size(5 * FINE)
+        .label_style(text)
+        .axis_desc_style(text)
+        .x_label_formatter(&label)
+        .y_label_formatter(&label)
+        .x_labels(6)
+        .y_labels(6)
+        .x_desc(panel.input)
+        .draw()?;
     for (values, colour) in [(loss, BLUE), (grad, RED)] {
         let line: Vec<_> = x.iter().copied().zip(values).filter(|(_, y)| (LOWEST..=HIGHEST).contains(y)).collect();
-        chart.draw_series(LineSeries::new(line, colour.stroke_width(2)))?;
+        chart.draw_series(LineSeries::new(line, colour.stroke_width(2 * FINE)))?;
     }
     Ok(())
 }
@@ -176,16 +201,23 @@ fn main() -> Result<(), Box<dyn Error>> {
         .nth(1)
         .unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/docs/pictures/losses.svg").to_owned());
     let rows = PANELS.len().div_ceil(COLUMNS);
-    let root = SVGBackend::new(&path, (320 * COLUMNS as u32, 30 + 240 * rows as u32)).into_drawing_area();
-    root.fill(&WHITE)?;
-    let (head, body) = root.split_vertically(30);
-    let text = |colour: &RGBColor| ("sans-serif", 16).into_font().color(colour);
-    head.draw(&Text::new("loss", (12, 10), text(&BLUE)))?;
-    head.draw(&Text::new("gradient", (60, 10), text(&RED)))?;
-    for (panel, area) in PANELS.iter().zip(body.split_evenly((rows, COLUMNS))) {
-        draw(panel, &area)?;
+    let (width, height) = ((PANEL.0 * COLUMNS) as u32, HEAD + (PANEL.1 * rows) as u32);
+    let mut picture = String::new();
+    {
+        let root = SVGBackend::with_string(&mut picture, (width * FINE, height * FINE)).into_drawing_area();
+        root.fill(&WHITE)?;
+        let (head, body) = root.split_vertically(HEAD * FINE);
+        let text = |colour: &RGBColor| ("sans-serif", 16 * FINE).into_font().color(colour);
+        let fine = FINE as i32;
+        head.draw(&Text::new("loss", (12 * fine, 10 * fine), text(&BLUE)))?;
+        head.draw(&Text::new("gradient", (60 * fine, 10 * fine), text(&RED)))?;
+        for (panel, area) in PANELS.iter().zip(body.split_evenly((rows, COLUMNS))) {
+            draw(panel, &area)?;
+        }
+        root.present()?;
     }
-    root.present()?;
+    let drawn = format!("width=\"{}\" height=\"{}\"", width * FINE, height * FINE);
+    std::fs::write(&path, picture.replacen(&drawn, &format!("width=\"{width}\" height=\"{height}\""), 1))?;
     println!("{path}");
     Ok(())
 }

@@ -90,13 +90,6 @@ impl Context {
         self
     }
 
-    /// Exactly this instruction set.
-    #[cfg(feature = "widths")]
-    #[doc(hidden)]
-    pub fn with_isa(isa: Isa) -> Self {
-        Context { isa: Some(isa), ..Context::with_threads(1) }
-    }
-
     /// The instruction set that kernels run on.
     pub fn isa(&self) -> Isa {
         self.isa.unwrap_or_else(default_isa)

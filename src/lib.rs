@@ -36,5 +36,5 @@ pub use options::{Options, Outputs, Summary};
 pub use shape::{ClassShape, Indices, Reduction, Targets, Weights};
 pub use simd::Isa;
 #[doc(hidden)]
-pub use simd::fma_f32 as soft_fma;
+pub use simd::{fma_f32 as soft_fma, set_prefers_several_places};
 pub use softmax_state::SoftmaxState;

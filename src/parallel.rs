@@ -47,8 +47,8 @@ const MIN_PARALLEL_CYCLES: usize = 200_000;
 #[cfg(feature = "rayon")]
 const MIN_TASK_CYCLES: usize = 50_000;
 
-/// All blocks' partial results, merged.
-pub fn reduce<B: Blocks>(_here: Environment, context: &Context, blocks: &B) -> Partial {
+/// All blocks' partial results, merged. (Not generic: tasks and their joins would be compiled for each kind of blocks.)
+pub fn reduce(_here: Environment, context: &Context, blocks: &dyn Blocks) -> Partial {
     let (count, isa) = (blocks.count(), context.isa());
     if count == 0 {
         return Partial::default();
@@ -65,7 +65,7 @@ fn split(count: usize) -> usize {
     count.next_power_of_two() / 2
 }
 
-fn serial<B: Blocks>(blocks: &B, isa: Isa, first: usize, count: usize) -> Partial {
+fn serial(blocks: &dyn Blocks, isa: Isa, first: usize, count: usize) -> Partial {
     if count == 1 {
         return blocks.block(isa, first);
     }
@@ -79,7 +79,7 @@ fn serial<B: Blocks>(blocks: &B, isa: Isa, first: usize, count: usize) -> Partia
 }
 
 #[cfg(feature = "rayon")]
-fn join<B: Blocks>(blocks: &B, isa: Isa, first: usize, count: usize, leaf: usize) -> Partial {
+fn join(blocks: &dyn Blocks, isa: Isa, first: usize, count: usize, leaf: usize) -> Partial {
     if count <= leaf {
         return in_environment(|_| serial(blocks, isa, first, count));
     }

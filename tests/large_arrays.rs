@@ -1,15 +1,11 @@
 //! Arrays that no cache holds are walked in ways of their own: gradients are written around the caches, and some CPUs
 //! read at several places at once. The bits are those of the usual loops.
-//!
-//! `widths.rs` takes this file in too, where all CPUs read at several places.
 
-// `widths.rs` has it from the workload as well
-#[allow(clippy::duplicate_mod)]
-#[path = "common/losses.rs"]
-mod losses;
+mod common;
 
-use losses::Formula;
-use losskit::{ClassShape, Context, CrossEntropy, Options, Outputs, Targets, Weights};
+use common::assert_same_bits;
+use common::losses::Formula;
+use losskit::{ClassShape, Context, CrossEntropy, Options, Outputs, Targets, Weights, set_prefers_several_places};
 
 /// More than a large array has, in `f32`, and no whole number of anything.
 const LEN: usize = (1 << 23) + 5003;
@@ -17,13 +13,6 @@ const LEN: usize = (1 << 23) + 5003;
 /// Numbers that are cheap to make: from `-range` to `range`, in steps of 2^-12 of it, none of them next to its like.
 fn numbers(len: usize, range: f32, factor: usize) -> Vec<f32> {
     (0..len).map(|i| range * ((i.wrapping_mul(factor) >> 7 & 8191) as f32 / 4096.0 - 1.0)).collect()
-}
-
-// (Its own, for tests/common cannot be part of the library's tests twice: the workload has taken its random numbers.)
-fn assert_same_bits(got: &[f32], want: &[f32], what: &str) {
-    assert_eq!(got.len(), want.len());
-    let differ = got.iter().zip(want).position(|(got, want)| got.to_bits() != want.to_bits());
-    assert_eq!(differ, None, "{what}: the first element that differs");
 }
 
 /// Value and gradient: as they are asked for by most, in the input's place, and beside a Hessian, which takes the loop for
@@ -68,7 +57,11 @@ fn independent_elements() {
         let input = if formula.inputs().are_probabilities() { &probabilities } else { &input };
         let target = if formula.inputs().have_labels() { &labels } else { &target };
         let whole = if formula.array().is_empty() { LEN } else { LEN / 7 * 7 };
-        check(&formula, &input[..whole], &target[..whole]);
+        // whatever this CPU prefers
+        for several_places in [false, true] {
+            set_prefers_several_places(several_places);
+            check(&formula, &input[..whole], &target[..whole]);
+        }
     }
 }
 

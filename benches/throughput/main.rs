@@ -8,7 +8,9 @@
 //! benches/targets.py                          # the last run as a table of targets
 //! ```
 //! An id is `<loss>_<type>_<pass>/<threads>/<shape>`.
-//! - Passes: `value`; `grad`, value and gradient; `inplace`, the same, the gradient where the input stood.
+//! - Passes: `value`; `grad`, value and gradient; `inplace`, the same, the gradient where the input stood. Of losses of
+//!   independent elements also `grad` with more: `weighted`; `hess`, the Hessian too; `none`, each element's loss;
+//!   `accumulate`, added to a gradient that is there; `soft`, labels between 0 and 1.
 //! - Threads: `t1`, `t2`, `t4`, ... up to all cores. Calls come from a thread of a rayon pool of that size, which the
 //!   context uses as it is the current one. A loop of the roof is shared out in the same pool.
 //! - `roof_<type>_<traffic>`: loops that move the same bytes and compute next to nothing (`roof.rs`).

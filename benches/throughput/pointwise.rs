@@ -7,7 +7,7 @@ use crate::data::{Buffer, Float, Random};
 use crate::measure::{Bench, Size};
 use crate::roof::{self, Beside, Traffic};
 use losses::{Formula, Inputs};
-use losskit::{Context, Error, Options, Outputs, Summary};
+use losskit::{Context, Error, Options, Outputs, Reduction, Summary};
 
 /// Inputs of n elements.
 pub fn pair<T: Float>(inputs: Inputs, n: usize) -> [Buffer<T>; 2] {
@@ -34,11 +34,13 @@ pub fn losses<T: Float>() -> Vec<(Inputs, Vec<Formula<T>>)> {
     all
 }
 
+/// Elements that the second-level cache holds.
+const IN_CACHE: usize = 65_536;
 /// Elements that no cache holds.
 const LARGE: usize = 16_777_216;
 
 pub fn run<T: Float>(bench: &mut Bench) {
-    for n in [1000, 65_536, LARGE] {
+    for n in [1000, IN_CACHE, LARGE] {
         let shape = n.to_string();
         let size = |arrays| Size { shape: &shape, elements: n, bytes: arrays * n * size_of::<T>() };
         for (inputs, losses) in losses::<T>() {
@@ -51,6 +53,9 @@ pub fn run<T: Float>(bench: &mut Bench) {
             }
             for loss in &losses {
                 passes(bench, loss, [&input, &target], &mut output, size);
+                if n == IN_CACHE {
+                    rarer_passes(bench, loss, [&input, &target], &mut output, size);
+                }
             }
         }
     }
@@ -93,6 +98,47 @@ fn passes<'a, T: Float>(
     } else {
         timed("inplace", 3, Traffic::InPlace, &mut || {
             loss.eval_in_place(&context, output, target, None, &options, Outputs::new().loss(&mut value))
+        });
+    }
+}
+
+/// Value and gradient with what is asked for less often.
+fn rarer_passes<'a, T: Float>(
+    bench: &mut Bench,
+    formula: &Formula<T>,
+    [input, target]: [&[T]; 2],
+    output: &mut [T],
+    size: impl Fn(usize) -> Size<'a>,
+) {
+    let (context, loss, mut random) = (Context::default(), formula.loss(), Random(3));
+    let group = |pass| format!("{}_{}_{pass}", formula.name(), T::NAME);
+    let n = input.len();
+    let weight = Buffer::new(0, n, || T::of(random.unit()));
+    let (mut value, mut second) = ([T::of(0.0)], Buffer::new(1, n, || T::of(0.0)));
+
+    let options = Options::new();
+    bench.threads(&group("weighted"), "", size(4), || {
+        let outputs = Outputs::new().loss(&mut value).grad(output);
+        loss.eval(&context, input, target, Some(&weight), &options, outputs)
+    });
+    bench.threads(&group("hess"), "", size(4), || {
+        let outputs = Outputs::new().loss(&mut value).grad(output).hess(&mut second);
+        loss.eval(&context, input, target, None, &options, outputs)
+    });
+    let none = options.reduction(Reduction::None);
+    bench.threads(&group("none"), "", size(4), || {
+        loss.eval(&context, input, target, None, &none, Outputs::new().loss(&mut second).grad(output))
+    });
+    // a gradient of zeros, which stay finite however often they are added
+    let accumulate = options.accumulate_grad(true).grad_scale(0.0);
+    output.fill(T::of(0.0));
+    bench.threads(&group("accumulate"), "", size(4), || {
+        loss.eval(&context, input, target, None, &accumulate, Outputs::new().loss(&mut value).grad(output))
+    });
+    if formula.inputs().have_labels() {
+        let labels = Buffer::new(1, n, || T::of(random.unit()));
+        bench.threads(&group("soft"), "", size(3), || {
+            loss.eval(&context, input, &labels, None, &options, Outputs::new().loss(&mut value).grad(output))
         });
     }
 }

@@ -80,15 +80,15 @@ impl<T: Element> Call<T> {
         if !(nothing_else && needed && is_aligned && n > 0 && n <= PLAIN) {
             return false;
         }
-        // Two ranges of `n` are apart where neither begins within the other. So is the loss, taken for as long as they are:
-        // a call where it is nearer is looked at in the usual way.
-        let bytes = n * size_of::<T>();
-        let are_apart = |a: usize, b: usize| b.wrapping_sub(a) >= bytes && a.wrapping_sub(b) >= bytes;
+        // Two ranges are apart where neither begins within the other: arrays of `n`, and the loss, which is one element.
+        let (one, bytes) = (size_of::<T>(), n * size_of::<T>());
         let [input, target, loss, grad] = [input.addr(), target.addr(), loss.addr(), grad.addr()];
+        let are_apart = |a: usize, b: usize| b.wrapping_sub(a) >= bytes && a.wrapping_sub(b) >= bytes;
+        let loss_is_apart = |a: usize| loss.wrapping_sub(a) >= bytes && a.wrapping_sub(loss) >= one;
         let highest = input.max(target).max(loss).max(grad);
         let grad_is_apart =
-            grad == 0 || are_apart(grad, loss) && are_apart(grad, target) && (grad == input || are_apart(grad, input));
-        highest.checked_add(bytes).is_some() && are_apart(loss, input) && are_apart(loss, target) && grad_is_apart
+            grad == 0 || loss_is_apart(grad) && are_apart(grad, target) && (grad == input || are_apart(grad, input));
+        highest.checked_add(bytes).is_some() && loss_is_apart(input) && loss_is_apart(target) && grad_is_apart
     }
 
     /// The array that the loss repeats along its input.

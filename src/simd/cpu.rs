@@ -1,31 +1,30 @@
 //! What is faster on some CPUs than on others of the same instruction set.
 
-#[cfg(target_arch = "x86_64")]
 use core::sync::atomic::{AtomicU8, Ordering};
+
+/// What [`prefers_several_places`] answers: 0 or 1, or not yet known. The CPU's instruction for it takes microseconds under
+/// a hypervisor, so it is asked once.
+static SEVERAL_PLACES: AtomicU8 = AtomicU8::new(UNKNOWN);
+const UNKNOWN: u8 = 2;
 
 /// Whether large arrays are read faster at several places at once, asked for ahead, than from front to back.
 ///
 /// So it is on Intel's server CPUs, whose own prefetching stops at the end of each page (a quarter faster on Sapphire
 /// Rapids). On AMD's Zen 4 it is a third slower.
-#[cfg(target_arch = "x86_64")]
 pub fn prefers_several_places() -> bool {
-    // the instruction takes a hypervisor microseconds, and the answer stays what it is
-    static KNOWN: AtomicU8 = AtomicU8::new(UNKNOWN);
-    const UNKNOWN: u8 = 2;
-    match KNOWN.load(Ordering::Relaxed) {
+    match SEVERAL_PLACES.load(Ordering::Relaxed) {
         UNKNOWN => {
-            // tests walk so everywhere
-            let prefers = cfg!(feature = "widths") || is_intel();
-            KNOWN.store(u8::from(prefers), Ordering::Relaxed);
+            let prefers = is_intel();
+            set_prefers_several_places(prefers);
             prefers
         }
         known => known == 1,
     }
 }
 
-#[cfg(not(target_arch = "x86_64"))]
-pub fn prefers_several_places() -> bool {
-    cfg!(feature = "widths")
+/// For tests: makes the whole process read large arrays in one of the two ways, whatever the CPU. No result depends on it.
+pub fn set_prefers_several_places(prefers: bool) {
+    SEVERAL_PLACES.store(u8::from(prefers), Ordering::Relaxed);
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -34,4 +33,9 @@ fn is_intel() -> bool {
     #[allow(unused_unsafe)] // safe since Rust 1.93
     let leaf = unsafe { core::arch::x86_64::__cpuid(0) };
     [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes).as_flattened() == b"GenuineIntel"
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn is_intel() -> bool {
+    false
 }

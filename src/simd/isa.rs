@@ -26,13 +26,6 @@ pub enum Isa {
     Avx512,
     /// AArch64 Advanced SIMD.
     Neon,
-    /// pulp's scalar types of several lanes, for tests: their groups have other numbers of vectors.
-    #[cfg(feature = "widths")]
-    Scalar128,
-    #[cfg(feature = "widths")]
-    Scalar256,
-    #[cfg(feature = "widths")]
-    Scalar512,
 }
 
 impl Isa {
@@ -54,12 +47,6 @@ impl Isa {
             Isa::Avx2 => c"avx2",
             Isa::Avx512 => c"avx512",
             Isa::Neon => c"neon",
-            #[cfg(feature = "widths")]
-            Isa::Scalar128 => c"scalar128",
-            #[cfg(feature = "widths")]
-            Isa::Scalar256 => c"scalar256",
-            #[cfg(feature = "widths")]
-            Isa::Scalar512 => c"scalar512",
         }
     }
 
@@ -115,13 +102,6 @@ impl Isa {
                     return simd.run(kernel);
                 }
             }
-            _ => {}
-        }
-        #[cfg(feature = "widths")]
-        match self {
-            Isa::Scalar128 => return pulp::Scalar128b.run(kernel),
-            Isa::Scalar256 => return pulp::Scalar256b.run(kernel),
-            Isa::Scalar512 => return pulp::Scalar512b.run(kernel),
             _ => {}
         }
         #[cfg(target_arch = "aarch64")]

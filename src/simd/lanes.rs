@@ -1,6 +1,6 @@
 //! The few vector operations that pulp lacks, on every type pulp dispatches to.
 
-use pulp::{Scalar, Scalar128b, Scalar256b, Scalar512b, Simd, WithSimd, cast};
+use pulp::{Scalar, Simd, WithSimd, cast};
 
 /// Work that runs on whichever vector type was dispatched.
 pub trait Kernel {
@@ -162,135 +162,71 @@ fn fma_f64(a: f64, b: f64, c: f64) -> f64 {
     libm::fma(a, b, c)
 }
 
-/// Lane by lane, for the types that have no vector instructions behind them.
-macro_rules! scalar_lanes {
-    ($($simd: ty: $f32: literal f32, $f64: literal f64, $packs: literal per group;)*) => {$(
-        impl Lanes for $simd {
-            type PerGroup<X: Copy> = [X; $packs];
-            const AT_ONCE: usize = 1;
-            #[inline(always)]
-            fn per_group<X: Copy>(x: X) -> [X; $packs] {
-                [x; $packs]
-            }
-            #[inline(always)]
-            fn widen(self, a: Self::f32s) -> (Self::f64s, Self::f64s) {
-                let a: [f32; $f32] = cast(a);
-                let half = |from: usize| {
-                    core::array::from_fn::<f64, $f64, _>(|i| a.get(from + i).map_or(0.0, |&a| f64::from(a)))
-                };
-                (cast(half(0)), cast(half($f64)))
-            }
-            #[inline(always)]
-            fn narrow(self, lower: Self::f64s, upper: Self::f64s) -> Self::f32s {
-                let (lower, upper): ([f64; $f64], [f64; $f64]) = (cast(lower), cast(upper));
-                let mut elements = lower.iter().chain(&upper);
-                cast(core::array::from_fn::<f32, $f32, _>(|_| elements.next().map_or(0.0, |&x| x as f32)))
-            }
-            #[inline(always)]
-            fn sum_of_halves(self, a: Self::f64s) -> f64 {
-                let (mut a, mut width): ([f64; $f64], usize) = (cast(a), $f64);
-                while width > 1 {
-                    width /= 2;
-                    for i in 0..width {
-                        a[i] += a[i + width];
-                    }
-                }
-                a[0]
-            }
-            #[inline(always)]
-            fn fma_f32s(self, a: Self::f32s, b: Self::f32s, c: Self::f32s) -> Self::f32s {
-                let (a, b, c): ([f32; $f32], [f32; $f32], [f32; $f32]) = (cast(a), cast(b), cast(c));
-                cast(core::array::from_fn::<f32, $f32, _>(|i| fma_f32(a[i], b[i], c[i])))
-            }
-            #[inline(always)]
-            fn fma_f64s(self, a: Self::f64s, b: Self::f64s, c: Self::f64s) -> Self::f64s {
-                let (a, b, c): ([f64; $f64], [f64; $f64], [f64; $f64]) = (cast(a), cast(b), cast(c));
-                cast(core::array::from_fn::<f64, $f64, _>(|i| fma_f64(a[i], b[i], c[i])))
-            }
-            #[inline(always)]
-            unsafe fn load_pieces_f32s(self, from: *const u8, step: usize) -> Self::f32s {
-                let mut a = [[0.0; 4]; $f32 / 4];
-                for (i, a) in a.iter_mut().enumerate() {
-                    // SAFETY: the caller's
-                    *a = unsafe { from.add(i * step).cast::<[f32; 4]>().read_unaligned() };
-                }
-                let a = a.as_flattened();
-                cast(core::array::from_fn::<f32, $f32, _>(|i| a.get(i).copied().unwrap_or(0.0)))
-            }
-            #[inline(always)]
-            unsafe fn store_pieces_f32s(self, to: *mut u8, step: usize, a: Self::f32s) {
-                let a: [f32; $f32] = cast(a);
-                for (i, a) in a.as_chunks::<4>().0.iter().enumerate() {
-                    // SAFETY: the caller's
-                    unsafe { to.add(i * step).cast::<[f32; 4]>().write_unaligned(*a) }
-                }
-            }
-            #[inline(always)]
-            unsafe fn load_pieces_f64s(self, from: *const u8, step: usize) -> Self::f64s {
-                let mut a = [[0.0; 2]; $f64 / 2];
-                for (i, a) in a.iter_mut().enumerate() {
-                    // SAFETY: the caller's
-                    *a = unsafe { from.add(i * step).cast::<[f64; 2]>().read_unaligned() };
-                }
-                let a = a.as_flattened();
-                cast(core::array::from_fn::<f64, $f64, _>(|i| a.get(i).copied().unwrap_or(0.0)))
-            }
-            #[inline(always)]
-            unsafe fn store_pieces_f64s(self, to: *mut u8, step: usize, a: Self::f64s) {
-                let a: [f64; $f64] = cast(a);
-                for (i, a) in a.as_chunks::<2>().0.iter().enumerate() {
-                    // SAFETY: the caller's
-                    unsafe { to.add(i * step).cast::<[f64; 2]>().write_unaligned(*a) }
-                }
-            }
-            #[inline(always)]
-            fn transpose_f32s(self, a: [Self::f32s; 4]) -> [Self::f32s; 4] {
-                let rows = a.map(|a| cast::<_, [f32; $f32]>(a));
-                [0, 1, 2, 3].map(|row| {
-                    cast(core::array::from_fn::<f32, $f32, _>(|lane| {
-                        rows[lane % 4].get(lane / 4 * 4 + row).copied().unwrap_or(0.0)
-                    }))
-                })
-            }
-            #[inline(always)]
-            fn transpose_f64s(self, a: [Self::f64s; 2]) -> [Self::f64s; 2] {
-                let rows = a.map(|a| cast::<_, [f64; $f64]>(a));
-                [0, 1].map(|row| {
-                    cast(core::array::from_fn::<f64, $f64, _>(|lane| {
-                        rows[lane % 2].get(lane / 2 * 2 + row).copied().unwrap_or(0.0)
-                    }))
-                })
-            }
-            #[inline(always)]
-            fn shl_exponent_f32s(self, a: Self::f32s) -> Self::f32s {
-                let a: [u32; $f32] = cast(a);
-                cast(a.map(|a| a << 23))
-            }
-            #[inline(always)]
-            fn shl_exponent_f64s(self, a: Self::f64s) -> Self::f64s {
-                let a: [u64; $f64] = cast(a);
-                cast(a.map(|a| a << 52))
-            }
-            #[inline(always)]
-            fn shr_exponent_f32s(self, a: Self::f32s) -> Self::f32s {
-                let a: [u32; $f32] = cast(a);
-                cast(a.map(|a| a >> 23))
-            }
-            #[inline(always)]
-            fn shr_exponent_f64s(self, a: Self::f64s) -> Self::f64s {
-                let a: [u64; $f64] = cast(a);
-                cast(a.map(|a| a >> 52))
-            }
-        }
-    )*};
-}
-
-// One lane wide, an f64 group has 16 vectors and an f32 group 32: room for the larger.
-scalar_lanes! {
-    Scalar: 1 f32, 1 f64, 32 per group;
-    Scalar128b: 4 f32, 2 f64, 8 per group;
-    Scalar256b: 8 f32, 4 f64, 4 per group;
-    Scalar512b: 16 f32, 8 f64, 2 per group;
+/// One lane wide: an `f64` group has 16 vectors and an `f32` group 32, so there is room for the larger.
+impl Lanes for Scalar {
+    type PerGroup<X: Copy> = [X; 32];
+    const AT_ONCE: usize = 1;
+    #[inline(always)]
+    fn per_group<X: Copy>(x: X) -> [X; 32] {
+        [x; 32]
+    }
+    #[inline(always)]
+    fn widen(self, a: f32) -> (f64, f64) {
+        (f64::from(a), 0.0)
+    }
+    #[inline(always)]
+    fn narrow(self, lower: f64, _: f64) -> f32 {
+        lower as f32
+    }
+    #[inline(always)]
+    fn sum_of_halves(self, a: f64) -> f64 {
+        a
+    }
+    #[inline(always)]
+    fn fma_f32s(self, a: f32, b: f32, c: f32) -> f32 {
+        fma_f32(a, b, c)
+    }
+    #[inline(always)]
+    fn fma_f64s(self, a: f64, b: f64, c: f64) -> f64 {
+        fma_f64(a, b, c)
+    }
+    // A vector of one lane holds no piece of several.
+    #[inline(always)]
+    unsafe fn load_pieces_f32s(self, _: *const u8, _: usize) -> f32 {
+        0.0
+    }
+    #[inline(always)]
+    unsafe fn store_pieces_f32s(self, _: *mut u8, _: usize, _: f32) {}
+    #[inline(always)]
+    unsafe fn load_pieces_f64s(self, _: *const u8, _: usize) -> f64 {
+        0.0
+    }
+    #[inline(always)]
+    unsafe fn store_pieces_f64s(self, _: *mut u8, _: usize, _: f64) {}
+    #[inline(always)]
+    fn transpose_f32s(self, [a, ..]: [f32; 4]) -> [f32; 4] {
+        [a, 0.0, 0.0, 0.0]
+    }
+    #[inline(always)]
+    fn transpose_f64s(self, [a, _]: [f64; 2]) -> [f64; 2] {
+        [a, 0.0]
+    }
+    #[inline(always)]
+    fn shl_exponent_f32s(self, a: f32) -> f32 {
+        f32::from_bits(a.to_bits() << 23)
+    }
+    #[inline(always)]
+    fn shl_exponent_f64s(self, a: f64) -> f64 {
+        f64::from_bits(a.to_bits() << 52)
+    }
+    #[inline(always)]
+    fn shr_exponent_f32s(self, a: f32) -> f32 {
+        f32::from_bits(a.to_bits() >> 23)
+    }
+    #[inline(always)]
+    fn shr_exponent_f64s(self, a: f64) -> f64 {
+        f64::from_bits(a.to_bits() >> 52)
+    }
 }
 
 /// What all types with vector instructions behind them do alike.

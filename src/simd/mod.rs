@@ -35,7 +35,7 @@ mod tanh;
 pub mod tile;
 pub mod view;
 
-pub use cpu::prefers_several_places;
+pub use cpu::{prefers_several_places, set_prefers_several_places};
 pub use exp::{
     RelativeExp, Temperature, TemperedExp, exp, exp_non_positive, exp_non_positive_pair, exp_non_positive_pair_shifted,
     exp_parts, power_of_two, unshift,

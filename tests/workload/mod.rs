@@ -3,7 +3,6 @@
 //! Fixed inputs, so a digest is a promise about bits: it may depend on nothing but the inputs. NaNs count as
 //! NaNs, whatever their payload.
 
-#[allow(clippy::duplicate_mod)]
 #[path = "../common/losses.rs"]
 mod losses;
 #[path = "../common/random.rs"]

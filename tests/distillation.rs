@@ -32,79 +32,143 @@ fn run_in<T: Float>(
     (loss, grad)
 }
 
-/// A softmax: for each class log p, p and 1 - p.
-struct Distribution {
-    log: Vec<Exact>,
-    p: Vec<Exact>,
+/// x log x - (x - 1) for x = 1 + z.
+fn relative_entropy(x: Exact, z: Exact) -> Exact {
+    if x.hi == 0.0 {
+        return Exact::ONE;
+    }
+    if z.hi.abs() > 0.01 {
+        let log = if z.hi.abs() < 0.4 { z.ln_1p() } else { x.ln() };
+        return x * log - z;
+    }
+    // z^2 / 2 - z^3 / 6 + z^4 / 12 - ...
+    let (mut sum, mut power) = (Exact::ZERO, -z);
+    for k in 2..18 {
+        power = -(power * z);
+        sum = sum + power / Exact::of((k * (k - 1)) as f64);
+    }
+    sum
 }
 
-impl Distribution {
-    fn of(logits: &[Exact], temperature: f64) -> Self {
+/// e^x - 1 - x
+fn exp_tail(x: Exact) -> Exact {
+    if x.hi.abs() > 0.1 {
+        return x.exp_m1() - x;
+    }
+    let (mut sum, mut term) = (Exact::ZERO, x);
+    for k in 2..24 {
+        term = term * x / Exact::of(f64::from(k));
+        sum = sum + term;
+    }
+    sum
+}
+
+/// Two softmaxes p and q of x and y: for each class p, q and log(q / p), none of which is the difference of rounded numbers.
+struct Softmaxes {
+    p: Vec<Exact>,
+    q: Vec<Exact>,
+    log_ratio: Vec<Exact>,
+    /// u_j: log(q / p) but for what all of these have in common; it is 0 where x is largest. And the sum of p_j u_j.
+    mean: Exact,
+    u: Vec<Exact>,
+}
+
+impl Softmaxes {
+    fn of(x: &[Exact], y: &[Exact], temperature: f64) -> Self {
         let t = Exact::of(temperature);
-        let first = (0..logits.len()).max_by(|&a, &b| logits[a].partial_cmp(&logits[b]).unwrap()).unwrap();
-        let below: Vec<Exact> = logits.iter().map(|&x| (x - logits[first]) / t).collect();
-        let others = below.iter().enumerate().filter(|&(class, _)| class != first);
-        let log_sum = others.map(|(_, below)| below.exp()).sum::<Exact>().ln_1p();
-        let log: Vec<Exact> = below.iter().map(|&below| below - log_sum).collect();
-        let p = log.iter().map(|log| log.exp()).collect();
-        Distribution { log, p }
+        let below = |logits: &[Exact]| -> Vec<Exact> {
+            let max = logits.iter().fold(Exact::of(-INF), |max, &x| max.max(x));
+            logits.iter().map(|&x| if x.hi == -INF { x } else { (x - max) / t }).collect()
+        };
+        let (a, b) = (below(x), below(y));
+        let max = |logits: &[Exact]| logits.iter().fold(Exact::of(-INF), |max, &x| max.max(x));
+        let common = max(y) - max(x);
+        let u: Vec<Exact> = x
+            .iter()
+            .zip(y)
+            .map(|(&x, &y)| match (x.hi == -INF, y.hi == -INF) {
+                (true, true) => Exact::ZERO,
+                (true, false) => Exact::of(INF),
+                (false, true) => Exact::of(-INF),
+                _ => ((y - x) - common) / t,
+            })
+            .collect();
+        let sum: Exact = a.iter().map(|a| a.exp()).sum();
+        // e^b - e^a
+        let difference = |j: usize| {
+            if u[j].hi > 0.0 { -(b[j].exp() * (-u[j]).exp_m1()) } else { a[j].exp() * u[j].exp_m1() }
+        };
+        let log = ((0..x.len()).map(difference).sum::<Exact>() / sum).ln_1p();
+        let p: Vec<Exact> = a.iter().map(|a| a.exp() / sum).collect();
+        let other: Exact = b.iter().map(|b| b.exp()).sum();
+        let q = b.iter().map(|b| b.exp() / other).collect();
+        let log_ratio = u.iter().map(|&u| if u.hi.is_finite() { u - log } else { u }).collect();
+        let top = (0..x.len()).max_by(|&i, &j| x[i].partial_cmp(&x[j]).expect("numbers")).expect("a class");
+        let u_at_top = u[top];
+        let from_top = |u: Exact| if u.hi.is_finite() { u - u_at_top } else { u };
+        let u: Vec<Exact> = u.into_iter().map(from_top).collect();
+        let mean = p.iter().zip(&u).filter(|(p, _)| p.hi > 0.0).map(|(&p, &u)| p * u).sum();
+        Softmaxes { p, q, log_ratio, mean, u }
+    }
+
+    /// q - p
+    fn difference(&self, j: usize) -> Exact {
+        let d = self.log_ratio[j];
+        if d.hi > 0.0 { -(self.q[j] * (-d).exp_m1()) } else { self.p[j] * d.exp_m1() }
+    }
+
+    /// p_j (e^d - 1 - d), d = log(q / p): these add up to KL(p || q).
+    fn divergence(&self, j: usize) -> Exact {
+        let d = self.log_ratio[j];
+        match d.hi > 0.1 {
+            true => self.difference(j) - if self.p[j].hi > 0.0 { self.p[j] * d } else { Exact::ZERO },
+            false => self.p[j] * exp_tail(d),
+        }
     }
 }
 
-/// A row's loss and gradient, and what their last places are counted at: for KL the cross-entropy, for a mixture the sum
-/// of the terms' magnitudes; for gradients themselves, or the larger of the opposed terms.
+/// A row's loss and gradient, and what the last places of the gradient are counted at: themselves, or the larger of the
+/// opposed terms.
 struct Reference {
     loss: Exact,
-    scale: f64,
     grad: Vec<(Exact, f64)>,
 }
 
 fn reference(beta: f64, temperature: f64, student: &[Exact], teacher: &[Exact]) -> Reference {
-    let (p, q) = (Distribution::of(teacher, temperature), Distribution::of(student, temperature));
     let (t, classes) = (Exact::of(temperature), student.len());
-    let larger = |a: Exact, b: Exact| a.abs().max(b.abs()).hi;
-    if beta == 0.0 || beta == 1.0 {
-        let [a, b] = if beta == 0.0 { [&p, &q] } else { [&q, &p] };
-        let terms = (0..classes).filter(|&j| a.p[j].hi > 0.0).map(|j| a.p[j] * (a.log[j] - b.log[j]));
-        let loss: Exact = terms.sum();
-        let entropies = (0..classes).filter(|&j| a.p[j].hi > 0.0).map(|j| -(a.p[j] * b.log[j]));
-        let scale = entropies.sum::<Exact>().hi;
-        let grad = (0..classes).map(|j| match beta {
-            0.0 => ((q.p[j] - p.p[j]) / t, larger(q.p[j], p.p[j]) / temperature),
-            _ => {
-                // what is subtracted is a sum of terms as large as those of the cross-entropy
-                let of_terms = q.log[j].abs().hi.max(p.log[j].abs().hi).max(scale);
-                let value = q.p[j] * (q.log[j] - p.log[j] - loss) / t;
-                (value, value.abs().hi.max(q.p[j].hi * of_terms / temperature))
-            }
-        });
-        return Reference { loss, scale, grad: grad.collect() };
+    let itself = |value: Exact| (value, value.abs().hi);
+    if beta == 0.0 {
+        let both = Softmaxes::of(teacher, student, temperature);
+        let grad = (0..classes).map(|j| itself(both.difference(j) / t)).collect();
+        return Reference { loss: (0..classes).map(|j| both.divergence(j)).sum(), grad };
     }
-    let beta = Exact::of(beta);
-    let rest = Exact::ONE - beta;
-    // log(p / m) = -log1p((1 - beta) (q / p - 1))
-    let log_ratio = |a: &Distribution, b: &Distribution, share: Exact, j: usize| {
-        let m = a.p[j] * (Exact::ONE - share) + b.p[j] * share;
-        let excess = (b.p[j] - a.p[j]) / a.p[j] * share;
-        if a.p[j].hi == 0.0 {
-            Exact::ZERO
-        } else if excess.hi.abs() < 0.4 {
-            -excess.ln_1p()
-        } else {
-            (a.p[j] / m).ln()
+    if beta == 1.0 {
+        let both = Softmaxes::of(student, teacher, temperature);
+        let of = |j: usize| if both.p[j].hi == 0.0 { Exact::ZERO } else { both.p[j] * (both.mean - both.u[j]) / t };
+        let grad = (0..classes).map(|j| itself(of(j))).collect();
+        return Reference { loss: (0..classes).map(|j| both.divergence(j)).sum(), grad };
+    }
+    let both = Softmaxes::of(teacher, student, temperature);
+    let (beta, rest) = (Exact::of(beta), Exact::ONE - Exact::of(beta));
+    let (mut of_p, mut of_q, mut logs) = (Exact::ZERO, Exact::ZERO, Vec::new());
+    for j in 0..classes {
+        let (p, q) = (both.p[j], both.q[j]);
+        let (m, difference) = (beta * p + rest * q, both.difference(j));
+        if m.hi == 0.0 {
+            logs.push(Exact::ZERO);
+            continue;
         }
-    };
-    let logs: Vec<[Exact; 2]> =
-        (0..classes).map(|j| [log_ratio(&p, &q, rest, j), log_ratio(&q, &p, beta, j)]).collect();
-    let sum = |d: &Distribution, which: usize| -> Exact { (0..classes).map(|j| d.p[j] * logs[j][which]).sum() };
-    let [of_p, of_q] = [sum(&p, 0), sum(&q, 1)];
-    let magnitudes: Exact =
-        (0..classes).map(|j| beta * (p.p[j] * logs[j][0]).abs() + rest * (q.p[j] * logs[j][1]).abs()).sum();
+        let excess = [-(rest * difference / m), beta * difference / m];
+        of_p = of_p + m * relative_entropy(p / m, excess[0]);
+        of_q = of_q + m * relative_entropy(q / m, excess[1]);
+        let log = if excess[1].hi.abs() < 0.4 { excess[1].ln_1p() } else { (q / m).ln() };
+        logs.push(if q.hi == 0.0 { Exact::ZERO } else { log });
+    }
     let grad = (0..classes).map(|j| {
-        let value = rest * q.p[j] * (logs[j][1] - of_q) / t;
-        (value, value.abs().hi.max((rest * q.p[j] / t).hi * larger(logs[j][1], of_q).max(1.0)))
+        let factor = rest * both.q[j] / t;
+        (factor * (logs[j] - of_q), factor.hi * logs[j].abs().max(of_q).hi)
     });
-    Reference { loss: beta * of_p + rest * of_q, scale: magnitudes.hi, grad: grad.collect() }
+    Reference { loss: beta * of_p + rest * of_q, grad: grad.collect() }
 }
 
 fn exact<T: Float>(numbers: &[T]) -> Vec<Exact> {
@@ -129,12 +193,9 @@ fn check<T: Float>(how: (f64, f64), classes: usize, student: &[T], teacher: &[T]
         let want = reference(beta, temperature, &exact(student), &exact(teacher));
         let what = format!("{what}, {}, beta {beta}, T {temperature}, {classes} classes, row {row}", T::NAME);
         assert!(loss[row].wide() >= 0.0, "{what}: {:e}", loss[row].wide());
-        // p and q of a class that both are sure of differ by less than they can say
-        let is_mixture = beta != 0.0 && beta != 1.0;
-        let scale = if is_mixture { want.scale.max(T::EPSILON) } else { want.scale };
-        let off = ulps_off(loss[row], want.loss, scale);
-        let off = if loss[row].wide() < REFERENCE_ENDS && want.scale < REFERENCE_ENDS { 0.0 } else { off };
-        assert!(off <= 4.0, "{what}: loss {:e}, not {:e}, {off} off", loss[row].wide(), want.loss.hi);
+        let off = ulps_off(loss[row], want.loss, want.loss.hi);
+        let off = if loss[row].wide() < REFERENCE_ENDS && want.loss.hi < REFERENCE_ENDS { 0.0 } else { off };
+        assert!(off <= 8.0, "{what}: loss {:e}, not {:e}, {off} off", loss[row].wide(), want.loss.hi);
         worst[0] = worst[0].max(off);
         for (class, &(value, scale)) in want.grad.iter().enumerate() {
             let got = grad[row * classes + class];
@@ -144,7 +205,7 @@ fn check<T: Float>(how: (f64, f64), classes: usize, student: &[T], teacher: &[T]
             if got.wide().abs() < REFERENCE_ENDS && scale < REFERENCE_ENDS {
                 continue;
             }
-            assert!(off <= 4.0, "{what}: gradient {class} is {:e}, not {:e}, {off} off", got.wide(), value.hi);
+            assert!(off <= 8.0, "{what}: gradient {class} is {:e}, not {:e}, {off} off", got.wide(), value.hi);
             worst[1] = worst[1].max(off);
         }
     }
@@ -165,10 +226,13 @@ fn accuracy<T: Float>(classes: usize, rows: usize) {
             let random = &mut Random(seed as u64);
             // a student of its own; the teacher but for noise; the same elsewhere on the line of numbers
             let own = family_rows::<T>((i + seed) % CLASS_FAMILIES.len(), classes, rows, 77 + seed as u64);
-            let noise = [1.0, 0.01, 1e-4][seed % 3];
+            let noise = [1.0, 0.01, 1e-4, 1e-7, 1e-12][seed % 5];
             let near: Vec<T> = teacher.iter().map(|x| T::of(x.wide() + random.number(noise))).collect();
             let far: Vec<T> = teacher.iter().map(|x| T::of(x.wide() + 300.0 + random.number(noise))).collect();
-            for student in [own, near, far] {
+            // by a last place, here and there
+            let next: Vec<T> =
+                teacher.iter().map(|x| T::of(x.wide() * (1.0 + random.number(0.7) * T::EPSILON))).collect();
+            for student in [own, near, far, next] {
                 let off = check((beta, temperature), classes, &student, &teacher, family.name);
                 let kind = if beta == 0.0 {
                     0
@@ -187,10 +251,92 @@ fn accuracy<T: Float>(classes: usize, rows: usize) {
 }
 
 #[test]
-fn errors_are_within_a_few_units_of_the_larger_term() {
+fn errors_are_within_a_few_units_however_near_the_distributions() {
     for (classes, rows) in [(2, 30), (3, 20), (10, 10), (33, 5), (100, 3), (1000, 1), (2500, 1)] {
         accuracy::<f32>(classes, rows);
         accuracy::<f64>(classes, rows);
+    }
+}
+
+/// Against the definitions, word for word, with 400 digits: `golden/distillation.py`.
+#[test]
+fn near_distributions_have_all_digits_of_their_definition() {
+    fn check_line<T: Float>(words: &[&str]) {
+        let number = |word: &&str| word.parse::<f64>().expect("a number");
+        let [beta, temperature] = [number(&words[1]), number(&words[2])];
+        let classes = words[3].parse::<usize>().expect("a number of classes");
+        let numbers: Vec<f64> = words[4..].iter().map(number).collect();
+        let (teacher, student) = (all_of::<T>(&numbers[..classes]), all_of::<T>(&numbers[classes..2 * classes]));
+        let (loss, wanted) = (numbers[2 * classes], &numbers[2 * classes + 1..]);
+        let what = format!("{}, beta {beta}, T {temperature}, {teacher:?}, {student:?}", T::NAME);
+        let how = Distillation::new().beta(beta).temperature(temperature);
+        let (got, grad) = run(how, classes, &student, &teacher);
+        let off = ulps_off(got[0], Exact::of(loss), loss);
+        assert!(off <= 8.0, "{what}: loss {:e}, not {loss:e}, {off} off", got[0].wide());
+        let scales: Vec<f64> = match beta == 0.0 || beta == 1.0 {
+            true => wanted.to_vec(),
+            false => {
+                reference(beta, temperature, &exact(&student), &exact(&teacher)).grad.iter().map(|x| x.1).collect()
+            }
+        };
+        for ((&got, &want), scale) in grad.iter().zip(wanted).zip(scales) {
+            let off = ulps_off(got, Exact::of(want), scale);
+            assert!(off <= 8.0, "{what}: gradient {:e}, not {want:e}, {off} off", got.wide());
+        }
+    }
+    for line in include_str!("golden/distillation.txt").lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        match words[0] {
+            "f32" => check_line::<f32>(&words),
+            _ => check_line::<f64>(&words),
+        }
+    }
+}
+
+/// Classes that a row's student, its teacher or both mask, and a row that is all but equal elsewhere.
+#[test]
+fn near_distributions_with_masked_classes_have_all_digits() {
+    fn masked<T: Float>() {
+        let random = &mut Random(12);
+        for classes in [3, 40, 70, 2100] {
+            let mut teacher = random.numbers::<T>(classes, 4.0);
+            let mut student: Vec<T> = teacher.iter().map(|x| T::of(x.wide() + random.number(1e-3))).collect();
+            for at in (1..classes).step_by(3) {
+                (teacher[at], student[at]) = (T::of(-INF), T::of(-INF));
+            }
+            for beta in BETAS {
+                check((beta, 1.3), classes, &student, &teacher, "masked by both");
+            }
+            // by one of them, which the other all but does
+            let (mut of_teacher, mut of_student) = (teacher.clone(), student.clone());
+            (of_teacher[1], of_student[1]) = (T::of(-25.0), T::of(-25.5));
+            check((0.0, 1.3), classes, &of_student, &teacher, "masked by the teacher");
+            check((1.0, 1.3), classes, &student, &of_teacher, "masked by the student");
+            for beta in [0.5, 0.1] {
+                check((beta, 1.3), classes, &of_student, &teacher, "masked by the teacher");
+                check((beta, 1.3), classes, &student, &of_teacher, "masked by the student");
+            }
+        }
+    }
+    masked::<f32>();
+    masked::<f64>();
+}
+
+/// A large vocabulary whose largest logit alone differs: here the row is summed up twice.
+#[test]
+fn one_class_of_many_that_differs_is_right() {
+    fn many<T: Float>(classes: usize) {
+        let mut teacher = all_of::<T>(&vec![0.0; classes]);
+        let mut student = teacher.clone();
+        (teacher[5], student[5]) = (T::of(0.5), T::of(0.5 + 1.0 / 64.0));
+        for beta in [0.0, 1.0, 0.25] {
+            check((beta, 1.0), classes, &student, &teacher, "one of many");
+            check((beta, 1.0), classes, &teacher, &student, "one of many");
+        }
+    }
+    for classes in [1000, 50_000] {
+        many::<f32>(classes);
+        many::<f64>(classes);
     }
 }
 
@@ -222,7 +368,7 @@ fn logits_of_any_size_are_right() {
     ] {
         for other in [[0.0, 0.5, 1.0, -2.0], [3e4, 3e4, 3e4, 3e4 - 2.0]] {
             for beta in BETAS {
-                for temperature in [1.0, 2.0, 0.3, 1000.0] {
+                for temperature in [1.0, 2.0, 0.3, 1000.0, 1e-9, 1e9] {
                     let how = (beta, temperature);
                     check::<f64>(how, 4, &numbers, &other, "sizes");
                     check::<f64>(how, 4, &other, &numbers, "sizes");

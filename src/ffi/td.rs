@@ -77,6 +77,10 @@ for_each_element_type! {
     /// td_error = -d, unscaled and unweighted. No gradient flows through the target. For n-step returns give
     /// gamma^n.
     ///
+    /// The target and q may nearly cancel: with t the largest of |reward|, gamma |next_q|, |q| and |d|, the gradient is
+    /// within 4 units in the last place of t times the second derivative, and a loss within 4 units of the larger of
+    /// itself and t times the slope.
+    ///
     /// `q`, `next_q`, `next_q_online` (may be NULL), `grad` and `hess` are [batch][actions] with the shape's
     /// stride; `action` (LK_I32, LK_I64, LK_U8), `reward`, `done` (not 0: the episode ended; may be NULL: none
     /// did), `weight` (may be NULL: all 1) and `td_error` have `batch` elements. Rows that are done do not read

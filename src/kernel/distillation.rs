@@ -2,28 +2,38 @@
 //! divergence between.
 //!
 //! ```text
-//! p = softmax(x / T), q = softmax(y / T)            a_j = x_j - max x, b_j = y_j - max y
-//! KL(p || q) = sum of p_j g_j  +  log1p(rest of q) - log1p(rest of p),      g_j = (a_j - b_j) / T
-//! its gradient with respect to y: (q_j - p_j) / T;   to x: p_j (g_j - sum of p_k g_k) / T
+//! p = softmax(x / T), q = softmax(y / T)        a_j = (x_j - max x) / T, b_j = (y_j - max y) / T, u_j = b_j - a_j
+//! S = sum of e^a_j
+//! L = log1p(sum of e^a_j (e^u_j - 1) / S)       the logarithm of the ratio of the sums of e^b and e^a
+//! log(q_j / p_j) = u_j - L
+//! KL(p || q) = sum of e^a_j (e^u_j - 1 - u_j) / S  -  (e^L - 1 - L)                  what is summed is never negative
+//! its gradient with respect to y: q_j - p_j = p_j (e^(u_j - L) - 1), over T
+//!                          to x: p_j (E - u_j), over T,   E = sum of p_k u_k = L - KL(p || q)
 //!
 //! w KL(p || m) + (1 - w) KL(q || m), m = w p + (1 - w) q:
-//!     w sum of m_j f(p_j / m_j) + (1 - w) sum of m_j f(q_j / m_j),          f(u) = u log u - (u - 1) >= 0
+//!     w sum of m_j f(p_j / m_j) + (1 - w) sum of m_j f(q_j / m_j),          f(r) = r log r - (r - 1) >= 0
 //! ```
-//! For each row:
-//! - the largest of x and y; then, part by part, the exponentials of x relative to it, and those of y with the sum of
-//!   p_j g_j. A divergence to the mixture m needs p and q first, so its sums are a pass of their own;
-//! - rows that are short enough keep their exponentials on the stack for what follows; longer ones make them anew, as
-//!   there is no room for two arrays; but the student's wait where the gradient will be, if nothing is there.
+//! Where the distributions are nearly equal, all of these are much smaller than the probabilities. None of their digits is
+//! lost, because they are made of the differences u_j of the logits and not of differences of probabilities or of
+//! logarithms. What is left to cancel is u_j - L, and the difference in KL, so sums and u_j are computed with digits to spare
+//! ([`Extended`]): `f64` for `f32`, pairs of `f64` for `f64`. If the spare digits do not suffice for KL, which takes a row
+//! of many classes of which one alone differs, the row is summed up again with max y moved by T L, so that L is nearly 0.
 //!
-//! The rest leaves out one class that attains the maximum: so the divergence of confident rows keeps its digits.
+//! For each row:
+//! - the largest of x and y; then one pass for the three sums. Of e^a_j and e^b_j only the larger is an exponential of its own,
+//!   the other is it times e^-|u_j|: so nothing overflows, and where q_j is far larger than p_j, e^a_j (e^u_j - 1) is e^b_j;
+//! - the exponentials wait for what follows on the stack, or where the gradient will be; where neither has room for them,
+//!   they are made anew.
 
-use super::class_rows::{Groups, each_group, maximum, rows_in_block, without_maxima};
+use super::class_rows::{maximum, rows_in_block};
+use super::log_ratio::{Emission, Ratios, Solution, Solved};
 use crate::parallel::{Blocks, Partial};
 use crate::shape::Layout;
+use crate::simd::extended::Extended;
 use crate::simd::view::{In, Out};
 use crate::simd::{
-    Isa, Kernel, LaneSum, Lanes, Mask, Pack, Pair, Real, Temperature, TemperedExp, Total, fast_two_sum, log1p, splat,
-    total, two_diff, two_sum, unshift, x_log_x,
+    Expm1Pair, Isa, Kernel, LaneSum, Lanes, Mask, Pack, Pair, Real, Total, expm1_pair, fast_two_sum, splat, total,
+    two_diff, two_sum, unshift, x_log_x,
 };
 
 /// Longest row whose exponentials are kept.
@@ -46,7 +56,7 @@ pub struct Distillation<'a, T> {
     pub student: In<'a, T>,
     pub teacher: In<'a, T>,
     pub divergence: Divergence,
-    pub temperature: Temperature<T>,
+    pub temperature: f64,
     /// Rows of weight 0 are not read.
     pub row_weight: Option<In<'a, T>>,
     /// One value a row.
@@ -91,10 +101,10 @@ impl<T: Real> Kernel for Block<'_, '_, T> {
     #[inline(always)]
     fn run<S: Lanes>(self, s: S) -> Partial {
         let Block { call, first, count } = self;
-        let (mut kept, mut sum) = ([[T::ZERO; KEPT]; 2], Total::ZERO);
+        let (mut room, mut sum) = ([T::ZERO; KEPT], Total::ZERO);
         for row in first..first + count {
             let weight = call.row_weight.map_or(T::from_f64(1.0), |weights| weights.get(row));
-            let loss = call.row(s, row, weight, &mut kept);
+            let loss = call.row(s, row, weight, &mut room);
             if let Some(out) = call.loss {
                 out.set(row, loss);
             }
@@ -108,7 +118,7 @@ impl<T: Real> Distillation<'_, T> {
     /// A row's loss; its gradient is written.
     #[inline(always)]
     #[allow(clippy::manual_map, reason = "closures may be compiled apart, without the instruction set")]
-    fn row<S: Lanes>(&self, s: S, row: usize, weight: T, kept: &mut [[T; KEPT]; 2]) -> T {
+    fn row<S: Lanes>(&self, s: S, row: usize, weight: T, room: &mut [T; KEPT]) -> T {
         let (at, len) = (self.layout.offset(row), self.layout.classes);
         let grad = match self.grad {
             Some(grad) => Some(grad.slice(at, len)),
@@ -122,67 +132,43 @@ impl<T: Real> Distillation<'_, T> {
         }
         let (teacher, student) = (self.teacher.slice(at, len), self.student.slice(at, len));
         let is_reverse = self.divergence == Divergence::Reverse;
-        let [x, y] = if is_reverse { [student, teacher] } else { [teacher, student] };
+        let logits = if is_reverse { [student, teacher] } else { [teacher, student] };
         let is_mixture = matches!(self.divergence, Divergence::Mixture { .. });
-        let [p, q] = kept;
-        let room = [Out::from(&mut p[..]), Out::from(&mut q[..])];
+        let room = Out::from(&mut room[..]);
         let kept = match grad {
-            _ if len <= KEPT && (is_mixture || grad.is_some()) => {
-                [Some(room[0].slice(0, len)), Some(room[1].slice(0, len))]
-            }
-            Some(grad) if !self.accumulate && !student.begins_with(grad) => {
-                if is_reverse {
-                    [Some(grad), None]
-                } else {
-                    [None, Some(grad)]
-                }
-            }
-            _ => [None; 2],
+            _ if !is_mixture && grad.is_none() => None,
+            _ if len <= KEPT => Some(room.slice(0, len)),
+            Some(grad) if !self.accumulate && !student.begins_with(grad) => Some(grad),
+            _ => None,
         };
-        let pair = RowPair::new(s, [x, y], self.temperature, kept, self.layout.outer_stride);
+        let found = [maximum(s, logits[0]), maximum(s, logits[1])];
+        let ratios = Ratios::new(s, logits, found, self.temperature, is_reverse);
+        let (ratios, solution) = ratios.solve(kept);
         let factor = self.scale.mul(Total::new(weight.to_f64()));
-        let loss = if let Divergence::Mixture { beta } = self.divergence {
-            let sums = pair.sum::<false>(room[0]);
-            let mixture = Mixture::new(s, beta, &sums);
-            let terms = MixtureTerms { pair, mixture, sums: [S::per_group(LaneSum::zero(s)); 2] };
-            let terms = each_group::<T, _>(len, terms).sums;
-            let [p, q] = [total::<S, T>(s, terms[0]), total::<S, T>(s, terms[1])];
-            let scale = Total::new(T::EXP.unshift());
-            let (p, q) = (p.mul(scale), q.mul(scale));
+        let row = Solved { ratios, solution, kept, room, stride: self.layout.outer_stride };
+        let Divergence::Mixture { beta } = self.divergence else {
             if let Some(grad) = grad {
-                let mean = splat_pair(s, q);
-                let rest = Total::new(1.0).merge(Total::new(-beta));
-                let weight = splat_pair(s, factor.mul(rest).over(sums.all(1)));
-                each_group::<T, _>(len, MixtureGrad { pair, mixture, mean, weight, out: self.sink(grad) });
-            }
-            let loss = beta * p.value() + (1.0 - beta) * q.value();
-            if (sums.rest[0].hi + sums.rest[1].hi).is_nan() { f64::NAN } else { loss }
-        } else {
-            let sums = pair.sum::<true>(room[0]);
-            let [log_p, log_q] = [sums.log(s, 0), sums.log(s, 1)];
-            let gap = sums.gap.over(sums.all(0));
-            let mean = gap.value();
-            if let Some(grad) = grad {
-                let out = self.sink(grad);
-                let factors = [sums.factor(factor, 0), sums.factor(factor, 1)];
-                let factors = [splat(s, factors[0]), splat(s, factors[1])];
+                let to = Sink { grad, accumulate: self.accumulate };
+                let factors = solution.factors(factor);
                 if is_reverse {
-                    let mean = splat_pair(s, gap);
-                    let factor = sums.factor(factor.over(Total::new(self.temperature.value)), 0);
-                    each_group::<T, _>(len, ReverseGrad { pair, mean, factor: splat(s, factor), out });
+                    row.emit(ReverseGrad { factor: splat_factor(s, factors[0]), to });
                 } else {
-                    each_group::<T, _>(len, ForwardGrad { pair, factors, out });
+                    row.emit(ForwardGrad { factors: [splat_factor(s, factors[0]), splat_factor(s, factors[1])], to });
                 }
             }
-            let loss = mean / self.temperature.value + (log_q - log_p);
-            // what rounding leaves of nothing
-            if loss < 0.0 { 0.0 } else { loss }
+            return T::from_f64(weight.to_f64() * solution.divergence);
         };
-        T::from_f64(weight.to_f64() * loss)
-    }
-
-    fn sink<'a>(&self, grad: Out<'a, T>) -> Sink<'a, T> {
-        Sink { grad, accumulate: self.accumulate }
+        let mixture = Mixture::new(s, beta, &solution);
+        let sums = row.emit(MixtureTerms { mixture, sums: [S::per_group(LaneSum::zero(s)); 2] }).sums;
+        let scale = Total::new(T::EXP.unshift());
+        let [p, q] = [total::<S, T>(s, sums[0]).mul(scale), total::<S, T>(s, sums[1]).mul(scale)];
+        if let Some(grad) = grad {
+            let [of_p, of_q] = solution.factors(factor.mul(Total::new(1.0).merge(Total::new(-beta))));
+            let factors = [splat_factor(s, of_p), splat_factor(s, of_q)];
+            let to = Sink { grad, accumulate: self.accumulate };
+            row.emit(MixtureGrad { mixture, mean: splat_pair(s, q), factors, to });
+        }
+        T::from_f64(weight.to_f64() * (beta * p.value() + (1.0 - beta) * q.value()))
     }
 }
 
@@ -202,298 +188,67 @@ impl<T: Real> Sink<'_, T> {
     }
 }
 
-/// x and y, and their exponentials.
-#[derive(Clone, Copy)]
-struct RowPair<'a, S: Lanes, T: Real> {
-    logits: [In<'a, T>; 2],
-    max: [Pack<S, T>; 2],
-    exp: [TemperedExp<S, T>; 2],
-    /// Room for the exponentials, shifted as they are.
-    kept: [Option<Out<'a, T>>; 2],
-    /// Whether both have a largest logit, and it is a number.
-    is_number: bool,
-    /// How far the next rows are.
-    stride: usize,
-}
-
-/// What a row adds up to. `rest` leaves out one class that attains the maximum; NaN if there is no number.
-struct RowSums {
-    rest: [Total; 2],
-    gap: Total,
-}
-
-impl RowSums {
-    /// The sum of all exponentials.
-    #[inline(always)]
-    fn all(&self, which: usize) -> Total {
-        Total::new(1.0).merge(self.rest[which])
-    }
-    /// Its logarithm.
-    #[inline(always)]
-    fn log<S: Lanes>(&self, s: S, which: usize) -> f64 {
-        log1p(splat::<S, f64>(s, self.rest[which].value())).first()
-    }
-    /// What makes a probability of an exponential, times a factor.
-    #[inline(always)]
-    fn factor<T: Real>(&self, factor: Total, which: usize) -> T {
-        T::from_f64(factor.over(self.all(which)).value())
-    }
-}
-
-impl<'a, S: Lanes, T: Real> RowPair<'a, S, T> {
-    #[inline(always)]
-    fn new(
-        s: S,
-        logits: [In<'a, T>; 2],
-        temperature: Temperature<T>,
-        kept: [Option<Out<'a, T>>; 2],
-        stride: usize,
-    ) -> Self {
-        let found = [maximum(s, logits[0]), maximum(s, logits[1])];
-        let is_number = found[0].to_f64().is_finite() && found[1].to_f64().is_finite();
-        let max = if is_number { found } else { [T::ZERO; 2] };
-        let max = [splat(s, max[0]), splat(s, max[1])];
-        let exp = [TemperedExp::new(max[0], temperature), TemperedExp::new(max[1], temperature)];
-        RowPair { logits, max, exp, kept, is_number, stride }
-    }
-
-    /// With `GAP` the sum of p_j g_j T too. `room` is for KEPT exponentials.
-    #[inline(always)]
-    #[allow(clippy::manual_map, reason = "closures may be compiled apart, without the instruction set")]
-    fn sum<const GAP: bool>(self, room: Out<'a, T>) -> RowSums {
-        let (s, len) = (self.max[0].s, self.logits[0].len());
-        let zeros = S::per_group(LaneSum::zero(s));
-        let (mut rest, mut ties, mut gap, mut far) = ([zeros; 2], [0; 2], zeros, zeros);
-        // x, then y: of either there are enough registers
-        let mut start = 0;
-        while start < len {
-            let count = KEPT.min(len - start);
-            let x = self.logits[0].slice(start, count);
-            let p = match self.kept[0] {
-                Some(kept) => kept.slice(start, count),
-                None => room.slice(0, count),
-            };
-            let stash = if GAP || self.kept[0].is_some() { Some(p) } else { None };
-            let [exp, _] = self.exp;
-            let pass = Exponentials { exp, max: self.max[0], logits: x, stash, rest: rest[0], ties: ties[0] };
-            let pass = each_group::<T, _>(count, pass);
-            (rest[0], ties[0]) = (pass.rest, pass.ties);
-            let stash = match self.kept[1] {
-                Some(kept) => Some(kept.slice(start, count)),
-                None => None,
-            };
-            let [_, exp] = self.exp;
-            let logits = self.logits[1].slice(start, count);
-            let pass = Exponentials { exp, max: self.max[1], logits, stash, rest: rest[1], ties: ties[1] };
-            let pass = if GAP {
-                let pass = Gaps { exponentials: pass, x, max: self.max[0], p: p.as_in(), gap, far };
-                let pass = each_group::<T, _>(count, pass);
-                (gap, far) = (pass.gap, pass.far);
-                pass.exponentials
-            } else {
-                each_group::<T, _>(count, pass)
-            };
-            (rest[1], ties[1]) = (pass.rest, pass.ties);
-            start += count;
-        }
-        let scale = Total::new(T::EXP.unshift());
-        let rest = [total::<S, T>(s, rest[0]), total::<S, T>(s, rest[1])];
-        let others = [ties[0] as f64 - 1.0, ties[1] as f64 - 1.0];
-        let rest = [rest[0].mul(scale).merge(Total::new(others[0])), rest[1].mul(scale).merge(Total::new(others[1]))];
-        let gap = match GAP {
-            true => total::<S, T>(s, gap).mul(scale).merge(total::<S, T>(s, far)),
-            false => Total::ZERO,
-        };
-        RowSums { rest: if self.is_number { rest } else { [Total::new(f64::NAN); 2] }, gap }
-    }
-
-    /// The `i`-th vector of x (0) or y (1) in the group at `at`; -inf where there is none.
-    #[inline(always)]
-    fn load(&self, which: usize, at: usize, len: usize, i: usize) -> Pack<S, T> {
-        let s = self.max[0].s;
-        self.logits[which].part(at, len).load_or(s, i, splat(s, -T::INFINITY))
-    }
-
-    /// Asks for a group of the next rows, whose maxima take no longer to find than they take to read.
-    #[inline(always)]
-    fn prefetch_next(&self, at: usize) {
-        self.logits[0].prefetch(at + self.stride);
-        self.logits[1].prefetch(at + self.stride);
-    }
-
-    /// Exponentials as `sum` has them.
-    #[inline(always)]
-    fn exponential(&self, which: usize, at: usize, len: usize, i: usize) -> Pack<S, T> {
-        match self.kept[which] {
-            Some(kept) => kept.as_in().part(at, len).load(self.max[0].s, i),
-            None => self.exp[which].shifted(self.load(which, at, len, i)),
-        }
-    }
-}
-
-/// What a shifted exponential may be multiplied by.
-#[inline(always)]
-fn large<T: Real>() -> f64 {
-    if size_of::<T>() == size_of::<f32>() { 1e18 } else { 1e200 }
-}
-
-/// Half of [`unshift`]: its square root. What is multiplied by large numbers is not to become subnormal before.
+/// Half of what shifts exponentials back: its square root. What is multiplied by large numbers is not to become subnormal
+/// before.
 #[inline(always)]
 fn half_unshift<S: Lanes, T: Real>(s: S) -> Pack<S, T> {
     let power = if size_of::<T>() == size_of::<f32>() { 1.0 / 4_294_967_296.0 } else { 2.938_735_877_055_719e-39 };
     splat(s, T::from_f64(power))
 }
 
-/// The exponentials of a part of x or y.
-#[derive(Clone, Copy)]
-struct Exponentials<'a, S: Lanes, T: Real> {
-    exp: TemperedExp<S, T>,
-    max: Pack<S, T>,
-    logits: In<'a, T>,
-    stash: Option<Out<'a, T>>,
-    rest: S::PerGroup<LaneSum<S>>,
-    /// Elements that attain the maximum; their exponentials are not in `rest`.
-    ties: usize,
-}
-
-impl<S: Lanes, T: Real> Exponentials<'_, S, T> {
-    /// The `i`-th vector and that half a group further.
-    #[inline(always)]
-    fn two(&mut self, at: usize, len: usize, i: usize) -> [Pack<S, T>; 2] {
-        let s = self.max.s;
-        let x = self.logits.part(at, len).load_two(s, i, splat(s, -T::INFINITY));
-        let e = [self.exp.shifted(x[0]), self.exp.shifted(x[1])];
-        let [e, terms] = without_maxima(e, x, self.max, &mut self.ties);
-        if let Some(stash) = self.stash {
-            stash.part(at, len).store_two(i, e);
-        }
-        self.rest.as_mut()[i].add_two(terms[0], terms[1]);
-        x
-    }
-}
-
-impl<S: Lanes, T: Real> Groups for Exponentials<'_, S, T> {
-    const IS_SMALL: bool = S::AT_ONCE == 1;
-
-    #[inline(always)]
-    fn group(&mut self, at: usize, len: usize) {
-        let vectors = self.logits.part(at, len).vectors::<S>();
-        for i in 0..(Pack::<S, T>::PER_GROUP / 2).min(vectors) {
-            self.two(at, len, i);
-        }
-    }
-}
-
-/// The exponentials of a part of y, and p_j g_j T, from those of x.
-#[derive(Clone, Copy)]
-struct Gaps<'a, S: Lanes, T: Real> {
-    exponentials: Exponentials<'a, S, T>,
-    x: In<'a, T>,
-    max: Pack<S, T>,
-    p: In<'a, T>,
-    gap: S::PerGroup<LaneSum<S>>,
-    /// What is too large for the others; not shifted.
-    far: S::PerGroup<LaneSum<S>>,
-}
-
-impl<S: Lanes, T: Real> Groups for Gaps<'_, S, T> {
-    const IS_SMALL: bool = S::AT_ONCE == 1;
-
-    #[inline(always)]
-    fn group(&mut self, at: usize, len: usize) {
-        let max = [self.max, self.exponentials.max];
-        let s = max[0].s;
-        // further below than anything that counts, so that the difference is no NaN where both are masked
-        let floor = max[0].c(-1e-1 * large::<T>());
-        let (x, p) = (self.x.part(at, len), self.p.part(at, len));
-        for i in 0..(Pack::<S, T>::PER_GROUP / 2).min(x.vectors::<S>()) {
-            let x = x.load_two(s, i, splat(s, -T::INFINITY));
-            let p = p.load_two(s, i, splat(s, T::ZERO));
-            let y = self.exponentials.two(at, len, i);
-            let gaps =
-                [(x[0] - max[0]).at_least(floor) - (y[0] - max[1]), (x[1] - max[0]).at_least(floor) - (y[1] - max[1])];
-            let mut terms = [p[0] * gaps[0], p[1] * gaps[1]];
-            // NaN is no matter: the result will be NaN
-            if floor.c(large::<T>()).le(gaps[0].abs() + gaps[1].abs()).any() {
-                let [first, second] =
-                    [large_terms(max, [x[0], y[0]], p[0], gaps[0]), large_terms(max, [x[1], y[1]], p[1], gaps[1])];
-                terms = [first[0], second[0]];
-                self.far.as_mut()[i].add_two(first[1], second[1]);
-            }
-            self.gap.as_mut()[i].add_two(terms[0], terms[1]);
-        }
-    }
-}
-
-/// p_j g_j T where that difference is large: what can be added to the others, and what is too large for that and not
-/// shifted.
+/// A factor of the gradient in all lanes.
 #[inline(always)]
-fn large_terms<S: Lanes, T: Real>(
-    max: [Pack<S, T>; 2],
-    [x, y]: [Pack<S, T>; 2],
-    e: Pack<S, T>,
-    gap: Pack<S, T>,
-) -> [Pack<S, T>; 2] {
-    let (zero, lowest, half) = (x.c(0.0), x.c(f64::NEG_INFINITY), x.c(0.5));
-    let is_large = gap.c(large::<T>()).le(gap.abs());
-    let difference = (x * half - max[0] * half) - (y * half - max[1] * half);
-    let far = (e * unshift(x.s)) * difference * x.c(2.0);
-    let far = e.same(zero).select(zero, is_large.select(far, zero));
-    // p_j may be below the smallest number
-    let infinite = y.same(lowest) & lowest.lt(x);
-    [is_large.select(zero, e * gap), infinite.select(x.c(f64::INFINITY), far)]
+fn splat_factor<S: Lanes, T: Real>(s: S, factor: Total) -> Pack<S, T> {
+    splat(s, T::from_f64(factor.value()))
+}
+
+/// z = -|log(q_j / p_j)| or so: the logarithm of the exponential that is not kept, relative to the one that is, given the
+/// halves of log(p_j / q_j).
+#[inline(always)]
+fn exponent<S: Lanes, T: Real>(kept: Pack<S, T>, below: [T::Extended<S>; 2]) -> Pair<S, T> {
+    let d = T::Extended::split::<T>(below);
+    let is_y = kept.lt(kept.c(0.0));
+    let hi = is_y.select(d.hi, -d.hi);
+    // larger ones are of exponentials that are 0, of either sign
+    let bounded = hi.at_most(kept.c(40.0));
+    Pair { hi: bounded, lo: bounded.same(hi).keep(is_y.select(d.lo, -d.lo)) }
 }
 
 #[derive(Clone, Copy)]
 struct ForwardGrad<'a, S: Lanes, T: Real> {
-    pair: RowPair<'a, S, T>,
     factors: [Pack<S, T>; 2],
-    out: Sink<'a, T>,
+    to: Sink<'a, T>,
 }
 
-impl<S: Lanes, T: Real> Groups for ForwardGrad<'_, S, T> {
-    const IS_SMALL: bool = S::AT_ONCE == 1;
+impl<S: Lanes, T: Real> Emission<S, T> for ForwardGrad<'_, S, T> {
+    const BELOW_MEAN: bool = false;
 
     #[inline(always)]
-    fn group(&mut self, at: usize, len: usize) {
-        let ForwardGrad { pair, factors, out } = *self;
-        pair.prefetch_next(at);
-        let unshift = unshift(pair.max[0].s);
-        for i in 0..pair.logits[0].part(at, len).vectors::<S>() {
-            let p = (pair.exponential(0, at, len, i) * unshift) * factors[0];
-            let q = pair.exponential(1, at, len, i) * unshift;
-            // (not fused, so that equal ones leave nothing)
-            out.put(at, len, i, q * factors[1] - p);
-        }
+    fn vector(&mut self, kept: Pack<S, T>, below: [T::Extended<S>; 2], at: usize, len: usize, i: usize) {
+        let [p, q] = self.factors;
+        let half = half_unshift(kept.s);
+        // of p_j (e^z - 1) and -q_j (e^z - 1)
+        let less_one = expm1_pair(exponent(kept, below)).less_one.hi;
+        let factor = kept.lt(kept.c(0.0)).select(q, p);
+        self.to.put(at, len, i, (((kept * half) * factor) * less_one) * half);
     }
 }
 
 #[derive(Clone, Copy)]
 struct ReverseGrad<'a, S: Lanes, T: Real> {
-    pair: RowPair<'a, S, T>,
-    /// The sum of p_k g_k T.
-    mean: Pair<S, T>,
     factor: Pack<S, T>,
-    out: Sink<'a, T>,
+    to: Sink<'a, T>,
 }
 
-impl<S: Lanes, T: Real> Groups for ReverseGrad<'_, S, T> {
-    const IS_SMALL: bool = S::AT_ONCE == 1;
+impl<S: Lanes, T: Real> Emission<S, T> for ReverseGrad<'_, S, T> {
+    const BELOW_MEAN: bool = true;
 
     #[inline(always)]
-    fn group(&mut self, at: usize, len: usize) {
-        let ReverseGrad { pair, mean, factor, out } = *self;
-        pair.prefetch_next(at);
-        let half = half_unshift(factor.s);
-        for i in 0..pair.logits[0].part(at, len).vectors::<S>() {
-            let e = pair.exponential(0, at, len, i);
-            let x = two_diff(pair.load(0, at, len, i), pair.max[0]);
-            let y = two_diff(pair.load(1, at, len, i), pair.max[1]);
-            let gap = two_diff(x.hi, y.hi);
-            let slope = less(gap.hi, gap.lo + (x.lo - y.lo), mean).hi;
-            let slope = e.same(e.c(0.0)).select(e.c(0.0), slope);
-            out.put(at, len, i, (((e * half) * factor) * slope) * half);
-        }
+    fn vector(&mut self, kept: Pack<S, T>, below: [T::Extended<S>; 2], at: usize, len: usize, i: usize) {
+        let slope = T::Extended::split::<T>(below).hi;
+        let half = half_unshift(kept.s);
+        let slope = kept.same(kept.c(0.0)).drop(slope);
+        self.to.put(at, len, i, (((kept * half) * self.factor) * slope) * half);
     }
 }
 
@@ -512,51 +267,66 @@ fn splat_pair<S: Lanes, T: Real>(s: S, x: Total) -> Pair<S, T> {
     Pair { hi: splat(s, hi), lo: splat(s, lo) }
 }
 
-/// What makes the mixture of two distributions. Roundings of these would shift a row's logarithms all the same way.
+/// The shares of the mixture, and what makes probabilities of exponentials. Roundings of these would shift a row's logarithms
+/// all the same way.
 #[derive(Clone, Copy)]
 struct Mixture<S: Lanes, T: Real> {
-    /// 1 / sum of all exponentials.
-    recip: [Pair<S, T>; 2],
     /// beta, 1 - beta
     share: [Pair<S, T>; 2],
+    /// 1 / sum of all exponentials.
+    recip: [Pack<S, T>; 2],
 }
 
-/// m of some classes, shifted, and p / m, q / m with what they are more than 1.
+/// Of some classes: the exponential that is kept is that of a, the other is that of b.
 struct Mixed<S: Lanes, T: Real> {
+    /// Whether a is q and b is p.
+    is_y: Mask<S, T>,
+    /// m / a
     m: Pack<S, T>,
+    /// b / a, shifted
+    other: Pack<S, T>,
+    /// a / m and b / m
     ratio: [Pair<S, T>; 2],
+    /// The same less 1.
     excess: [Pack<S, T>; 2],
 }
 
 impl<S: Lanes, T: Real> Mixture<S, T> {
     #[inline(always)]
-    fn new(s: S, beta: f64, sums: &RowSums) -> Self {
-        let one = Total::new(1.0);
+    fn new(s: S, beta: f64, solution: &Solution) -> Self {
         // (1 - beta is no f64 where beta is small)
-        let rest = one.merge(Total::new(-beta));
+        let rest = Total::new(1.0).merge(Total::new(-beta));
+        let [p, q] = solution.factors(Total::new(1.0));
         Mixture {
-            recip: [splat_pair(s, one.over(sums.all(0))), splat_pair(s, one.over(sums.all(1)))],
             share: [splat_pair(s, Total::new(beta)), splat_pair(s, rest)],
+            recip: [splat_factor(s, p), splat_factor(s, q)],
         }
     }
 
-    /// Of exponentials.
     #[inline(always)]
-    fn of(&self, p: Pair<S, T>, q: Pair<S, T>) -> Mixed<S, T> {
-        let (p, q) = (product(p, self.recip[0]), product(q, self.recip[1]));
-        let (a, b) = (product(p, self.share[0]), product(q, self.share[1]));
-        let sum = two_sum(a.hi, b.hi);
-        let m = Pair { hi: sum.hi, lo: sum.lo + (a.lo + b.lo) };
-        // what is so small, shifted as it is, is below the smallest number
-        let tiny = if size_of::<T>() == size_of::<f32>() { 2e-36 } else { 2e-306 };
-        let one = m.hi.c(1.0);
-        let counts = one.c(tiny).lt(m.hi);
+    fn of(&self, kept: Pack<S, T>, below: [T::Extended<S>; 2]) -> Mixed<S, T> {
+        let Expm1Pair { exp_shifted, less_one } = expm1_pair(exponent(kept, below));
+        let unshift = unshift(kept.s);
+        let exp = Pair { hi: exp_shifted.hi * unshift, lo: exp_shifted.lo * unshift };
+        let is_y = kept.lt(kept.c(0.0));
+        let [p, q] = self.share;
+        let a = Pair { hi: is_y.select(q.hi, p.hi), lo: is_y.select(q.lo, p.lo) };
+        let b = Pair { hi: is_y.select(p.hi, q.hi), lo: is_y.select(p.lo, q.lo) };
+        let part = product(exp, b);
+        let sum = two_sum(a.hi, part.hi);
+        let m = Pair { hi: sum.hi, lo: sum.lo + (a.lo + part.lo) };
+        // a share and an exponential may both be 0
+        let (zero, one) = (kept.c(0.0), kept.c(1.0));
+        let counts = zero.lt(m.hi);
         let inverse = one / counts.select(m.hi, one);
-        let d = ((q.hi - p.hi) + (q.lo - p.lo)) * inverse;
+        let d = quotient(less_one, m, inverse);
+        let [over_a, over_b] = [product(d, a), product(d, b)];
         Mixed {
+            is_y,
             m: counts.keep(m.hi),
-            ratio: [quotient(p, m, inverse, counts), quotient(q, m, inverse, counts)],
-            excess: [-(self.share[1].hi * d), self.share[0].hi * d],
+            other: exp_shifted.hi,
+            ratio: [quotient(Pair::new(one), m, inverse), quotient(exp, m, inverse)],
+            excess: [-(over_b.hi + over_b.lo), over_a.hi + over_a.lo],
         }
     }
 }
@@ -570,65 +340,57 @@ fn product<S: Lanes, T: Real>(a: Pair<S, T>, b: Pair<S, T>) -> Pair<S, T> {
 
 /// a / m, likewise.
 #[inline(always)]
-fn quotient<S: Lanes, T: Real>(a: Pair<S, T>, m: Pair<S, T>, inverse: Pack<S, T>, counts: Mask<S, T>) -> Pair<S, T> {
+fn quotient<S: Lanes, T: Real>(a: Pair<S, T>, m: Pair<S, T>, inverse: Pack<S, T>) -> Pair<S, T> {
     let hi = a.hi * inverse;
-    let rest = (-hi).fma(m.hi, a.hi) + (-hi).fma(m.lo, a.lo);
-    Pair { hi, lo: counts.keep(rest * inverse) }
+    let rest = (-hi).fma(m.hi, a.hi) + ((-hi).fma(m.lo, a.lo));
+    Pair { hi, lo: rest * inverse }
 }
 
 #[derive(Clone, Copy)]
-struct MixtureTerms<'a, S: Lanes, T: Real> {
-    pair: RowPair<'a, S, T>,
+struct MixtureTerms<S: Lanes, T: Real> {
     mixture: Mixture<S, T>,
     /// Of m f(p / m) and m f(q / m).
     sums: [S::PerGroup<LaneSum<S>>; 2],
 }
 
-impl<S: Lanes, T: Real> Groups for MixtureTerms<'_, S, T> {
-    const IS_SMALL: bool = S::AT_ONCE == 1;
+impl<S: Lanes, T: Real> Emission<S, T> for MixtureTerms<S, T> {
+    const BELOW_MEAN: bool = false;
 
     #[inline(always)]
-    fn group(&mut self, at: usize, len: usize) {
-        let MixtureTerms { pair, mixture, .. } = *self;
-        for i in 0..pair.logits[0].part(at, len).vectors::<S>() {
-            let [p, q] = [pair.exponential(0, at, len, i), pair.exponential(1, at, len, i)];
-            let mixed = mixture.of(Pair::new(p), Pair::new(q));
-            for which in 0..2 {
-                let term = mixed.m * x_log_x(mixed.ratio[which], mixed.excess[which]).0;
-                self.sums[which].as_mut()[i].add(term);
-            }
-        }
+    fn vector(&mut self, kept: Pack<S, T>, below: [T::Extended<S>; 2], _: usize, _: usize, i: usize) {
+        let Mixed { is_y, m, ratio, excess, .. } = self.mixture.of(kept, below);
+        let [p, q] = self.mixture.recip;
+        let m = (kept.abs() * is_y.select(q, p)) * m;
+        let terms = [m * x_log_x(ratio[0], excess[0]).0, m * x_log_x(ratio[1], excess[1]).0];
+        self.sums[0].as_mut()[i].add(is_y.select(terms[1], terms[0]));
+        self.sums[1].as_mut()[i].add(is_y.select(terms[0], terms[1]));
     }
 }
 
 #[derive(Clone, Copy)]
 struct MixtureGrad<'a, S: Lanes, T: Real> {
-    pair: RowPair<'a, S, T>,
     mixture: Mixture<S, T>,
     /// KL(q || m)
     mean: Pair<S, T>,
-    /// What makes q of an exponential, times the gradient's factor.
-    weight: Pair<S, T>,
-    out: Sink<'a, T>,
+    factors: [Pack<S, T>; 2],
+    to: Sink<'a, T>,
 }
 
-impl<S: Lanes, T: Real> Groups for MixtureGrad<'_, S, T> {
-    const IS_SMALL: bool = S::AT_ONCE == 1;
+impl<S: Lanes, T: Real> Emission<S, T> for MixtureGrad<'_, S, T> {
+    const BELOW_MEAN: bool = false;
 
     #[inline(always)]
-    fn group(&mut self, at: usize, len: usize) {
-        let MixtureGrad { pair, mixture, mean, weight, out } = *self;
-        pair.prefetch_next(at);
-        let half = half_unshift(mean.hi.s);
-        for i in 0..pair.logits[0].part(at, len).vectors::<S>() {
-            let [p, q] = [pair.load(0, at, len, i), pair.load(1, at, len, i)];
-            let [p, q] = [pair.exp[0].shifted_pair(p), pair.exp[1].shifted_pair(q)];
-            let mixed = mixture.of(p, q);
-            let (_, log) = x_log_x(mixed.ratio[1], mixed.excess[1]);
-            let slope = less(log, log.c(0.0), mean);
-            let q = product(Pair { hi: q.hi * half, lo: q.lo * half }, weight);
-            let more = q.hi.fma(slope.lo, q.lo * slope.hi);
-            out.put(at, len, i, q.hi.fma(slope.hi, more.same(more).keep(more)) * half);
-        }
+    fn vector(&mut self, kept: Pack<S, T>, below: [T::Extended<S>; 2], at: usize, len: usize, i: usize) {
+        let Mixed { is_y, other, ratio, excess, .. } = self.mixture.of(kept, below);
+        let [a, b] = ratio;
+        let ratio = Pair { hi: is_y.select(a.hi, b.hi), lo: is_y.select(a.lo, b.lo) };
+        let (_, log) = x_log_x(ratio, is_y.select(excess[0], excess[1]));
+        let slope = less(log, log.c(0.0), self.mean);
+        let [p, q] = self.factors;
+        let half = half_unshift(kept.s);
+        let of_q = is_y.select(other.c(1.0 / T::EXP.unshift()), other);
+        let weight = ((kept.abs() * half) * (of_q * half) * half) * is_y.select(q, p);
+        let more = weight * slope.lo;
+        self.to.put(at, len, i, weight.fma(slope.hi, more.same(more).keep(more)) * half);
     }
 }

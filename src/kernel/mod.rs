@@ -11,6 +11,7 @@ pub mod distillation;
 pub mod elementary;
 pub mod formula;
 pub mod gather;
+mod log_ratio;
 pub mod pointwise;
 pub mod softmax;
 pub mod softmax_state;

@@ -25,6 +25,10 @@ use crate::simd::{Environment, Total, in_environment};
 /// is the first maximum, and a NaN wins. The target is a constant: no gradient flows through it. For n-step
 /// returns give gamma^n. The mean divides by the batch, weighted or not.
 ///
+/// The target and q may nearly cancel, so that d is as exact as what it is made of: within 4 units in the last place of t, the
+/// largest of |reward|, gamma |next_q|, |q| and |d|. The gradient of d^2 is within 4 units of 2 t, that of huber(d) of t; a loss is
+/// within 4 units of the larger of itself and t times the slope, |2 d| or the clipped |d|.
+///
 /// ```
 /// use losskit::{Indices, Td, TdInputs};
 /// let inputs = TdInputs::new(3, &[1.0f32, 2.0, 0.5], Indices::U8(&[1]), &[1.0], &[0.5, 3.0, 1.0]);

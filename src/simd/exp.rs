@@ -10,7 +10,7 @@
 //! - An error term of the argument joins where the second reduction step rounds anyway.
 
 use super::pair::{Pair, fast_two_sum};
-use super::{Lanes, Pack, Real, Total, pack, splat};
+use super::{Lanes, Pack, Real, pack, splat};
 
 /// What differs between the types.
 pub struct Constants {
@@ -35,6 +35,10 @@ impl Constants {
     /// 2^-SHIFT
     pub const fn unshift(&self) -> f64 {
         self.unshift
+    }
+    /// SHIFT
+    pub const fn shift(&self) -> f64 {
+        self.shift
     }
     /// See [`exp_parts`].
     pub const fn far(&self) -> f64 {
@@ -292,107 +296,39 @@ impl<S: Lanes, T: Real> RelativeExp<S, T> {
     }
 }
 
-/// A temperature T that logits are divided by, and what that makes of the constants of [`exp`].
-#[derive(Clone, Copy)]
-pub struct Temperature<T> {
-    pub value: f64,
-    inverse: T,
-    /// 1 / (T ln 2)
-    per_ln_2: T,
-    /// T times the first part of ln 2 T, and what that leaves of ln 2.
-    ln_2: [T; 2],
+/// (hi + lo) * power, where lo is the smaller.
+#[inline(always)]
+fn scaled_sum<S: Lanes, T: Real>(hi: Pack<S, T>, lo: Pack<S, T>, power: Pack<S, T>) -> Pair<S, T> {
+    let sum = fast_two_sum(hi, lo);
+    Pair { hi: sum.hi * power, lo: sum.lo * power }
 }
 
-impl<T: Real> Temperature<T> {
-    pub fn new(value: f64) -> Self {
-        let ln_2 = Total { hi: core::f64::consts::LN_2, lo: f64::EXP.ln_2[1] };
-        let [upper, lower] = ln_2.mul(Total::new(value)).split::<T>();
-        Temperature {
-            value,
-            inverse: T::from_f64(1.0 / value),
-            per_ln_2: T::from_f64(core::f64::consts::LOG2_E / value),
-            ln_2: [upper, T::from_f64(lower.to_f64() / value)],
-        }
-    }
-}
-
-/// e^((x - max) / T) for many x <= max: as [`RelativeExp`], with T ln 2 in the place of ln 2, so that the argument is divided
-/// when it is small, and its division's rounding is a fraction of the last place.
-#[derive(Clone, Copy)]
-pub struct TemperedExp<S: Lanes, T: Real> {
-    temperature: Temperature<T>,
-    subtracted: Pack<S, T>,
-    near: Pack<S, T>,
-    round: Pack<S, T>,
-    upper: Pack<S, T>,
-    /// The product of the second part of ln 2 and what is in `t` but not in n.
-    lower: Pack<S, T>,
-    end: Pack<S, T>,
-}
-
-impl<S: Lanes, T: Real> TemperedExp<S, T> {
-    /// `max` is larger than -inf.
-    #[inline(always)]
-    pub fn new(max: Pack<S, T>, temperature: Temperature<T>) -> Self {
-        let (k, s) = (T::EXP, max.s);
-        let (zero, to_integer, value) = (max.c(0.0), max.c(k.round), max.c(temperature.value));
-        let is_near = max.abs().lt(max.c(k.far) * value);
-        let near = is_near.select(max, zero);
-        let n = near.fma(splat(s, temperature.per_ln_2), to_integer) - to_integer;
-        let round = shifted_round(s);
-        TemperedExp {
-            temperature,
-            subtracted: is_near.select(zero, max),
-            near,
-            round: round - n,
-            upper: (-n).fma(splat(s, temperature.ln_2[0]), near),
-            lower: max.c(k.round + k.bias + k.shift) * splat(s, temperature.ln_2[1]),
-            end: end(round).fma(value, near),
-        }
-    }
-
-    /// e^((x - max) / T) 2^SHIFT: see [`RelativeExp::shifted`].
-    #[inline(always)]
-    pub fn shifted(&self, x: Pack<S, T>) -> Pack<S, T> {
-        let (offset, power) = self.parts(x);
-        offset.fma(power, power)
-    }
-
-    /// The same, and what that was rounded by.
-    #[inline(always)]
-    pub fn shifted_pair(&self, x: Pack<S, T>) -> Pair<S, T> {
-        let (offset, power) = self.parts(x);
-        let sum = fast_two_sum(x.c(1.0), offset);
-        Pair { hi: sum.hi * power, lo: sum.lo * power }
-    }
-
-    /// The exponential of what is left when a power of two is taken away, less 1; and that power.
-    #[inline(always)]
-    fn parts(&self, x: Pack<S, T>) -> (Pack<S, T>, Pack<S, T>) {
-        tempered_parts(self, x)
-    }
-
-    #[inline(always)]
-    fn parts_inlined(&self, x: Pack<S, T>) -> (Pack<S, T>, Pack<S, T>) {
-        let s = x.s;
-        let Temperature { inverse, per_ln_2, ln_2, .. } = self.temperature;
-        let inverse = splat(s, inverse);
-        let x = (x - self.subtracted).at_least(self.end);
-        let t = (x - self.near).fma(splat(s, per_ln_2), shifted_round(s));
-        let n = t - self.round;
-        let upper = (-n).fma(splat(s, ln_2[0]), x) - self.upper;
-        let lower = (-t).fma(splat(s, ln_2[1]), self.lower);
-        let r = upper.fma(inverse, lower);
-        let q = pack(s, T::exp_polynomial(s, r.v));
-        (upper.fma(inverse, (r * q).fma(r, lower)), t.shl_exponent())
-    }
+/// e^x 2^SHIFT and e^x - 1, each with its error.
+pub struct Expm1Pair<S: Lanes, T: Real> {
+    pub exp_shifted: Pair<S, T>,
+    pub less_one: Pair<S, T>,
 }
 
 called_on_one_lane! {
-    fn tempered_parts(exp: &TemperedExp<S, T>, x: Pack<S, T>) -> (Pack<S, T>, Pack<S, T>) = tempered_parts_inlined
+    /// Of an argument whose error is below its last place, and which is at most 40. Near 0, e^x - 1 keeps all its digits; it is
+    /// -1 for -inf.
+    pub fn expm1_pair(x: Pair<S, T>) -> Expm1Pair<S, T> = expm1_pair_inlined
 }
 
 #[inline(always)]
-fn tempered_parts_inlined<S: Lanes, T: Real>(exp: &TemperedExp<S, T>, x: Pack<S, T>) -> (Pack<S, T>, Pack<S, T>) {
-    exp.parts_inlined(x)
+fn expm1_pair_inlined<S: Lanes, T: Real>(x: Pair<S, T>) -> Expm1Pair<S, T> {
+    let one = x.hi.c(1.0);
+    let round = shifted_round(x.hi.s);
+    let hi = x.hi.at_least(end(round));
+    let (t, upper, lower) = reduce(hi, hi.same(x.hi).keep(x.lo), round);
+    let r = upper + lower;
+    let q = pack(r.s, T::exp_polynomial(r.s, r.v));
+    let (rest, shifted) = ((r * q).fma(r, lower), t.shl_exponent());
+    let power = shifted * unshift(x.hi.s);
+    let sum = fast_two_sum(one, upper);
+    let whole = fast_two_sum(power - one, upper * power);
+    Expm1Pair {
+        exp_shifted: scaled_sum(sum.hi, sum.lo + rest, shifted),
+        less_one: fast_two_sum(whole.hi, rest.fma(power, whole.lo)),
+    }
 }

@@ -315,7 +315,9 @@ fn x_log_x_inlined<S: Lanes, T: Real>(x: Pair<S, T>, z: Pack<S, T>) -> (Pack<S, 
     let upper = exponent * z.c(k.ln_2[0]);
     let sum = upper + f;
     let lost = f - (sum - upper);
-    let log = sum + (lost + exponent.fma(z.c(k.ln_2[1]), tail + error.fma(-f, error)));
+    let rest = lost + exponent.fma(z.c(k.ln_2[1]), tail + error.fma(-f, error));
     let near = x.hi.fma(tail, z * z);
-    (is_near.select(near, x.hi.fma(log, -z)), log)
+    // x (sum + rest) - (x - 1), of x's two parts
+    let far = x.hi.fma(sum, one - x.hi) + x.hi.fma(rest, x.lo * (sum - one));
+    (is_near.select(near, far), sum + rest)
 }

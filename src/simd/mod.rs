@@ -20,6 +20,7 @@ pub(crate) use called_on_one_lane;
 
 mod cpu;
 mod exp;
+pub mod extended;
 mod fpenv;
 mod hint;
 mod isa;
@@ -37,8 +38,8 @@ pub mod view;
 
 pub use cpu::{prefers_several_places, set_prefers_several_places};
 pub use exp::{
-    RelativeExp, Temperature, TemperedExp, exp, exp_non_positive, exp_non_positive_pair, exp_non_positive_pair_shifted,
-    exp_parts, power_of_two, unshift,
+    Expm1Pair, RelativeExp, exp, exp_non_positive, exp_non_positive_pair, exp_non_positive_pair_shifted, exp_parts,
+    expm1_pair, power_of_two, unshift,
 };
 pub use fpenv::{Environment, in_environment};
 use hint::prefetch;

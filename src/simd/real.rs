@@ -3,9 +3,10 @@
 use core::fmt::{Debug, Display};
 use core::ops::{Add, Div, Mul, Neg, Sub};
 
+use super::extended::Extended;
 #[cfg(feature = "linear")]
 use super::matmul;
-use super::{Lanes, exp, log};
+use super::{Lanes, Pack, Pair, exp, log};
 
 /// Bytes in a group; see [`Lanes`].
 pub const GROUP_BYTES: usize = 128;
@@ -45,6 +46,8 @@ pub trait Real:
 
     type V<S: Lanes>: Copy;
     type M<S: Lanes>: Copy;
+    /// What has digits to spare of this type.
+    type Extended<S: Lanes>: Extended<S>;
 
     fn from_f64(x: f64) -> Self;
     fn to_f64(self) -> f64;
@@ -133,6 +136,7 @@ pub trait Real:
 macro_rules! real {
     (
         $t: ident, bits = $bits: ident, vector = $v: ident, mask = $m: ident,
+        extended = $extended: ident,
         wide = $wide: expr,
         narrow = $narrow: expr,
         transpose = $transpose: expr,
@@ -182,6 +186,7 @@ macro_rules! real {
             const SMALLEST: Self = $t::from_bits(1);
             type V<S: Lanes> = S::$v;
             type M<S: Lanes> = S::$m;
+            type Extended<S: Lanes> = $extended<S, f64>;
             #[inline(always)]
             fn from_f64(x: f64) -> Self { x as $t }
             #[inline(always)]
@@ -328,6 +333,7 @@ fn transpose_f64<S: Lanes>(s: S, [a, b, ..]: [S::f64s; 4]) -> [S::f64s; 4] {
 
 real! {
     f32, bits = u32, vector = f32s, mask = m32s,
+    extended = Pack,
     wide = widen_f32,
     narrow = |s: S, lower, upper| s.narrow(lower, upper),
     transpose = |s: S, a| s.transpose_f32s(a),
@@ -371,6 +377,7 @@ real! {
 
 real! {
     f64, bits = u64, vector = f64s, mask = m64s,
+    extended = Pair,
     wide = |_, a| (a, None),
     narrow = |_, lower, _| lower,
     transpose = transpose_f64,

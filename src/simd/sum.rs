@@ -48,6 +48,20 @@ impl<S: Lanes> LaneSum<S> {
         }
     }
 
+    /// Adds a vector of `f32` that was computed as `f64`.
+    #[inline(always)]
+    pub fn add_halves(&mut self, [lower, upper]: [Pack<S, f64>; 2]) {
+        self.first = (pack::<S, f64>(lower.s, self.first) + lower).v;
+        self.second = (pack::<S, f64>(lower.s, self.second) + upper).v;
+    }
+
+    /// Adds a vector of `f64` and what that was rounded by.
+    #[inline(always)]
+    pub fn add_pair(&mut self, x: Pair<S, f64>) {
+        self.add(x.hi);
+        self.second = (pack::<S, f64>(x.hi.s, self.second) + x.lo).v;
+    }
+
     /// Adds two vectors: `f32` lanes are added to each other first, where one rounding is no matter.
     #[inline(always)]
     pub fn add_two<T: Real>(&mut self, a: Pack<S, T>, b: Pack<S, T>) {
@@ -324,6 +338,10 @@ impl Total {
         let from_b = hi - self.hi;
         let error = (self.hi - (hi - from_b)) + (b.hi - from_b);
         Total { hi, lo: error + (self.lo + b.lo) }
+    }
+
+    pub fn minus(self, b: Total) -> Total {
+        self.merge(Total { hi: -b.hi, lo: -b.lo })
     }
 
     /// The exact a * b.

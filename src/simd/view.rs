@@ -108,6 +108,10 @@ impl<'a, T: Copy> In<'a, T> {
 }
 
 impl<'a, T: Copy> Out<'a, T> {
+    pub fn len(self) -> usize {
+        self.len
+    }
+
     /// # Safety
     /// `start` is aligned and valid for reading and writing `len` elements for `'a`, and nobody
     /// outside of the call that the view is made for touches them meanwhile.

@@ -471,8 +471,12 @@ impl<S: Lanes, T: Real> Chunked<T> for Row<'_, '_, S, T> {
 #[inline(always)]
 pub fn maximum<S: Lanes, T: Real>(s: S, x: In<'_, T>) -> T {
     let pass = each_group::<T, _>(x.len(), Maximum { s, x, most: S::per_group(splat(s, -T::INFINITY)) });
-    let [first, others @ ..] = &pass.most.as_ref()[..Pack::<S, T>::per_group()] else { unreachable!() };
-    let most = others.iter().fold(*first, |most, other| most.max_any(*other));
+    let of_vectors = &pass.most.as_ref()[..Pack::<S, T>::per_group()];
+    let mut most = of_vectors[0];
+    // not `fold`, whose function need not be inlined: it would be compiled without the instruction set
+    for other in &of_vectors[1..] {
+        most = most.max_any(*other);
+    }
     let zero = T::from_f64(0.0);
     let most = T::reduce_max_any(s, most.v) + zero;
     if most.is_nan() { zero } else { most }

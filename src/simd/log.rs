@@ -95,7 +95,7 @@ pub mod f32 {
 }
 
 pub mod f64 {
-    use super::super::{Lanes, pack::horner_of_pairs};
+    use super::super::{Lanes, pack, pack::horner_of_pairs};
 
     pub(in super::super) const CONSTANTS: super::Constants = super::Constants {
         sqrt_half: 0x3fe6_a09e_667f_3bcd,
@@ -156,7 +156,7 @@ pub mod f64 {
         let z = s.mul_f64s(ratio, ratio);
         let p = s.mul_f64s(z, horner_of_pairs::<S, f64>(s, z, polynomial, TINY));
         let half_square = s.mul_f64s(s.mul_f64s(f, s.splat_f64s(0.5)), f);
-        s.fma_f64s(ratio, s.add_f64s(half_square, p), s.neg_f64s(half_square))
+        s.fma_f64s(ratio, s.add_f64s(half_square, p), (-pack::<S, f64>(s, half_square)).v)
     }
 }
 

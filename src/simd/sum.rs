@@ -298,8 +298,8 @@ pub fn total<S: Lanes, T: Real>(s: S, mut group: S::PerGroup<LaneSum<S>>) -> Tot
     }
     let mut width = S::F64_LANES;
     let (mut hi, mut lo) = ([0.0; MAX_GROUP], [0.0; MAX_GROUP]);
-    s.partial_store_f64s(&mut hi[..width], first);
-    s.partial_store_f64s(&mut lo[..width], second);
+    store_f64s(s, &mut hi, first);
+    store_f64s(s, &mut lo, second);
     while width > 1 {
         width /= 2;
         for i in 0..width {

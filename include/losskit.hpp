@@ -30,6 +30,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <iterator>
 #include <memory>
 #include <new>
@@ -48,7 +49,6 @@
 #include <span>
 #endif
 #if !defined(__cpp_exceptions) && !defined(_CPPUNWIND)
-#include <cstdio>
 #include <cstdlib>
 #define LOSSKIT_NO_EXCEPTIONS
 #endif
@@ -120,31 +120,68 @@ private:
     losskit::status status_;
 };
 
+namespace detail {
+
+/// A short text, held without allocation. What follows its end is never read, and not set where there is no text.
+class words {
+public:
+    words() noexcept { text_[0] = '\0'; }
+    explicit words(const char *text) noexcept { take(text); }
+    words(const words &other) noexcept { take(other.text_); }
+    words &operator=(const words &other) noexcept
+    {
+        if (this != &other)
+            take(other.text_);
+        return *this;
+    }
+    const char *get() const noexcept { return text_; }
+
+private:
+    void take(const char *text) noexcept
+    {
+        std::size_t length = 0;
+        for (; length + 1 < sizeof text_ && text[length] != '\0'; ++length)
+            text_[length] = text[length];
+        text_[length] = '\0';
+    }
+
+    char text_[256];
+};
+
+} // namespace detail
+
 /// What a call with std::nothrow gives.
 class [[nodiscard]] result {
 public:
-    /// Of a function of losskit.h.
-    constexpr explicit result(lk_status status) noexcept : status_(static_cast<losskit::status>(status)) {}
+    /// Of a function of losskit.h that was just called: an error's words are copied, so later errors do not change them.
+    explicit result(lk_status status) noexcept : status_(static_cast<losskit::status>(status))
+    {
+        if (!*this)
+            words_ = detail::words(lk_last_error());
+    }
 
     /// Of an array whose length does not fit.
-    constexpr result(const char *array, std::size_t length, std::size_t needed) noexcept
+    result(const char *array, std::size_t length, std::size_t needed) noexcept
         : status_(losskit::status::length_mismatch), array_(array), length_(length), needed_(needed)
     {
     }
 
+    /// Of an error that losskit.h does not see.
+    result(losskit::status error, const char *words) noexcept : status_(error), words_(words) {}
+
     /// Which error or remark it is.
-    constexpr losskit::status status() const noexcept { return status_; }
+    losskit::status status() const noexcept { return status_; }
 
     /// Whether it is done: all outputs are written. If not, none was touched.
-    constexpr explicit operator bool() const noexcept { return static_cast<lk_status>(status_) >= 0; }
+    explicit operator bool() const noexcept { return static_cast<lk_status>(status_) >= 0; }
 
-    /// An error in words, with the numbers in it. To be asked for before this thread's next error.
+    /// An error in words, with the numbers in it.
     std::string message() const
     {
         if (array_ != nullptr)
             return std::string(array_) + " has " + std::to_string(length_) + " elements, " + std::to_string(needed_) +
                    " are needed";
-        return std::string(*this ? name(status_) : std::string_view(lk_last_error()));
+        return std::string(*this ? name(status_) : std::string_view(words_.get()));
     }
 
     /// Throws losskit::error if it is an error, else gives the status, which may be a remark.
@@ -167,6 +204,7 @@ private:
     }
 
     losskit::status status_;
+    detail::words words_;
     const char *array_ = nullptr;
     std::size_t length_ = 0;
     std::size_t needed_ = 0;
@@ -785,6 +823,36 @@ private:
     result misfit_{LK_OK};
 };
 
+/// Ends a call that returns one number if there is to be a loss for each sample.
+inline void check_returned(reduction how)
+{
+    if (how == reduction::none)
+        result(status::unsupported_option, "this call returns a mean or a sum: for reduction::none, which has a loss for "
+                                           "each sample, call the form that takes outputs and set outputs::loss")
+            .or_throw();
+}
+
+/// The result of a call with options.
+template <class Options>
+result result_of(lk_status status, const Options &) noexcept
+{
+    return result(status);
+}
+
+/// The same, with delta as it was given: losskit.h sees it rounded to the element type.
+template <class T>
+result result_of(lk_status status, const huber_options<T> &own) noexcept
+{
+    if (status != LK_INVALID_DELTA || own.delta == 0 || static_cast<T>(own.delta) != 0)
+        return result(status);
+    char words[128];
+    std::snprintf(words, sizeof words,
+                  own.delta > 0 ? "delta %g is 0 in the element type, must be greater than 0"
+                                : "delta %g is not greater than 0",
+                  own.delta);
+    return result(losskit::status::invalid_delta, words);
+}
+
 /// Calls a function with what a loss has of its own between its arrays and the options of all losses.
 template <class T, class Function>
 lk_status call_with_own(const options<T> &, Function function) noexcept
@@ -860,6 +928,7 @@ struct pointwise_loss {
     LOSSKIT_INLINE T operator()(const Input &input, detail::given<span<const T>> target,
                                 const detail::given<Options<T>> &how = {}) const
     {
+        detail::check_returned(how.reduction);
         T loss{};
         (*this)(std::nothrow, input, target, {span<T>(&loss, 1)}, how).or_throw();
         return loss;
@@ -870,6 +939,7 @@ struct pointwise_loss {
     LOSSKIT_INLINE T operator()(const Input &input, detail::given<span<const T>> target, detail::given<span<T>> grad,
                                 const detail::given<Options<T>> &how = {}) const
     {
+        detail::check_returned(how.reduction);
         T loss{};
         (*this)(std::nothrow, input, target, {span<T>(&loss, 1), grad}, how).or_throw();
         return loss;
@@ -898,11 +968,12 @@ struct pointwise_loss {
         if (!lengths.fit())
             return lengths.misfit();
         const lk_options shared = detail::to_c(how);
-        return result(detail::call_with_own(how, [&](auto... own) noexcept {
+        const lk_status status = detail::call_with_own(how, [&](auto... own) noexcept {
             return detail::function<T, F32, F64>()(
                 detail::handle(how.context), n, std::data(input), target.data(), detail::pointer(how.weight), own...,
                 &shared, detail::pointer(out.loss), detail::pointer(out.grad), detail::pointer(out.hess));
-        }));
+        });
+        return detail::result_of(status, how);
     }
 };
 
@@ -914,6 +985,7 @@ struct class_loss {
     LOSSKIT_INLINE T operator()(const class_shape &shape, const Input &input, detail::given<Targets<T>> of,
                                 const detail::given<Options<T>> &how = {}) const
     {
+        detail::check_returned(how.reduction);
         T loss{};
         (*this)(std::nothrow, shape, input, of, {span<T>(&loss, 1)}, how).or_throw();
         return loss;
@@ -924,6 +996,7 @@ struct class_loss {
     LOSSKIT_INLINE T operator()(const class_shape &shape, const Input &input, detail::given<Targets<T>> of,
                                 detail::given<span<T>> grad, const detail::given<Options<T>> &how = {}) const
     {
+        detail::check_returned(how.reduction);
         T loss{};
         (*this)(std::nothrow, shape, input, of, {span<T>(&loss, 1), grad}, how).or_throw();
         return loss;
@@ -974,6 +1047,7 @@ struct knowledge_distillation {
     LOSSKIT_INLINE T operator()(const class_shape &shape, const Student &student, detail::given<span<const T>> teacher,
                                 const detail::given<distillation_options<T>> &how = {}) const
     {
+        detail::check_returned(how.reduction);
         T loss{};
         (*this)(std::nothrow, shape, student, teacher, {span<T>(&loss, 1)}, how).or_throw();
         return loss;
@@ -985,6 +1059,7 @@ struct knowledge_distillation {
                                 detail::given<span<T>> grad,
                                 const detail::given<distillation_options<T>> &how = {}) const
     {
+        detail::check_returned(how.reduction);
         T loss{};
         (*this)(std::nothrow, shape, student, teacher, {span<T>(&loss, 1), grad}, how).or_throw();
         return loss;
@@ -1032,6 +1107,7 @@ struct temporal_difference {
     LOSSKIT_INLINE T operator()(const td_shape &shape, const Q &q, const detail::given<td_inputs<T>> &in,
                                 const detail::given<td_options<T>> &how = {}) const
     {
+        detail::check_returned(how.reduction);
         T loss{};
         (*this)(std::nothrow, shape, q, in, {span<T>(&loss, 1)}, how).or_throw();
         return loss;
@@ -1042,6 +1118,7 @@ struct temporal_difference {
     LOSSKIT_INLINE T operator()(const td_shape &shape, const Q &q, const detail::given<td_inputs<T>> &in,
                                 detail::given<span<T>> grad, const detail::given<td_options<T>> &how = {}) const
     {
+        detail::check_returned(how.reduction);
         T loss{};
         (*this)(std::nothrow, shape, q, in, {span<T>(&loss, 1), grad}, how).or_throw();
         return loss;
@@ -1097,6 +1174,7 @@ struct linear_cross_entropy_function {
                                 const detail::given<linear_inputs<T>> &in,
                                 const detail::given<linear_cross_entropy_options<T>> &how = {}) const
     {
+        detail::check_returned(how.reduction);
         T loss{};
         (*this)(std::nothrow, shape, hidden, in, {span<T>(&loss, 1)}, how).or_throw();
         return loss;

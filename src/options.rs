@@ -175,7 +175,8 @@ impl<'a, T: Real> Sinks<'a, T> {
     /// The gradient in the input's place.
     pub fn with_grad_in_place(self, options: &Options, grad: Out<'a, T>) -> Result<Self, Error> {
         if options.accumulate_grad || self.grad.is_some() {
-            return Err(Error::PartialOverlap { first: "input", second: "grad" });
+            let accumulates = options.accumulate_grad;
+            return Err(Error::PartialOverlap { first: "input", second: "grad", accumulates });
         }
         Ok(Sinks { grad: Some(grad), ..self })
     }

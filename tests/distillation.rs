@@ -629,5 +629,6 @@ fn bad_input_is_refused_and_nothing_is_written() {
     let adding = Options::new().accumulate_grad(true);
     let mut place = logits;
     let result = how.eval_in_place(&context, shape, &mut place, &logits, None, &adding, Outputs::new());
-    refused(result, "input and grad overlap");
+    let words = "input and grad overlap; a gradient may take its input's place, but not with accumulate_grad (LK_ACCUMULATE_GRAD)";
+    refused(result, words);
 }

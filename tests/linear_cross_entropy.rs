@@ -174,7 +174,7 @@ fn wrong_arguments_are_refused_and_nothing_is_written() {
     assert_eq!(words(&good.weights(Weights::new().class(&[1.0]))), "class_weight has 1 elements, 3 are needed");
     assert_eq!(words(&good.weights(Weights::new().row(&[1.0]))), "row_weight has 1 elements, 2 are needed");
     let wrong = LinearInputs::new(2, 2, 3, &hidden, &weight, Indices::U8(&[0, 3]));
-    assert_eq!(words(&wrong), "target 3 at row 1 is outside 0..3");
+    assert_eq!(words(&wrong), "target 3 at row 1 must be below 3");
     let few = LinearInputs::new(2, 2, 3, &hidden, &weight, Indices::U8(&[0]));
     assert_eq!(words(&few), "targets has 1 elements, 2 are needed");
     assert_eq!(refused(&good, how, f64::NAN), Error::NanOption { name: "grad_scale" });

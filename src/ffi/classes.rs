@@ -3,7 +3,7 @@
 use core::ffi::c_void;
 
 use super::element_types::{CElement, for_each_element_type};
-use super::memory::{Memory, context, view, view_mut, view_optional};
+use super::memory::{INDEX_TYPES, Memory, context, view, view_mut, view_optional};
 use super::types::{
     LK_OK, lk_class_shape, lk_context, lk_cross_entropy_params, lk_dtype, lk_nll_params, lk_options, lk_status,
 };
@@ -29,6 +29,8 @@ struct Call<T> {
     targets: *const c_void,
     /// The type of probabilities, if they may be targets.
     probabilities: Option<lk_dtype>,
+    /// The types of targets, in words.
+    target_types: &'static str,
     opts: *const lk_options,
     loss: *mut T,
     grad: *mut T,
@@ -58,7 +60,7 @@ impl<T: Element> Call<T> {
         if is_probabilities {
             memory.input("targets", self.targets.cast::<T>(), elements)?;
         } else {
-            memory.indices("targets", self.target_type, self.targets, samples)?;
+            memory.indices("targets", self.target_type, self.target_types, self.targets, samples)?;
         }
         memory.input_optional("class_weight", self.input.class_weight, layout.classes)?;
         memory.input_optional("row_weight", self.input.row_weight, samples)?;
@@ -168,8 +170,9 @@ for_each_element_type! {
     ) {
         let params = lk_cross_entropy_params::read(params)?;
         let input = ClassInput { name: "logits", elements: logits, class_weight, row_weight };
+        let (probabilities, target_types) = (Some(T::DTYPE), T::TARGET_TYPES);
         let call =
-            Call { ctx, shape, input, target_type, targets, probabilities: Some(T::DTYPE), opts, loss, grad, hess };
+            Call { ctx, shape, input, target_type, targets, probabilities, target_types, opts, loss, grad, hess };
         call.cross_entropy(params)
     }
 
@@ -202,7 +205,9 @@ for_each_element_type! {
     ) {
         let params = lk_nll_params::read(params)?;
         let input = ClassInput { name: "log_probs", elements: log_probs, class_weight, row_weight };
-        let call = Call { ctx, shape, input, target_type, targets, probabilities: None, opts, loss, grad, hess };
+        let (probabilities, target_types) = (None, INDEX_TYPES);
+        let call =
+            Call { ctx, shape, input, target_type, targets, probabilities, target_types, opts, loss, grad, hess };
         call.nll(params)
     }
 

@@ -2,7 +2,7 @@
 
 use core::ffi::c_char;
 
-use super::memory::{check_pointer, context};
+use super::memory::{check_pointer, context, unknown};
 use super::status::guard;
 use super::types::{
     LK_ISA_AVX2, LK_ISA_AVX512, LK_ISA_BEST, LK_ISA_NEON, LK_ISA_SCALAR, LK_OK, OPTIONS_INIT, lk_context, lk_isa,
@@ -43,7 +43,10 @@ pub unsafe extern "C" fn lk_context_create(
             LK_ISA_NEON => Some(Isa::Neon),
             LK_ISA_AVX2 => Some(Isa::Avx2),
             LK_ISA_AVX512 => Some(Isa::Avx512),
-            value => return Err(Error::UnknownConstant { name: "isa", value: i64::from(value) }),
+            value => {
+                let expected = "LK_ISA_BEST, LK_ISA_SCALAR, LK_ISA_NEON, LK_ISA_AVX2 or LK_ISA_AVX512";
+                return Err(unknown("isa", value, expected));
+            }
         };
         let mut context = Context::with_threads(threads);
         if let Some(isa) = isa {

@@ -4,7 +4,7 @@ use core::ffi::c_void;
 
 use arrayvec::ArrayVec;
 
-use super::types::{LK_I32, LK_I64, LK_U8, Read, lk_context, lk_cost, lk_dtype};
+use super::types::{LK_F32, LK_F64, LK_I32, LK_I64, LK_U8, Read, lk_context, lk_cost, lk_dtype};
 use crate::context::Context;
 use crate::cost::Cost;
 use crate::error::Error;
@@ -77,6 +77,29 @@ impl Range {
     }
 }
 
+/// Types of indices, in words.
+pub const INDEX_TYPES: &str = "LK_I32, LK_I64 or LK_U8";
+
+/// What is said of an array of indices whose type is none of those that a function takes.
+fn wrong_type(array: &'static str, dtype: lk_dtype, expected: &'static str) -> Error {
+    let name = match array {
+        "action" => "action_type",
+        "indices" => "index_type",
+        _ => "target_type",
+    };
+    let known_as = match dtype {
+        LK_F32 => "LK_F32",
+        LK_F64 => "LK_F64",
+        _ => "",
+    };
+    Error::UnknownConstant { name, value: i64::from(dtype), known_as, expected }
+}
+
+/// A constant, or flags, that this version does not know.
+pub fn unknown(name: &'static str, value: impl Into<i64>, expected: &'static str) -> Error {
+    Error::UnknownConstant { name, value: value.into(), known_as: "", expected }
+}
+
 /// The arrays of a call, checked one by one, then against each other.
 pub struct Memory {
     inputs: ArrayVec<Range, 8>,
@@ -140,10 +163,12 @@ impl Memory {
         if pointer.is_null() { Ok(()) } else { self.input(name, pointer, len) }
     }
 
+    /// `expected`: the types that the function takes, in words.
     pub fn indices(
         &mut self,
         name: &'static str,
         dtype: lk_dtype,
+        expected: &'static str,
         pointer: *const c_void,
         len: usize,
     ) -> Result<(), Error> {
@@ -151,7 +176,7 @@ impl Memory {
             LK_I32 => self.input(name, pointer.cast::<i32>(), len),
             LK_I64 => self.input(name, pointer.cast::<i64>(), len),
             LK_U8 => self.input(name, pointer.cast::<u8>(), len),
-            value => Err(Error::UnknownConstant { name: "the type of indices", value: i64::from(value) }),
+            _ => Err(wrong_type(name, dtype, expected)),
         }
     }
 
@@ -189,16 +214,17 @@ impl Memory {
         for (i, output) in outputs.iter().enumerate() {
             for other in inputs {
                 if output.meets(other) {
-                    let replaced = (other.name, output.name) == in_place
-                        && (other.start, other.end) == (output.start, output.end)
-                        && !self.accumulate;
-                    if !replaced {
-                        return Err(Error::PartialOverlap { first: other.name, second: output.name });
+                    let in_place =
+                        (other.name, output.name) == in_place && (other.start, other.end) == (output.start, output.end);
+                    if !in_place || self.accumulate {
+                        let (first, second) = (other.name, output.name);
+                        return Err(Error::PartialOverlap { first, second, accumulates: in_place });
                     }
                 }
             }
             if let Some(other) = outputs[..i].iter().find(|other| output.meets(other)) {
-                return Err(Error::PartialOverlap { first: other.name, second: output.name });
+                let (first, second) = (other.name, output.name);
+                return Err(Error::PartialOverlap { first, second, accumulates: false });
             }
         }
         Ok(())
@@ -251,7 +277,7 @@ pub unsafe fn indices<'a>(dtype: lk_dtype, pointer: *const c_void, len: usize) -
             LK_I32 => Ok(Indices::I32(slice(pointer.cast(), len))),
             LK_I64 => Ok(Indices::I64(slice(pointer.cast(), len))),
             LK_U8 => Ok(Indices::U8(slice(pointer.cast(), len))),
-            value => Err(Error::UnknownConstant { name: "the type of indices", value: i64::from(value) }),
+            _ => Err(wrong_type("indices", dtype, INDEX_TYPES)),
         }
     }
 }

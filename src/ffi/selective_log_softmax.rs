@@ -3,7 +3,7 @@
 use core::ffi::c_void;
 
 use super::element_types::for_each_element_type;
-use super::memory::{Memory, context, index_view, view, view_mut, view_optional};
+use super::memory::{INDEX_TYPES, Memory, context, index_view, unknown, view, view_mut, view_optional};
 use super::types::{
     LK_ACCUMULATE_GRAD, LK_I64, LK_OK, lk_class_shape, lk_context, lk_dtype, lk_selective_log_softmax_params, lk_status,
 };
@@ -37,7 +37,7 @@ impl<T> Input<T> {
         let entries = token.entries(layout.samples)?;
         memory.input("logits", self.logits, layout.elements)?;
         if needs_indices || !self.indices.is_null() {
-            memory.indices("indices", self.index_type, self.indices, entries)?;
+            memory.indices("indices", self.index_type, INDEX_TYPES, self.indices, entries)?;
         }
         Ok(Checked { token, layout, entries })
     }
@@ -95,7 +95,7 @@ unsafe fn backward<T: Element>(
     grad: *mut T,
 ) -> Result<lk_status, Error> {
     if flags & !LK_ACCUMULATE_GRAD != 0 {
-        return Err(Error::UnknownConstant { name: "flags", value: i64::from(flags) });
+        return Err(unknown("flags", flags, "0 or LK_ACCUMULATE_GRAD (1)"));
     }
     let accumulate = flags & LK_ACCUMULATE_GRAD != 0;
     let mut memory = Memory::accumulating(accumulate);

@@ -3,7 +3,7 @@
 use core::ffi::c_void;
 
 use super::element_types::for_each_element_type;
-use super::memory::{Memory, context, index_view, view, view_mut, view_optional};
+use super::memory::{INDEX_TYPES, Memory, context, index_view, view, view_mut, view_optional};
 use super::status::guard;
 use super::types::{LK_OK, lk_class_chunk, lk_context, lk_dtype, lk_softmax_state, lk_status};
 use crate::error::Error;
@@ -28,7 +28,7 @@ impl<T> Input<T> {
         let chunk = unsafe { lk_class_chunk::read(self.chunk) }?;
         memory.input("logits", self.logits, chunk.layout.elements)?;
         if !self.targets.is_null() {
-            memory.indices("targets", self.target_type, self.targets, chunk.layout.samples)?;
+            memory.indices("targets", self.target_type, INDEX_TYPES, self.targets, chunk.layout.samples)?;
         }
         Ok(chunk)
     }

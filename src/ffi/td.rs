@@ -3,7 +3,7 @@
 use core::ffi::c_void;
 
 use super::element_types::for_each_element_type;
-use super::memory::{Memory, context, index_view, view, view_mut, view_optional};
+use super::memory::{INDEX_TYPES, Memory, context, index_view, view, view_mut, view_optional};
 use super::types::{lk_context, lk_dtype, lk_options, lk_status, lk_td_params, lk_td_shape};
 use crate::error::Error;
 use crate::loss::{Element, Td, TdViews};
@@ -38,7 +38,7 @@ impl<T: Element> Call<T> {
         let (batch, elements) = (layout.samples, layout.elements);
         let mut memory = Memory::new(&options);
         memory.input("q", self.q, elements)?;
-        memory.indices("action", self.action_type, self.action, batch)?;
+        memory.indices("action", self.action_type, INDEX_TYPES, self.action, batch)?;
         memory.input("reward", self.reward, batch)?;
         memory.input_optional("done", self.done, batch)?;
         memory.input("next_q", self.next_q, elements)?;

@@ -1,6 +1,6 @@
 //! The types of the C ABI and their constants.
 
-use super::memory::{read_sized, sinks};
+use super::memory::{read_sized, sinks, unknown};
 use crate::cost::Cost;
 use crate::error::Error;
 use crate::loss::{
@@ -29,7 +29,7 @@ pub const LK_SIZE_TOO_LARGE: lk_status = -4;
 pub const LK_PARTIAL_OVERLAP: lk_status = -5;
 /// Strides under which two elements would be the same.
 pub const LK_INVALID_STRIDE: lk_status = -6;
-/// A constant that this version does not know.
+/// A constant that this version does not know, or that is not possible where it stands.
 pub const LK_UNKNOWN_CONSTANT: lk_status = -7;
 /// A target, or an action, that is no index of a class, and not ignore_index.
 pub const LK_TARGET_OUT_OF_RANGE: lk_status = -8;
@@ -327,10 +327,10 @@ impl lk_options {
             LK_MEAN => Reduction::Mean,
             LK_SUM => Reduction::Sum,
             LK_NONE => Reduction::None,
-            value => return Err(Error::UnknownConstant { name: "opts.reduction", value: i64::from(value) }),
+            value => return Err(unknown("opts.reduction", value, "LK_MEAN, LK_SUM or LK_NONE")),
         };
         if given.flags & !LK_ACCUMULATE_GRAD != 0 {
-            return Err(Error::UnknownConstant { name: "opts.flags", value: i64::from(given.flags) });
+            return Err(unknown("opts.flags", given.flags, "0 or LK_ACCUMULATE_GRAD (1)"));
         }
         let options = Options::new()
             .reduction(reduction)
@@ -521,7 +521,7 @@ impl lk_td_params {
         match given.loss {
             LK_TD_MSE => Ok(Td::mse(given.gamma)),
             LK_TD_HUBER => Ok(Td::huber(given.gamma, given.delta)),
-            value => Err(Error::UnknownConstant { name: "params.loss", value: i64::from(value) }),
+            value => Err(unknown("params.loss", value, "LK_TD_MSE or LK_TD_HUBER")),
         }
     }
 }

@@ -769,6 +769,10 @@ macro_rules! declare {
 declare! { f32, LK_F32 }
 declare! { f64, LK_F64 }
 
+/// Of a gradient in the place of its logits that is to be accumulated.
+pub const OVERLAP_BECAUSE_ACCUMULATED: &str =
+    "logits and grad overlap; a gradient may take its input's place, but not with accumulate_grad (LK_ACCUMULATE_GRAD)";
+
 /// This thread's last message.
 pub fn last_error() -> String {
     // SAFETY: a string, valid until this thread's next error

@@ -153,7 +153,7 @@ private:
 /// What a call with std::nothrow gives.
 class [[nodiscard]] result {
 public:
-    /// Of a function of losskit.h that was just called: an error's words are copied, so later errors do not change them.
+    /// Of a function of losskit.h that was just called. An error's words are copied: later errors do not change them.
     explicit result(lk_status status) noexcept : status_(static_cast<losskit::status>(status))
     {
         if (!*this)
@@ -566,7 +566,10 @@ struct options {
     optional_input<T> weight{};                              ///< one for each element; none: all 1
     losskit::reduction reduction = losskit::reduction::mean; ///< how the samples' losses become one
     bool accumulate_grad = false;                            ///< gradient and Hessian are added to what is there
+    bool zero_if_empty = false;                              ///< the mean of nothing is 0, not NaN: LK_ZERO_IF_EMPTY
+    bool check_targets = false;                              ///< look for labels outside of [0, 1]: LK_CHECK_TARGETS
     double grad_scale = 1.0;                                 ///< a factor of gradient and Hessian, not of the loss
+    double min_hess = 0.0;                                   ///< the least Hessian, before weights and factors; 0: none
     double *weight_sum = nullptr;                            ///< out: what the mean divides by, for every reduction
     losskit::cost *cost = nullptr;                           ///< this batch is added to it, unrounded
     const losskit::context *context = nullptr;               ///< none: the process default
@@ -579,7 +582,10 @@ struct huber_options {
     optional_input<T> weight{}; ///< as in options, and so on
     losskit::reduction reduction = losskit::reduction::mean;
     bool accumulate_grad = false;
+    bool zero_if_empty = false;
+    bool check_targets = false;
     double grad_scale = 1.0;
+    double min_hess = 0.0;
     double *weight_sum = nullptr;
     losskit::cost *cost = nullptr;
     const losskit::context *context = nullptr;
@@ -592,7 +598,10 @@ struct smooth_l1_options {
     optional_input<T> weight{}; ///< as in options, and so on
     losskit::reduction reduction = losskit::reduction::mean;
     bool accumulate_grad = false;
+    bool zero_if_empty = false;
+    bool check_targets = false;
     double grad_scale = 1.0;
+    double min_hess = 0.0;
     double *weight_sum = nullptr;
     losskit::cost *cost = nullptr;
     const losskit::context *context = nullptr;
@@ -602,10 +611,14 @@ struct smooth_l1_options {
 template <class T>
 struct bce_with_logits_options {
     optional_input<T> pos_weight{}; ///< one for all, or one a label, repeating along the input
+    std::size_t inner = 1;          ///< neighbouring elements of the same label: H * W in [N, C, H, W]
     optional_input<T> weight{};     ///< as in options, and so on
     losskit::reduction reduction = losskit::reduction::mean;
     bool accumulate_grad = false;
+    bool zero_if_empty = false;
+    bool check_targets = false;
     double grad_scale = 1.0;
+    double min_hess = 0.0;
     double *weight_sum = nullptr;
     losskit::cost *cost = nullptr;
     const losskit::context *context = nullptr;
@@ -619,7 +632,10 @@ struct nll_options {
     optional_input<T> row_weight{};                          ///< one for each sample; none: all 1
     losskit::reduction reduction = losskit::reduction::mean; ///< as in options, and so on
     bool accumulate_grad = false;
+    bool zero_if_empty = false;
+    bool check_targets = false;
     double grad_scale = 1.0;
+    double min_hess = 0.0;
     double *weight_sum = nullptr;
     losskit::cost *cost = nullptr;
     const losskit::context *context = nullptr;
@@ -636,7 +652,10 @@ struct cross_entropy_options {
     optional_input<T> row_weight{};                          ///< one for each sample; none: all 1
     losskit::reduction reduction = losskit::reduction::mean; ///< as in options, and so on
     bool accumulate_grad = false;
+    bool zero_if_empty = false;
+    bool check_targets = false;
     double grad_scale = 1.0;
+    double min_hess = 0.0;
     double *weight_sum = nullptr;
     losskit::cost *cost = nullptr;
     const losskit::context *context = nullptr;
@@ -650,7 +669,10 @@ struct distillation_options {
     optional_input<T> row_weight{}; ///< one for each row, 0 for rows that are masked; none: all 1
     losskit::reduction reduction = losskit::reduction::mean; ///< as in options, and so on
     bool accumulate_grad = false;
+    bool zero_if_empty = false;
+    bool check_targets = false;
     double grad_scale = 1.0;
+    double min_hess = 0.0;
     double *weight_sum = nullptr;
     losskit::cost *cost = nullptr;
     const losskit::context *context = nullptr;
@@ -685,7 +707,10 @@ struct linear_cross_entropy_options {
     optional_input<T> row_weight{};                          ///< one for each row; none: all 1
     losskit::reduction reduction = losskit::reduction::mean; ///< as in options, and so on
     bool accumulate_grad = false;
+    bool zero_if_empty = false;
+    bool check_targets = false;
     double grad_scale = 1.0;
+    double min_hess = 0.0;
     double *weight_sum = nullptr;
     losskit::cost *cost = nullptr;
     const losskit::context *context = nullptr;
@@ -710,7 +735,10 @@ struct td_options {
     optional_input<T> weight{};                              ///< one for each row; none: all 1
     losskit::reduction reduction = losskit::reduction::mean; ///< as in options, and so on
     bool accumulate_grad = false;
+    bool zero_if_empty = false;
+    bool check_targets = false;
     double grad_scale = 1.0;
+    double min_hess = 0.0;
     double *weight_sum = nullptr;
     losskit::cost *cost = nullptr;
     const losskit::context *context = nullptr;
@@ -783,8 +811,11 @@ lk_options to_c(const Options &from) noexcept
 {
     lk_options c = LK_OPTIONS_INIT;
     c.reduction = static_cast<lk_reduction>(from.reduction);
-    c.flags = from.accumulate_grad ? static_cast<std::uint32_t>(LK_ACCUMULATE_GRAD) : 0u;
+    c.flags = (from.accumulate_grad ? static_cast<std::uint32_t>(LK_ACCUMULATE_GRAD) : 0u) |
+              (from.zero_if_empty ? static_cast<std::uint32_t>(LK_ZERO_IF_EMPTY) : 0u) |
+              (from.check_targets ? static_cast<std::uint32_t>(LK_CHECK_TARGETS) : 0u);
     c.grad_scale = from.grad_scale;
+    c.min_hess = from.min_hess;
     c.weight_sum = from.weight_sum;
     c.cost = from.cost == nullptr ? nullptr : from.cost->get();
     return c;
@@ -827,8 +858,9 @@ private:
 inline void check_returned(reduction how)
 {
     if (how == reduction::none)
-        result(status::unsupported_option, "this call returns a mean or a sum: for reduction::none, which has a loss for "
-                                           "each sample, call the form that takes outputs and set outputs::loss")
+        result(status::unsupported_option,
+               "this call returns a mean or a sum: for reduction::none, which has a loss for each sample, "
+               "call the form that takes outputs and set outputs::loss")
             .or_throw();
 }
 
@@ -875,7 +907,9 @@ lk_status call_with_own(const smooth_l1_options<T> &own, Function function) noex
 template <class T, class Function>
 lk_status call_with_own(const bce_with_logits_options<T> &own, Function function) noexcept
 {
-    return function(pointer(own.pos_weight), own.pos_weight ? own.pos_weight->size() : std::size_t{0});
+    lk_bce_with_logits_params params = LK_BCE_WITH_LOGITS_PARAMS_INIT;
+    params.inner = own.inner;
+    return function(pointer(own.pos_weight), own.pos_weight ? own.pos_weight->size() : std::size_t{0}, &params);
 }
 
 template <class T, class Function>

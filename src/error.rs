@@ -41,7 +41,7 @@ pub enum Error {
     /// Strides under which two elements would be the same.
     #[error("outer stride {outer_stride} and class stride {class_stride} let elements coincide")]
     InvalidStride { outer_stride: usize, class_stride: usize },
-    /// A constant that this version does not know, or that is none of those which are possible in its place.
+    /// A constant that this version does not know, or that is not possible where it stands.
     #[error("{name} is {}, must be {expected}", Constant { value: *value, known_as })]
     UnknownConstant {
         name: &'static str,

@@ -116,6 +116,20 @@ fn positive_weights_that_do_not_repeat_along_the_input_are_refused() {
             assert_length(result, "pos_weight", labels, 7);
         }
     }
+    let six = [0.5f32; 6];
+    for (labels, inner, name, length, needed) in [
+        (2, 2, "pos_weight", 2, 3),
+        (2, 4, "inner", 4, 6),
+        (3, 0, "inner", 0, 1),
+        (2, 6, "pos_weight", 2, 1),
+        (2, usize::MAX, "inner", usize::MAX, 6),
+    ] {
+        let weights = vec![1.0; labels];
+        let mut outputs = Untouched::new(1, 6);
+        let loss = BceWithLogits::new().pos_weight(&weights).inner(inner);
+        let result = loss.eval(&context(), &six, &six, None, &Options::new(), outputs.outputs());
+        assert_length(result, name, length, needed);
+    }
     assert!(BceWithLogits::new().pos_weight(&[2.0]).mean(&x, &x).is_ok());
     assert!(BceWithLogits::new().pos_weight(&[]).mean(&x, &x).is_ok());
     assert!(BceWithLogits::new().pos_weight(&[1.0f32, 2.0]).mean(&[], &[]).unwrap().is_nan());
@@ -396,6 +410,9 @@ fn options_that_are_nan_are_refused() {
         let mut outputs = Untouched::new(1, call.input.len());
         let result = call.eval(&context(), &call.input, &Options::new().grad_scale(NAN), outputs.outputs());
         let (error, message) = nan("grad_scale");
+        assert_error(result, error, -12, &message);
+        let result = call.eval(&context(), &call.input, &Options::new().min_hess(NAN), outputs.outputs());
+        let (error, message) = nan("min_hess");
         assert_error(result, error, -12, &message);
         if call.has_in_place() {
             let mut input = call.input.clone();

@@ -94,6 +94,27 @@ pub extern "C" fn lk_abi_version() -> i32 {
 /// The binary interface that this header describes.
 pub const LK_ABI_VERSION: i32 = 1;
 
+/// The version of this header. lk_version() is the library's.
+pub const LK_VERSION_MAJOR: i32 = 0;
+/// Its second number.
+pub const LK_VERSION_MINOR: i32 = 1;
+/// Its third number.
+pub const LK_VERSION_PATCH: i32 = 0;
+/// The same as one number, for comparisons: `#if LK_VERSION >= 1002000` is true from version 1.2.0 on.
+pub const LK_VERSION: i32 = LK_VERSION_MAJOR * 1000000 + LK_VERSION_MINOR * 1000 + LK_VERSION_PATCH;
+
+/// Whether a part of the crate's version is this number.
+const fn is(part: &str, number: i32) -> bool {
+    matches!(i32::from_str_radix(part, 10), Ok(part) if part == number)
+}
+const _: () = assert!(
+    is(env!("CARGO_PKG_VERSION_MAJOR"), LK_VERSION_MAJOR)
+        && is(env!("CARGO_PKG_VERSION_MINOR"), LK_VERSION_MINOR)
+        && is(env!("CARGO_PKG_VERSION_PATCH"), LK_VERSION_PATCH)
+        && LK_VERSION / 1000000 == LK_VERSION_MAJOR,
+    "LK_VERSION_MAJOR, LK_VERSION_MINOR and LK_VERSION_PATCH are to be the crate's version"
+);
+
 /// What LK_OPTIONS_INIT does, for languages without C's initialisers: `size` is sizeof(lk_options).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lk_options_init(options: *mut lk_options, size: usize) -> lk_status {

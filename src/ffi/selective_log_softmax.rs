@@ -35,7 +35,8 @@ impl<T> Input<T> {
         let (token, layout) =
             unsafe { (lk_selective_log_softmax_params::read(self.params)?, lk_class_shape::read(self.shape)?) };
         let entries = token.entries(layout.samples)?;
-        memory.input("logits", self.logits, layout.elements)?;
+        memory.shape(layout);
+        memory.input_shaped("logits", self.logits)?;
         if needs_indices || !self.indices.is_null() {
             memory.indices("indices", self.index_type, INDEX_TYPES, self.indices, entries)?;
         }
@@ -105,7 +106,7 @@ unsafe fn backward<T: Element>(
     memory.input_optional("grad_log_probs", grad_log_probs, entries)?;
     memory.input_optional("grad_entropy", grad_entropy, layout.samples)?;
     memory.input_optional("grad_lse", grad_lse, layout.samples)?;
-    memory.output("grad", grad, layout.elements)?;
+    memory.output_shaped("grad", grad)?;
     memory.check(("logits", "grad"))?;
     // SAFETY: as in `forward`, but that the gradient may be the logits
     unsafe {

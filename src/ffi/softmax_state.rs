@@ -26,7 +26,8 @@ impl<T> Input<T> {
     unsafe fn check(&self, memory: &mut Memory) -> Result<CheckedChunk, Error> {
         // SAFETY: the caller's promise
         let chunk = unsafe { lk_class_chunk::read(self.chunk) }?;
-        memory.input("logits", self.logits, chunk.layout.elements)?;
+        memory.shape(chunk.layout);
+        memory.input_shaped("logits", self.logits)?;
         if !self.targets.is_null() {
             memory.indices("targets", self.target_type, INDEX_TYPES, self.targets, chunk.layout.samples)?;
         }
@@ -107,7 +108,7 @@ unsafe fn grad<T: Element>(
     let (rows, elements) = (chunk.layout.samples, chunk.layout.elements);
     memory.input("states", states, rows)?;
     memory.input_optional("row_weight", row_weight, rows)?;
-    memory.output("grad", grad, elements)?;
+    memory.output_shaped("grad", grad)?;
     memory.check(("logits", "grad"))?;
     // SAFETY: as in `update`
     unsafe {

@@ -176,6 +176,18 @@ void pointwise(const Loss &loss, const vec<T> &input, const vec<T> &target, Opti
     // nothing at all
     CHECK(std::isnan(loss(none, none)));
     CHECK(std::isnan(loss(none, none, no_grad)));
+    options = Options();
+    options.zero_if_empty = true;
+    CHECK(loss(none, none, options) == 0);
+
+    // no Hessian is less than this one
+    options = Options();
+    options.min_hess = 1000;
+    options.reduction = losskit::reduction::sum;
+    out = losskit::outputs<T>();
+    out.hess = hess;
+    loss(input, target, out, options);
+    CHECK(hess == vec<T>(2, 1000));
 
     static_assert(noexcept(loss(std::nothrow, input, target, losskit::outputs<T>(), options)), "");
     static_assert(!noexcept(loss(input, target)), "");
@@ -245,6 +257,44 @@ void pointwise_losses()
     binary.weight = weight;
     losskit::bce_with_logits(zeros, target, out, binary);
     CHECK((losses == vec<T>{3 * log_2<T>, 6 * log_2<T>}));
+    // labels outside of [0, 1] are a remark, if they are looked for
+    const vec<T> signs{-1, 1};
+    losskit::bce_with_logits_options<T> looking;
+    losskit::outputs<T> nothing;
+    CHECK(losskit::bce_with_logits(zeros, signs, nothing, looking) == losskit::status::ok);
+    looking.check_targets = true;
+    CHECK(losskit::bce_with_logits(zeros, signs, nothing, looking) == losskit::status::input_out_of_domain);
+    CHECK(losskit::bce_with_logits(zeros, target, nothing, looking) == losskit::status::ok);
+    options<T> of_all;
+    of_all.check_targets = true;
+    CHECK(losskit::bce(half, signs, nothing, of_all) == losskit::status::input_out_of_domain);
+    CHECK(losskit::mse(half, signs, nothing, of_all) == losskit::status::ok);
+
+    // two labels of two elements each
+    losskit::bce_with_logits_options<T> channels;
+    channels.pos_weight = weight;
+    channels.inner = 2;
+    channels.reduction = losskit::reduction::none;
+    const vec<T> four_zeros(4), four_ones(4, 1);
+    vec<T> four(4);
+    nothing.loss = four;
+    CHECK(losskit::bce_with_logits(four_zeros, four_ones, nothing, channels) == losskit::status::ok);
+    CHECK(four == (vec<T>{log_2<T>, log_2<T>, 2 * log_2<T>, 2 * log_2<T>}));
+    channels.inner = 4;
+    throws_mismatch("pos_weight has 2 elements, 1 are needed",
+                    [&] { losskit::bce_with_logits(four_zeros, four_ones, nothing, channels); });
+
+    // delta as it was given, not rounded to the element type
+    losskit::huber_options<T> tiny;
+    for (const double sign : {1.0, -1.0}) {
+        tiny.delta = sign * (std::is_same_v<T, float> ? 1e-60 : 0);
+        const losskit::error error = thrown_by([&] { losskit::huber(input, target, tiny); });
+        CHECK(error.status() == losskit::status::invalid_delta);
+        if (std::is_same_v<T, float>)
+            CHECK(std::strcmp(error.what(), sign > 0 ? "delta 1e-60 is 0 in the element type, must be greater than 0"
+                                                     : "delta -1e-60 is not greater than 0") == 0);
+    }
+
     binary.pos_weight = weight;
     binary.weight = std::nullopt;
     losskit::bce_with_logits(zeros, target, out, binary);

@@ -132,10 +132,16 @@ fn the_mean_of_nothing_is_nan_and_its_sum_is_0() {
             return;
         }
         let before = frame.snapshot();
-        for (reduction, expected) in [(LK_MEAN, f64::NAN), (LK_SUM, 0.0)] {
+        for (reduction, flags, expected) in [
+            (LK_MEAN, 0, f64::NAN),
+            (LK_SUM, 0, 0.0),
+            (LK_MEAN, LK_ZERO_IF_EMPTY, 0.0),
+            (LK_SUM, LK_ZERO_IF_EMPTY, 0.0),
+        ] {
             frame.restore(&before);
             empty(function, frame, [0, 3, 1]);
             frame.edit::<lk_options>("opts").reduction = reduction;
+            frame.edit::<lk_options>("opts").flags = flags;
             let cost = frame.bytes_of("opts.cost");
             let written = |frame: &Frame| {
                 let outputs = ["grad", "hess"].into_iter().filter(|name| function.has(name));
@@ -381,9 +387,12 @@ fn constants_that_do_not_exist_are_refused() {
             refused(function, frame, LK_UNKNOWN_CONSTANT, &words);
         }
         frame.edit::<lk_options>("opts").reduction = LK_MEAN;
-        for value in [2, 3, 1 << 31, u32::MAX] {
+        for value in [8, 9, 1 << 31, u32::MAX] {
             frame.edit::<lk_options>("opts").flags = value;
-            let words = format!("opts.flags is {value}, must be 0 or LK_ACCUMULATE_GRAD (1)");
+            let words = format!(
+                "opts.flags is {value}, must be a sum of LK_ACCUMULATE_GRAD (1), LK_ZERO_IF_EMPTY (2) and \
+                 LK_CHECK_TARGETS (4)"
+            );
             refused(function, frame, LK_UNKNOWN_CONSTANT, &words);
         }
         frame.edit::<lk_options>("opts").flags = 0;
@@ -503,6 +512,13 @@ fn numbers_that_make_no_sense_are_refused() {
                 accepted(function, frame, "any number as grad_scale");
             }
             frame.restore(&before);
+            frame.edit::<lk_options>("opts").min_hess = f64::NAN;
+            refused_by_both(function, frame, LK_NAN_OPTION, "min_hess is NaN");
+            for least in [f64::INFINITY, -1.0, 5e-324] {
+                frame.edit::<lk_options>("opts").min_hess = least;
+                accepted(function, frame, "any number as min_hess");
+            }
+            frame.restore(&before);
         }
         if function.name.contains("huber") {
             for (delta, text) in
@@ -608,6 +624,33 @@ fn lengths_that_do_not_fit_are_refused() {
                 frame.n_pos_weight = n_pos_weight;
                 accepted(function, frame, "a divisor of 18");
             }
+            // labels of several elements
+            let inner = |frame: &mut Frame, inner| frame.edit::<lk_bce_with_logits_params>("params").inner = inner;
+            for (elements, n_pos_weight) in [(2, 3), (3, 2), (3, 3), (6, 3), (9, 2)] {
+                inner(frame, elements);
+                frame.n_pos_weight = n_pos_weight;
+                accepted(function, frame, "a divisor of 18");
+            }
+            for (elements, n_pos_weight, words) in [
+                (4, 2, "inner has 4 elements, 18 are needed"),
+                (usize::MAX, 2, "inner has 18446744073709551615 elements, 18 are needed"),
+                (0, 2, "inner has 0 elements, 1 are needed"),
+                (6, 2, "pos_weight has 2 elements, 3 are needed"),
+                (18, 2, "pos_weight has 2 elements, 1 are needed"),
+            ] {
+                inner(frame, elements);
+                frame.n_pos_weight = n_pos_weight;
+                refused(function, frame, LK_LENGTH_MISMATCH, words);
+            }
+            // of one weight and of none there is nothing to repeat
+            for n_pos_weight in [0, 1] {
+                frame.n_pos_weight = n_pos_weight;
+                accepted(function, frame, "whatever inner is");
+            }
+            inner(frame, 1);
+            frame.n_pos_weight = 3;
+            frame.put("params", std::ptr::null_mut());
+            accepted(function, frame, "params NULL");
             // none may be NULL
             frame.n_pos_weight = 0;
             frame.put("pos_weight", std::ptr::null_mut());
@@ -654,6 +697,38 @@ fn structs_grow_but_never_shrink() {
                 unsafe { tail.add(larger).write(0) };
             }
             *frame.edit::<usize>(name) = size;
+        }
+    });
+}
+
+#[test]
+fn labels_outside_0_to_1_are_a_remark_if_they_are_looked_for() {
+    for_each(|function, frame| {
+        if !function.takes_n {
+            return;
+        }
+        let before = frame.snapshot();
+        let has_labels = ["bce", "likelihood"].iter().any(|loss| function.name.contains(loss));
+        for (label, is_wrong) in [(1.5, true), (-1.0, true), (0.5, false), (f64::NAN, false)] {
+            let run = |frame: &mut Frame, flags| {
+                frame.restore(&before);
+                frame.edit::<lk_options>("opts").flags = flags;
+                // SAFETY: in the frame, of the type that the size says
+                unsafe {
+                    match function.array("target").size {
+                        4 => frame.at::<f32>("target").add(17).write(label as f32),
+                        _ => frame.at::<f64>("target").add(17).write(label),
+                    }
+                }
+                let status = function.call(frame);
+                (status, ["loss", "grad", "hess"].map(|name| frame.bytes_of(name)))
+            };
+            let (status, plain) = run(frame, 0);
+            assert_eq!(status, LK_OK, "{}", function.name);
+            let (status, looked) = run(frame, LK_CHECK_TARGETS);
+            let expected = if is_wrong && has_labels { LK_INPUT_OUT_OF_DOMAIN } else { LK_OK };
+            assert_eq!(status, expected, "{} of {label}", function.name);
+            assert!(looked == plain, "{} of {label}", function.name);
         }
     });
 }

@@ -30,6 +30,7 @@ const OPTS: lk_options = lk_options {
     grad_scale: 1.5,
     weight_sum: null_mut(),
     cost: null_mut(),
+    min_hess: 0.0,
 };
 
 macro_rules! tests {
@@ -281,8 +282,10 @@ macro_rules! tests {
                 with(|bad| bad.opts.grad_scale = f64::NAN, LK_NAN_OPTION, "grad_scale is NaN");
                 let words = "opts.reduction is 9, must be LK_MEAN, LK_SUM or LK_NONE";
                 with(|bad| bad.opts.reduction = 9, LK_UNKNOWN_CONSTANT, words);
-                let words = "opts.flags is 2, must be 0 or LK_ACCUMULATE_GRAD (1)";
-                with(|bad| bad.opts.flags = 2, LK_UNKNOWN_CONSTANT, words);
+                let words = "opts.flags is 8, must be a sum of LK_ACCUMULATE_GRAD (1), LK_ZERO_IF_EMPTY (2) and \
+                             LK_CHECK_TARGETS (4)";
+                with(|bad| bad.opts.flags = 8, LK_UNKNOWN_CONSTANT, words);
+                with(|bad| bad.opts.min_hess = f64::NAN, LK_NAN_OPTION, "min_hess is NaN");
             }
 
             #[test]

@@ -74,7 +74,7 @@ static void bce(const batch *b, lk_cost *cost, float *outputs_grad)
     const lk_options options = adding_to(cost);
     one_hot(b, targets);
     check("lk_bce_with_logits_f32",
-          lk_bce_with_logits_f32(NULL, b->rows * CLASSES, b->outputs, targets, NULL, NULL, 0, &options,
+          lk_bce_with_logits_f32(NULL, b->rows * CLASSES, b->outputs, targets, NULL, NULL, 0, NULL, &options,
                                  NULL, outputs_grad, NULL));
 }
 

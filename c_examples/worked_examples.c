@@ -110,7 +110,7 @@ static void one_output_or_two_classes(void)
             float binary, categorical;
 
             check("lk_bce_with_logits_f32",
-                  lk_bce_with_logits_f32(NULL, 1, &x, &y, NULL, NULL, 0, NULL, &binary, NULL, NULL));
+                  lk_bce_with_logits_f32(NULL, 1, &x, &y, NULL, NULL, 0, NULL, NULL, &binary, NULL, NULL));
             check("lk_cross_entropy_f32",
                   lk_cross_entropy_f32(NULL, &shape, logits, LK_U8, &yes, NULL, NULL, NULL, NULL,
                                        &categorical, NULL, NULL));

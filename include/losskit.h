@@ -17,7 +17,10 @@
  * - `loss` is a mean, a sum, or one a sample, as lk_options says. `grad` is the derivative of that loss with
  *   respect to the input, `hess` the diagonal of the second derivative, both times grad_scale; with LK_NONE they
  *   are each sample's own.
- * - No output may overlap another array, but `grad` may be the input itself, unless LK_ACCUMULATE_GRAD is set.
+ * - No output may have an element of another array, but `grad` may be the input itself, unless LK_ACCUMULATE_GRAD is
+ *   set. Arrays may lie in each other's gaps: a loss in the padding between rows, gradients between the rows of their
+ *   logits.
+ * - A call takes at most 128 KiB of its caller's stack.
  * - NaN in is NaN out, at that sample and in a reduced loss.
  * - Results have the same bits whatever the threads, the instruction set, the alignment, the outputs asked for,
  *   and the caller's floating-point environment; but for linear_cross_entropy, whose matrix products may differ between
@@ -33,14 +36,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/** Mean, nothing accumulated, scale 1. */
-#define LK_OPTIONS_INIT { sizeof(lk_options), LK_MEAN, 0, 1.0, NULL, NULL }
+/** Mean, no flags, scale 1, no floor of the Hessian. */
+#define LK_OPTIONS_INIT { sizeof(lk_options), LK_MEAN, 0, 1.0, NULL, NULL, 0.0 }
 
 /** Dense rows of classes. */
 #define LK_CLASS_ROWS(rows, classes) { sizeof(lk_class_shape), (rows), (classes), 1, 0, 0 }
 
 /** Dense rows of some of the classes, ignore_index -100. */
 #define LK_CLASS_CHUNK(rows, classes, first_class) { sizeof(lk_class_chunk), (rows), (classes), (first_class), 0, -100 }
+
+/** A label for each element. */
+#define LK_BCE_WITH_LOGITS_PARAMS_INIT { sizeof(lk_bce_with_logits_params), 1 }
 
 /** ignore_index -100, no label smoothing. */
 #define LK_CROSS_ENTROPY_PARAMS_INIT { sizeof(lk_cross_entropy_params), -100, 0.0, 0.0, 0.0 }
@@ -73,6 +79,18 @@
 #define LK_ACCUMULATE_GRAD 1
 
 /**
+ * Flag: the mean of nothing is 0, not NaN: of no samples, of samples that are all ignored, or whose weights are all 0.
+ * Gradients of nothing are 0 either way, and a cost gets nothing.
+ */
+#define LK_ZERO_IF_EMPTY 2
+
+/**
+ * Flag: bce, bce_with_logits and likelihood look for labels outside of [0, 1] first, and are LK_INPUT_OUT_OF_DOMAIN if
+ * there are some; what they compute stays as it is. A NaN is only NaN. Other losses do not look.
+ */
+#define LK_CHECK_TARGETS 4
+
+/**
  * The most threads of a context.
  */
 #define LK_MAX_THREADS 4096
@@ -81,6 +99,26 @@
  * The binary interface that this header describes.
  */
 #define LK_ABI_VERSION 1
+
+/**
+ * The version of this header. lk_version() is the library's.
+ */
+#define LK_VERSION_MAJOR 0
+
+/**
+ * Its second number.
+ */
+#define LK_VERSION_MINOR 1
+
+/**
+ * Its third number.
+ */
+#define LK_VERSION_PATCH 0
+
+/**
+ * The same as one number, for comparisons: `#if LK_VERSION >= 1002000` is true from version 1.2.0 on.
+ */
+#define LK_VERSION (((LK_VERSION_MAJOR * 1000000) + (LK_VERSION_MINOR * 1000)) + LK_VERSION_PATCH)
 
 /**
  * Threads and instruction set. NULL is the process default: a pool of its own with a thread for each core,
@@ -127,7 +165,7 @@ typedef struct lk_options {
      */
     lk_reduction reduction;
     /**
-     * LK_ACCUMULATE_GRAD or 0
+     * Any of LK_ACCUMULATE_GRAD, LK_ZERO_IF_EMPTY, LK_CHECK_TARGETS, or 0
      */
     uint32_t flags;
     /**
@@ -142,7 +180,27 @@ typedef struct lk_options {
      * In and out, may be NULL: this batch is added to it, unrounded.
      */
     struct lk_cost *cost;
+    /**
+     * The least second derivative of a sample, before weights, grad_scale and LK_MEAN's division multiply it: what is
+     * less is raised to it. 0: none. Boosters divide by sums of Hessians, and XGBoost's logistic objective has 1e-16.
+     * nll and td: of the target or the action alone; ignored samples keep 0.
+     */
+    double min_hess;
 } lk_options;
+
+/**
+ * Options of bce_with_logits. Begin with LK_BCE_WITH_LOGITS_PARAMS_INIT.
+ */
+typedef struct lk_bce_with_logits_params {
+    /**
+     * sizeof(lk_bce_with_logits_params)
+     */
+    size_t struct_size;
+    /**
+     * How many neighbouring elements have the same label, and share a positive weight: H * W in [N, C, H, W].
+     */
+    size_t inner;
+} lk_bce_with_logits_params;
 
 /**
  * Where classes lie: logits[outer][classes][inner]. Begin with LK_CLASS_ROWS for rows of classes.
@@ -430,7 +488,7 @@ typedef struct lk_td_params {
 #define LK_INVALID_STRIDE -6
 
 /**
- * A constant that this version does not know.
+ * A constant that this version does not know, or that is not possible where it stands.
  */
 #define LK_UNKNOWN_CONSTANT -7
 
@@ -835,8 +893,9 @@ lk_status lk_bce_f64(const struct lk_context *ctx,
  * loss = w y log(1 + e^-x) + (1 - y) log(1 + e^x), gradient = (1 - y) sigma(x) - w y sigma(-x),
  * Hessian = (w y + 1 - y) sigma(x) sigma(-x).
  *
- * `pos_weight` has `n_pos_weight` elements: none (0, may be NULL: all 1), one for all (1), or one for each
- * label, repeating along the input, whose `n` is a multiple of it (else LK_LENGTH_MISMATCH).
+ * `pos_weight` has `n_pos_weight` elements: none (0, may be NULL: all 1), one for all (1), or one for each label. Then the
+ * input is [samples][labels][`params->inner`]: `inner` is 1 (or `params` NULL) for a label an element, H W for a weight
+ * for each channel of [N, C, H, W]. `n` is a multiple of `inner` times `n_pos_weight`, else LK_LENGTH_MISMATCH.
  *
  * `input`, `target` and `weight` (may be NULL: all 1) have `n` elements. `loss` is one element for
  * LK_MEAN (divided by n, weighted or not) and LK_SUM, `n` elements for LK_NONE. `grad` and `hess` have `n`
@@ -849,6 +908,7 @@ lk_status lk_bce_with_logits_f32(const struct lk_context *ctx,
                                  const float *weight,
                                  const float *pos_weight,
                                  size_t n_pos_weight,
+                                 const struct lk_bce_with_logits_params *params,
                                  const struct lk_options *opts,
                                  float *loss,
                                  float *grad,
@@ -864,6 +924,7 @@ lk_status lk_bce_with_logits_f64(const struct lk_context *ctx,
                                  const double *weight,
                                  const double *pos_weight,
                                  size_t n_pos_weight,
+                                 const struct lk_bce_with_logits_params *params,
                                  const struct lk_options *opts,
                                  double *loss,
                                  double *grad,
@@ -913,7 +974,8 @@ lk_status lk_likelihood_f64(const struct lk_context *ctx,
  * and shape (LK_F32 here). An index outside of 0 to classes - 1 that is not `ignore_index` is
  * LK_TARGET_OUT_OF_RANGE. LK_MEAN divides by the sum of the weights of the samples that count (class weight
  * of the target times row weight, ignored samples out); with probabilities, by the sum of row weights.
- * Nothing to count gives NaN and zero gradients. Logits of -inf are masked classes.
+ * Nothing to count gives NaN, or 0 with LK_ZERO_IF_EMPTY, and zero gradients. Weights that add up to 0 by their signs give
+ * NaN, and NaN gradients. Logits of -inf are masked classes.
  *
  * `class_weight` has `classes` elements, `row_weight` one for each sample, both may be NULL (all 1). `loss`
  * is one element for LK_MEAN and LK_SUM, [outer][inner] for LK_NONE. `grad` and `hess` have the shape and
@@ -957,7 +1019,7 @@ lk_status lk_cross_entropy_f64(const struct lk_context *ctx,
  *
  * `targets`: LK_I32, LK_I64 or LK_U8 indices, [outer][inner], dense. An index outside of 0 to classes - 1
  * that is not `ignore_index` is LK_TARGET_OUT_OF_RANGE. LK_MEAN divides by the sum of the weights of the
- * samples that count.
+ * samples that count; where there are none, and where weights add up to 0, it is as in lk_cross_entropy_f32.
  *
  * `class_weight` has `classes` elements, `row_weight` one for each sample, both may be NULL (all 1). `loss`
  * is one element for LK_MEAN and LK_SUM, [outer][inner] for LK_NONE. `grad` and `hess` have the shape and
@@ -1253,7 +1315,8 @@ lk_status lk_entropy_backward_f64(const struct lk_context *ctx,
  * Rows only: the shape's `inner` must be 1 and its classes contiguous (else LK_UNSUPPORTED_OPTION). `student`,
  * `teacher` and `grad` share its stride; `grad` may be `student` itself. A row weight multiplies its row's loss and
  * gradient; LK_MEAN divides by their sum, or the number of rows (batchmean). Rows of weight 0 are not read: weights of
- * 0 and 1 are a mask. `row_weight` may be NULL (all 1).
+ * 0 and 1 are a mask. Where none is left, and where weights add up to 0, LK_MEAN is as in lk_cross_entropy_f32.
+ * `row_weight` may be NULL (all 1).
  *
  * Logits of -inf are masked classes: where the student's alone is, forward KL is infinite, where the teacher's alone,
  * reverse KL. All masked, NaN or +inf: NaN in that row. `loss` is one element for LK_MEAN and LK_SUM, one a row for

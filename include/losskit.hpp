@@ -30,6 +30,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <iterator>
 #include <memory>
 #include <new>
@@ -48,7 +49,6 @@
 #include <span>
 #endif
 #if !defined(__cpp_exceptions) && !defined(_CPPUNWIND)
-#include <cstdio>
 #include <cstdlib>
 #define LOSSKIT_NO_EXCEPTIONS
 #endif
@@ -120,31 +120,68 @@ private:
     losskit::status status_;
 };
 
+namespace detail {
+
+/// A short text, held without allocation. What follows its end is never read, and not set where there is no text.
+class words {
+public:
+    words() noexcept { text_[0] = '\0'; }
+    explicit words(const char *text) noexcept { take(text); }
+    words(const words &other) noexcept { take(other.text_); }
+    words &operator=(const words &other) noexcept
+    {
+        if (this != &other)
+            take(other.text_);
+        return *this;
+    }
+    const char *get() const noexcept { return text_; }
+
+private:
+    void take(const char *text) noexcept
+    {
+        std::size_t length = 0;
+        for (; length + 1 < sizeof text_ && text[length] != '\0'; ++length)
+            text_[length] = text[length];
+        text_[length] = '\0';
+    }
+
+    char text_[256];
+};
+
+} // namespace detail
+
 /// What a call with std::nothrow gives.
 class [[nodiscard]] result {
 public:
-    /// Of a function of losskit.h.
-    constexpr explicit result(lk_status status) noexcept : status_(static_cast<losskit::status>(status)) {}
+    /// Of a function of losskit.h that was just called. An error's words are copied: later errors do not change them.
+    explicit result(lk_status status) noexcept : status_(static_cast<losskit::status>(status))
+    {
+        if (!*this)
+            words_ = detail::words(lk_last_error());
+    }
 
     /// Of an array whose length does not fit.
-    constexpr result(const char *array, std::size_t length, std::size_t needed) noexcept
+    result(const char *array, std::size_t length, std::size_t needed) noexcept
         : status_(losskit::status::length_mismatch), array_(array), length_(length), needed_(needed)
     {
     }
 
+    /// Of an error that losskit.h does not see.
+    result(losskit::status error, const char *words) noexcept : status_(error), words_(words) {}
+
     /// Which error or remark it is.
-    constexpr losskit::status status() const noexcept { return status_; }
+    losskit::status status() const noexcept { return status_; }
 
     /// Whether it is done: all outputs are written. If not, none was touched.
-    constexpr explicit operator bool() const noexcept { return static_cast<lk_status>(status_) >= 0; }
+    explicit operator bool() const noexcept { return static_cast<lk_status>(status_) >= 0; }
 
-    /// An error in words, with the numbers in it. To be asked for before this thread's next error.
+    /// An error in words, with the numbers in it.
     std::string message() const
     {
         if (array_ != nullptr)
             return std::string(array_) + " has " + std::to_string(length_) + " elements, " + std::to_string(needed_) +
                    " are needed";
-        return std::string(*this ? name(status_) : std::string_view(lk_last_error()));
+        return std::string(*this ? name(status_) : std::string_view(words_.get()));
     }
 
     /// Throws losskit::error if it is an error, else gives the status, which may be a remark.
@@ -167,6 +204,7 @@ private:
     }
 
     losskit::status status_;
+    detail::words words_;
     const char *array_ = nullptr;
     std::size_t length_ = 0;
     std::size_t needed_ = 0;
@@ -528,7 +566,10 @@ struct options {
     optional_input<T> weight{};                              ///< one for each element; none: all 1
     losskit::reduction reduction = losskit::reduction::mean; ///< how the samples' losses become one
     bool accumulate_grad = false;                            ///< gradient and Hessian are added to what is there
+    bool zero_if_empty = false;                              ///< the mean of nothing is 0, not NaN: LK_ZERO_IF_EMPTY
+    bool check_targets = false;                              ///< look for labels outside of [0, 1]: LK_CHECK_TARGETS
     double grad_scale = 1.0;                                 ///< a factor of gradient and Hessian, not of the loss
+    double min_hess = 0.0;                                   ///< the least Hessian, before weights and factors; 0: none
     double *weight_sum = nullptr;                            ///< out: what the mean divides by, for every reduction
     losskit::cost *cost = nullptr;                           ///< this batch is added to it, unrounded
     const losskit::context *context = nullptr;               ///< none: the process default
@@ -541,7 +582,10 @@ struct huber_options {
     optional_input<T> weight{}; ///< as in options, and so on
     losskit::reduction reduction = losskit::reduction::mean;
     bool accumulate_grad = false;
+    bool zero_if_empty = false;
+    bool check_targets = false;
     double grad_scale = 1.0;
+    double min_hess = 0.0;
     double *weight_sum = nullptr;
     losskit::cost *cost = nullptr;
     const losskit::context *context = nullptr;
@@ -554,7 +598,10 @@ struct smooth_l1_options {
     optional_input<T> weight{}; ///< as in options, and so on
     losskit::reduction reduction = losskit::reduction::mean;
     bool accumulate_grad = false;
+    bool zero_if_empty = false;
+    bool check_targets = false;
     double grad_scale = 1.0;
+    double min_hess = 0.0;
     double *weight_sum = nullptr;
     losskit::cost *cost = nullptr;
     const losskit::context *context = nullptr;
@@ -564,10 +611,14 @@ struct smooth_l1_options {
 template <class T>
 struct bce_with_logits_options {
     optional_input<T> pos_weight{}; ///< one for all, or one a label, repeating along the input
+    std::size_t inner = 1;          ///< neighbouring elements of the same label: H * W in [N, C, H, W]
     optional_input<T> weight{};     ///< as in options, and so on
     losskit::reduction reduction = losskit::reduction::mean;
     bool accumulate_grad = false;
+    bool zero_if_empty = false;
+    bool check_targets = false;
     double grad_scale = 1.0;
+    double min_hess = 0.0;
     double *weight_sum = nullptr;
     losskit::cost *cost = nullptr;
     const losskit::context *context = nullptr;
@@ -581,7 +632,10 @@ struct nll_options {
     optional_input<T> row_weight{};                          ///< one for each sample; none: all 1
     losskit::reduction reduction = losskit::reduction::mean; ///< as in options, and so on
     bool accumulate_grad = false;
+    bool zero_if_empty = false;
+    bool check_targets = false;
     double grad_scale = 1.0;
+    double min_hess = 0.0;
     double *weight_sum = nullptr;
     losskit::cost *cost = nullptr;
     const losskit::context *context = nullptr;
@@ -598,7 +652,10 @@ struct cross_entropy_options {
     optional_input<T> row_weight{};                          ///< one for each sample; none: all 1
     losskit::reduction reduction = losskit::reduction::mean; ///< as in options, and so on
     bool accumulate_grad = false;
+    bool zero_if_empty = false;
+    bool check_targets = false;
     double grad_scale = 1.0;
+    double min_hess = 0.0;
     double *weight_sum = nullptr;
     losskit::cost *cost = nullptr;
     const losskit::context *context = nullptr;
@@ -612,7 +669,10 @@ struct distillation_options {
     optional_input<T> row_weight{}; ///< one for each row, 0 for rows that are masked; none: all 1
     losskit::reduction reduction = losskit::reduction::mean; ///< as in options, and so on
     bool accumulate_grad = false;
+    bool zero_if_empty = false;
+    bool check_targets = false;
     double grad_scale = 1.0;
+    double min_hess = 0.0;
     double *weight_sum = nullptr;
     losskit::cost *cost = nullptr;
     const losskit::context *context = nullptr;
@@ -647,7 +707,10 @@ struct linear_cross_entropy_options {
     optional_input<T> row_weight{};                          ///< one for each row; none: all 1
     losskit::reduction reduction = losskit::reduction::mean; ///< as in options, and so on
     bool accumulate_grad = false;
+    bool zero_if_empty = false;
+    bool check_targets = false;
     double grad_scale = 1.0;
+    double min_hess = 0.0;
     double *weight_sum = nullptr;
     losskit::cost *cost = nullptr;
     const losskit::context *context = nullptr;
@@ -672,7 +735,10 @@ struct td_options {
     optional_input<T> weight{};                              ///< one for each row; none: all 1
     losskit::reduction reduction = losskit::reduction::mean; ///< as in options, and so on
     bool accumulate_grad = false;
+    bool zero_if_empty = false;
+    bool check_targets = false;
     double grad_scale = 1.0;
+    double min_hess = 0.0;
     double *weight_sum = nullptr;
     losskit::cost *cost = nullptr;
     const losskit::context *context = nullptr;
@@ -745,8 +811,11 @@ lk_options to_c(const Options &from) noexcept
 {
     lk_options c = LK_OPTIONS_INIT;
     c.reduction = static_cast<lk_reduction>(from.reduction);
-    c.flags = from.accumulate_grad ? static_cast<std::uint32_t>(LK_ACCUMULATE_GRAD) : 0u;
+    c.flags = (from.accumulate_grad ? static_cast<std::uint32_t>(LK_ACCUMULATE_GRAD) : 0u) |
+              (from.zero_if_empty ? static_cast<std::uint32_t>(LK_ZERO_IF_EMPTY) : 0u) |
+              (from.check_targets ? static_cast<std::uint32_t>(LK_CHECK_TARGETS) : 0u);
     c.grad_scale = from.grad_scale;
+    c.min_hess = from.min_hess;
     c.weight_sum = from.weight_sum;
     c.cost = from.cost == nullptr ? nullptr : from.cost->get();
     return c;
@@ -785,6 +854,37 @@ private:
     result misfit_{LK_OK};
 };
 
+/// Ends a call that returns one number if there is to be a loss for each sample.
+inline void check_returned(reduction how)
+{
+    if (how == reduction::none)
+        result(status::unsupported_option,
+               "this call returns a mean or a sum: for reduction::none, which has a loss for each sample, "
+               "call the form that takes outputs and set outputs::loss")
+            .or_throw();
+}
+
+/// The result of a call with options.
+template <class Options>
+result result_of(lk_status status, const Options &) noexcept
+{
+    return result(status);
+}
+
+/// The same, with delta as it was given: losskit.h sees it rounded to the element type.
+template <class T>
+result result_of(lk_status status, const huber_options<T> &own) noexcept
+{
+    if (status != LK_INVALID_DELTA || own.delta == 0 || static_cast<T>(own.delta) != 0)
+        return result(status);
+    char words[128];
+    std::snprintf(words, sizeof words,
+                  own.delta > 0 ? "delta %g is 0 in the element type, must be greater than 0"
+                                : "delta %g is not greater than 0",
+                  own.delta);
+    return result(losskit::status::invalid_delta, words);
+}
+
 /// Calls a function with what a loss has of its own between its arrays and the options of all losses.
 template <class T, class Function>
 lk_status call_with_own(const options<T> &, Function function) noexcept
@@ -807,7 +907,9 @@ lk_status call_with_own(const smooth_l1_options<T> &own, Function function) noex
 template <class T, class Function>
 lk_status call_with_own(const bce_with_logits_options<T> &own, Function function) noexcept
 {
-    return function(pointer(own.pos_weight), own.pos_weight ? own.pos_weight->size() : std::size_t{0});
+    lk_bce_with_logits_params params = LK_BCE_WITH_LOGITS_PARAMS_INIT;
+    params.inner = own.inner;
+    return function(pointer(own.pos_weight), own.pos_weight ? own.pos_weight->size() : std::size_t{0}, &params);
 }
 
 template <class T, class Function>
@@ -860,6 +962,7 @@ struct pointwise_loss {
     LOSSKIT_INLINE T operator()(const Input &input, detail::given<span<const T>> target,
                                 const detail::given<Options<T>> &how = {}) const
     {
+        detail::check_returned(how.reduction);
         T loss{};
         (*this)(std::nothrow, input, target, {span<T>(&loss, 1)}, how).or_throw();
         return loss;
@@ -870,6 +973,7 @@ struct pointwise_loss {
     LOSSKIT_INLINE T operator()(const Input &input, detail::given<span<const T>> target, detail::given<span<T>> grad,
                                 const detail::given<Options<T>> &how = {}) const
     {
+        detail::check_returned(how.reduction);
         T loss{};
         (*this)(std::nothrow, input, target, {span<T>(&loss, 1), grad}, how).or_throw();
         return loss;
@@ -898,11 +1002,12 @@ struct pointwise_loss {
         if (!lengths.fit())
             return lengths.misfit();
         const lk_options shared = detail::to_c(how);
-        return result(detail::call_with_own(how, [&](auto... own) noexcept {
+        const lk_status status = detail::call_with_own(how, [&](auto... own) noexcept {
             return detail::function<T, F32, F64>()(
                 detail::handle(how.context), n, std::data(input), target.data(), detail::pointer(how.weight), own...,
                 &shared, detail::pointer(out.loss), detail::pointer(out.grad), detail::pointer(out.hess));
-        }));
+        });
+        return detail::result_of(status, how);
     }
 };
 
@@ -914,6 +1019,7 @@ struct class_loss {
     LOSSKIT_INLINE T operator()(const class_shape &shape, const Input &input, detail::given<Targets<T>> of,
                                 const detail::given<Options<T>> &how = {}) const
     {
+        detail::check_returned(how.reduction);
         T loss{};
         (*this)(std::nothrow, shape, input, of, {span<T>(&loss, 1)}, how).or_throw();
         return loss;
@@ -924,6 +1030,7 @@ struct class_loss {
     LOSSKIT_INLINE T operator()(const class_shape &shape, const Input &input, detail::given<Targets<T>> of,
                                 detail::given<span<T>> grad, const detail::given<Options<T>> &how = {}) const
     {
+        detail::check_returned(how.reduction);
         T loss{};
         (*this)(std::nothrow, shape, input, of, {span<T>(&loss, 1), grad}, how).or_throw();
         return loss;
@@ -974,6 +1081,7 @@ struct knowledge_distillation {
     LOSSKIT_INLINE T operator()(const class_shape &shape, const Student &student, detail::given<span<const T>> teacher,
                                 const detail::given<distillation_options<T>> &how = {}) const
     {
+        detail::check_returned(how.reduction);
         T loss{};
         (*this)(std::nothrow, shape, student, teacher, {span<T>(&loss, 1)}, how).or_throw();
         return loss;
@@ -985,6 +1093,7 @@ struct knowledge_distillation {
                                 detail::given<span<T>> grad,
                                 const detail::given<distillation_options<T>> &how = {}) const
     {
+        detail::check_returned(how.reduction);
         T loss{};
         (*this)(std::nothrow, shape, student, teacher, {span<T>(&loss, 1), grad}, how).or_throw();
         return loss;
@@ -1032,6 +1141,7 @@ struct temporal_difference {
     LOSSKIT_INLINE T operator()(const td_shape &shape, const Q &q, const detail::given<td_inputs<T>> &in,
                                 const detail::given<td_options<T>> &how = {}) const
     {
+        detail::check_returned(how.reduction);
         T loss{};
         (*this)(std::nothrow, shape, q, in, {span<T>(&loss, 1)}, how).or_throw();
         return loss;
@@ -1042,6 +1152,7 @@ struct temporal_difference {
     LOSSKIT_INLINE T operator()(const td_shape &shape, const Q &q, const detail::given<td_inputs<T>> &in,
                                 detail::given<span<T>> grad, const detail::given<td_options<T>> &how = {}) const
     {
+        detail::check_returned(how.reduction);
         T loss{};
         (*this)(std::nothrow, shape, q, in, {span<T>(&loss, 1), grad}, how).or_throw();
         return loss;
@@ -1097,6 +1208,7 @@ struct linear_cross_entropy_function {
                                 const detail::given<linear_inputs<T>> &in,
                                 const detail::given<linear_cross_entropy_options<T>> &how = {}) const
     {
+        detail::check_returned(how.reduction);
         T loss{};
         (*this)(std::nothrow, shape, hidden, in, {span<T>(&loss, 1)}, how).or_throw();
         return loss;

@@ -1,5 +1,7 @@
 //! What can be wrong with a call.
 
+use core::fmt::{self, Display, Formatter, Write};
+
 /// An error: nothing was written to any output.
 ///
 /// The variants are the C statuses, word for word: [`Error::TargetOutOfRange`] is
@@ -29,25 +31,37 @@ pub enum Error {
     SizeTooLarge { name: &'static str },
     /// Two arrays share memory in a way that is not permitted. Only the gradient may be where the
     /// input is, from the same element on, and not when it is accumulated.
-    #[error("{first} and {second} overlap")]
-    PartialOverlap { first: &'static str, second: &'static str },
+    #[error("{first} and {second} overlap{}", if *accumulates { IN_PLACE_AND_ACCUMULATED } else { "" })]
+    PartialOverlap {
+        first: &'static str,
+        second: &'static str,
+        /// Whether it is permitted for a gradient that is written, and this one is accumulated.
+        accumulates: bool,
+    },
     /// Strides under which two elements would be the same.
     #[error("outer stride {outer_stride} and class stride {class_stride} let elements coincide")]
     InvalidStride { outer_stride: usize, class_stride: usize },
-    /// A constant that this version does not know.
-    #[error("{name} has the unknown value {value}")]
-    UnknownConstant { name: &'static str, value: i64 },
+    /// A constant that this version does not know, or that is not possible where it stands.
+    #[error("{name} is {}, must be {expected}", Constant { value: *value, known_as })]
+    UnknownConstant {
+        name: &'static str,
+        value: i64,
+        /// What the constant is called in C; empty if it is unknown.
+        known_as: &'static str,
+        /// Those that are possible.
+        expected: &'static str,
+    },
     /// A target, or an action, that is no index of a class, and not `ignore_index`.
-    #[error("target {target} at row {row} is outside 0..{classes}")]
+    #[error("target {target} at row {row} must {}", Range { target: *target, classes: *classes })]
     TargetOutOfRange { target: i64, row: usize, classes: usize },
     /// Huber's delta must be greater than 0.
-    #[error("delta {value} is not greater than 0")]
+    #[error("delta {} {}", Shortest(*value), not_positive(*value))]
     InvalidDelta { value: f64 },
     /// smooth L1's beta must not be negative, distillation's must be between 0 and 1.
-    #[error("beta {value} is outside its range, or not a number")]
+    #[error("beta {} is outside its range, or not a number", Shortest(*value))]
     InvalidBeta { value: f64 },
     /// Label smoothing must be between 0 and 1.
-    #[error("label_smoothing {value} is outside [0, 1]")]
+    #[error("label_smoothing {} is outside [0, 1]", Shortest(*value))]
     InvalidLabelSmoothing { value: f64 },
     /// An option is not a number.
     #[error("{name} is NaN")]
@@ -59,13 +73,13 @@ pub enum Error {
     #[error("{name} is not supported")]
     UnsupportedOption { name: &'static str },
     /// A row whose target was in none of the classes that its state has seen, or in several.
-    #[error("the target of row {row} was seen {times} times, not once")]
+    #[error("the target of row {row} was seen {} times, not once", Shortest(*times))]
     IncompleteState { row: usize, times: f64 },
     /// Distillation's temperature must be from 1e-9 to 1e9.
-    #[error("temperature {value} is outside [1e-9, 1e9]")]
+    #[error("temperature {} is outside [1e-9, 1e9]", Shortest(*value))]
     InvalidTemperature { value: f64 },
     /// A soft cap must be 0 or a positive, normal number of the element type.
-    #[error("soft_cap {value} is not a positive number of the element type")]
+    #[error("soft_cap {} is not a positive number of the element type", Shortest(*value))]
     InvalidSoftCap { value: f64 },
     /// Memory that a call needs for itself could not be had.
     #[error("{bytes} bytes of memory could not be had")]
@@ -102,6 +116,75 @@ impl Error {
             Error::InvalidSoftCap { .. } => -18,
             Error::OutOfMemory { .. } => -19,
             Error::TooManyThreads { .. } => -20,
+        }
+    }
+}
+
+const IN_PLACE_AND_ACCUMULATED: &str =
+    "; a gradient may take its input's place, but not with accumulate_grad (LK_ACCUMULATE_GRAD)";
+
+/// A number in its shortest form, with an exponent where that is shorter: 0.5, 1e-300. A number that `f32` has is written with
+/// as many digits as tell it from others there: 0.1 for `0.1f32`.
+struct Shortest(f64);
+
+impl Display for Shortest {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        let narrow = self.0 as f32;
+        // bits are compared, for the caller may take subnormals for 0
+        if f64::from(narrow).to_bits() == self.0.to_bits() { shorter(narrow, out) } else { shorter(self.0, out) }
+    }
+}
+
+fn shorter<T: Display + fmt::LowerExp>(number: T, out: &mut Formatter<'_>) -> fmt::Result {
+    let (mut plain, mut scientific) = (Length(0), Length(0));
+    write!(plain, "{number}")?;
+    write!(scientific, "{number:e}")?;
+    if scientific.0 < plain.0 { write!(out, "{number:e}") } else { write!(out, "{number}") }
+}
+
+/// Counts the bytes of a text, and keeps none.
+struct Length(usize);
+
+impl Write for Length {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0 += text.len();
+        Ok(())
+    }
+}
+
+/// What is wrong with a delta. One that is greater than 0 may still be 0 in a narrower type. Looks at the bits, for the caller
+/// may take subnormals for 0.
+fn not_positive(value: f64) -> &'static str {
+    let is_positive = value.to_bits() != 0 && value.is_sign_positive() && !value.is_nan();
+    if is_positive { "is 0 in the element type, must be greater than 0" } else { "is not greater than 0" }
+}
+
+/// A constant of the C header, by number and name.
+struct Constant<'a> {
+    value: i64,
+    known_as: &'a str,
+}
+
+impl Display for Constant<'_> {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        match self.known_as {
+            "" => write!(out, "{}", self.value),
+            name => write!(out, "{name} ({})", self.value),
+        }
+    }
+}
+
+/// What an index must be and is not.
+struct Range {
+    target: i64,
+    classes: usize,
+}
+
+impl Display for Range {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        match self.target < 0 {
+            true => out.write_str("not be negative"),
+            false => write!(out, "be below {}", self.classes),
         }
     }
 }

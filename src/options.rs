@@ -3,7 +3,7 @@
 use crate::cost::Cost;
 use crate::error::Error;
 use crate::parallel::Partial;
-use crate::shape::{Layout, Reduction};
+use crate::shape::{Divisor, Layout, Reduction};
 use crate::simd::view::{In, Out};
 use crate::simd::{Environment, Real, Total};
 
@@ -22,12 +22,23 @@ pub struct Options {
     pub(crate) reduction: Reduction,
     pub(crate) accumulate_grad: bool,
     pub(crate) grad_scale: f64,
+    pub(crate) zero_if_empty: bool,
+    pub(crate) check_targets: bool,
+    pub(crate) min_hess: f64,
 }
 
 impl Options {
-    /// Mean, `grad_scale` 1, gradients written (not added).
+    /// Mean, NaN if it is one of nothing; `grad_scale` 1, gradients written (not added); targets not checked; no floor of the
+    /// Hessian.
     pub const fn new() -> Self {
-        Options { reduction: Reduction::Mean, accumulate_grad: false, grad_scale: 1.0 }
+        Options {
+            reduction: Reduction::Mean,
+            accumulate_grad: false,
+            grad_scale: 1.0,
+            zero_if_empty: false,
+            check_targets: false,
+            min_hess: 0.0,
+        }
     }
     /// How the samples' losses become one.
     pub const fn reduction(mut self, reduction: Reduction) -> Self {
@@ -44,21 +55,72 @@ impl Options {
         self.grad_scale = scale;
         self
     }
+    /// Whether the mean of nothing is 0: of no samples, of samples that are all ignored, or whose weights are all 0. It is
+    /// NaN otherwise. Gradients of nothing are 0 either way, and to a [`Cost`] nothing adds nothing.
+    pub const fn zero_if_empty(mut self, zero: bool) -> Self {
+        self.zero_if_empty = zero;
+        self
+    }
+    /// Whether a loss of independent elements whose targets are labels from 0 to 1 ([`Bce`](crate::Bce),
+    /// [`BceWithLogits`](crate::BceWithLogits), [`Likelihood`](crate::Likelihood)) looks for others first and says so in
+    /// [`Summary::out_of_domain`]. What is computed stays as it is; NaN is not reported. It takes one more pass over the
+    /// targets. Other losses do not look.
+    pub const fn check_targets(mut self, check: bool) -> Self {
+        self.check_targets = check;
+        self
+    }
+    /// The least second derivative of a sample, before weights, `grad_scale` and a mean's division multiply it: what is less
+    /// is raised to it. 0 for none. Boosters divide by sums of Hessians, and XGBoost's logistic objective has 1e-16.
+    ///
+    /// Where a loss reads one class of a sample alone ([`Nll`](crate::Nll), [`Td`](crate::Td)), the others' stay 0; that of an
+    /// ignored sample does too. NaN stays NaN.
+    ///
+    /// ```
+    /// use losskit::{BceWithLogits, Context, Options, Outputs, Reduction};
+    /// let options = Options::new().reduction(Reduction::None).min_hess(1e-16);
+    /// let mut hess = [0.0f32; 2];
+    /// let (logits, labels, weight) = ([0.0, 90.0], [1.0, 1.0], [1.0, 2.0]);
+    /// let outputs = Outputs::new().hess(&mut hess);
+    /// BceWithLogits::new().eval(&Context::default(), &logits, &labels, Some(&weight), &options, outputs)?;
+    /// assert_eq!(hess, [0.25, 2e-16]);
+    /// # Ok::<(), losskit::Error>(())
+    /// ```
+    pub const fn min_hess(mut self, least: f64) -> Self {
+        self.min_hess = least;
+        self
+    }
 
-    /// The factor of a gradient: `own * grad_scale`, divided by `divisor` for a mean. Nothing to count
-    /// gives 0, not NaN.
-    pub(crate) fn factor(&self, _here: Environment, own: f64, divisor: Total) -> f64 {
+    /// The factor of a gradient: `own * grad_scale`, divided by `divisor` for a mean. Nothing to count gives 0, not NaN.
+    pub(crate) fn factor(&self, _here: Environment, own: f64, divisor: Divisor) -> f64 {
         let scale = own * self.grad_scale;
         match self.reduction {
-            Reduction::Mean if divisor.value() == 0.0 => 0.0,
-            Reduction::Mean => Total::new(scale).divided_by(divisor),
+            Reduction::Mean if divisor.cancels => f64::NAN,
+            Reduction::Mean if divisor.is_nothing() => 0.0,
+            Reduction::Mean => Total::new(scale).divided_by(divisor.sum),
             Reduction::Sum | Reduction::None => scale,
         }
+    }
+
+    /// A mean that is no quotient: of nothing, if that is to be 0, or of weights that add up to 0.
+    pub(crate) fn undivided_mean(&self, total: f64, divisor: Divisor) -> Option<f64> {
+        if divisor.cancels {
+            return Some(f64::NAN);
+        }
+        // what does not count adds 0 to the total, or is no number
+        if self.zero_if_empty && divisor.is_nothing() { Some(total) } else { None }
+    }
+
+    /// The least Hessian of a formula whose own constant factor is `own`: minus infinity if there is none.
+    pub(crate) fn least_hess<T: Real>(&self, _here: Environment, own: f64) -> T {
+        T::from_f64(if self.min_hess == 0.0 { f64::NEG_INFINITY } else { self.min_hess / own })
     }
 
     pub(crate) fn check(&self) -> Result<(), Error> {
         if self.grad_scale.is_nan() {
             return Err(Error::NanOption { name: "grad_scale" });
+        }
+        if self.min_hess.is_nan() {
+            return Err(Error::NanOption { name: "min_hess" });
         }
         Ok(())
     }
@@ -121,7 +183,8 @@ impl<T> Default for Outputs<'_, T> {
 pub struct Summary {
     /// What a mean divides by: the number of samples, or the sum of their weights (see each loss).
     pub weight_sum: f64,
-    /// Whether inputs lay outside of the loss's domain (`LK_INPUT_OUT_OF_DOMAIN`): NaN stands there.
+    /// Whether inputs lay outside of the loss's domain (`LK_INPUT_OUT_OF_DOMAIN`): NaN stands there. With
+    /// [`Options::check_targets`] also whether labels did.
     pub out_of_domain: bool,
 }
 
@@ -175,24 +238,32 @@ impl<'a, T: Real> Sinks<'a, T> {
     /// The gradient in the input's place.
     pub fn with_grad_in_place(self, options: &Options, grad: Out<'a, T>) -> Result<Self, Error> {
         if options.accumulate_grad || self.grad.is_some() {
-            return Err(Error::PartialOverlap { first: "input", second: "grad" });
+            let accumulates = options.accumulate_grad;
+            return Err(Error::PartialOverlap { first: "input", second: "grad", accumulates });
         }
         Ok(Sinks { grad: Some(grad), ..self })
     }
 
     /// Writes the reduced loss and adds the batch to the cost. `weight`: what a mean divides by.
-    pub fn finish(&mut self, _here: Environment, reduction: Reduction, partial: Partial, weight: Total) -> Summary {
+    pub fn finish(&mut self, _here: Environment, options: &Options, partial: Partial, weight: Divisor) -> Summary {
         if let Some(loss) = self.loss {
-            match reduction {
-                Reduction::Mean => loss.set(0, T::from_f64(partial.total.divided_by(weight))),
-                Reduction::Sum => loss.set(0, T::from_f64(partial.total.value())),
+            let total = partial.total.value();
+            match options.reduction {
+                Reduction::Mean => loss.set(
+                    0,
+                    T::from_f64(match options.undivided_mean(total, weight) {
+                        Some(mean) => mean,
+                        None => partial.total.divided_by(weight.sum),
+                    }),
+                ),
+                Reduction::Sum => loss.set(0, T::from_f64(total)),
                 Reduction::None => {}
             }
         }
         if let Some(cost) = &mut self.cost {
-            cost.add_totals(partial.total, weight);
+            cost.add_totals(partial.total, weight.sum);
         }
-        Summary { weight_sum: weight.value(), out_of_domain: partial.out_of_domain }
+        Summary { weight_sum: weight.sum.value(), out_of_domain: partial.out_of_domain }
     }
 
     /// Whether the samples' losses have to be added up.

@@ -1,6 +1,7 @@
 //! The vocabulary of shapes: reductions, where classes lie in memory, targets, weights.
 
 use crate::error::Error;
+use crate::simd::Total;
 use crate::simd::tile::Samples;
 use crate::simd::view::In;
 
@@ -13,6 +14,26 @@ pub enum Reduction {
     Sum,
     /// Each stands for itself: one loss per sample, each gradient that of its own sample's loss.
     None,
+}
+
+/// What a mean divides by.
+#[derive(Clone, Copy)]
+pub(crate) struct Divisor {
+    pub sum: Total,
+    /// Whether the sum is 0 although some of its terms are not: no number is the mean then.
+    pub cancels: bool,
+}
+
+impl Divisor {
+    /// So many samples that count alike.
+    pub fn count(samples: usize) -> Self {
+        Divisor { sum: Total::new(samples as f64), cancels: false }
+    }
+
+    /// Whether nothing counts.
+    pub fn is_nothing(&self) -> bool {
+        self.sum.value() == 0.0 && !self.cancels
+    }
 }
 
 /// Where the classes lie: `logits[outer][classes][inner]`, the last index contiguous.

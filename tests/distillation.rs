@@ -732,6 +732,42 @@ fn bits_do_not_depend_on_threads_or_instruction_set() {
     same::<f64>(900, 301);
 }
 
+/// Loss, gradient and what the mean divides by, of two rows with these weights.
+fn mean_of<T: Float>(weights: [f64; 2], options: &Options) -> (T, Vec<T>, f64) {
+    let (student, teacher) = (all_of::<T>(&[0.0, 1.0, 2.0, 0.5]), all_of::<T>(&[1.0, 1.0, 0.0, 0.0]));
+    let (weights, shape) = (all_of::<T>(&weights), ClassShape::rows(2, 2));
+    let (mut loss, mut grad) = ([T::of(7.0)], all_of::<T>(&[7.0; 4]));
+    let (outputs, context) = (Outputs::new().loss(&mut loss).grad(&mut grad), Context::default());
+    let how = Distillation::new();
+    let summary = how.eval(&context, shape, &student, &teacher, Some(&weights), options, outputs).unwrap();
+    (loss[0], grad, summary.weight_sum)
+}
+
+#[test]
+fn a_mean_of_nothing_and_one_of_weights_that_cancel() {
+    fn check<T: Float>() {
+        let zero = Options::new().zero_if_empty(true);
+        // rows of weight 0 are a mask: nothing is left
+        for (options, is_nan) in [(Options::new(), true), (zero, false)] {
+            let (loss, grad, divisor) = mean_of::<T>([0.0, 0.0], &options);
+            assert!(loss.wide() == 0.0 || is_nan && loss.wide().is_nan(), "{loss}");
+            assert!(grad.iter().all(|grad| grad.wide() == 0.0) && divisor == 0.0);
+            let empty = &[];
+            let (mut loss, shape) = ([T::of(7.0)], ClassShape::rows(0, 2));
+            let (outputs, context) = (Outputs::new().loss(&mut loss), Context::default());
+            Distillation::new().eval(&context, shape, empty, empty, None, &options, outputs).unwrap();
+            assert!(loss[0].wide() == 0.0 || is_nan && loss[0].wide().is_nan(), "{}", loss[0]);
+            // no mean, whichever it is
+            let (loss, grad, divisor) = mean_of::<T>([0.5, -0.5], &options);
+            assert!(loss.wide().is_nan() && grad.iter().all(|grad| grad.wide().is_nan()) && divisor == 0.0);
+            let (sum, grad, _) = mean_of::<T>([0.5, -0.5], &options.reduction(Reduction::Sum));
+            assert!(sum.wide().is_finite() && grad.iter().all(|grad| grad.wide() != 0.0));
+        }
+    }
+    check::<f32>();
+    check::<f64>();
+}
+
 #[test]
 fn bad_input_is_refused_and_nothing_is_written() {
     let shape = ClassShape::rows(2, 3);
@@ -753,7 +789,7 @@ fn bad_input_is_refused_and_nothing_is_written() {
             &format!("beta {text} is outside its range, or not a number"),
         );
     }
-    for (temperature, text) in [(0.0, "0"), (-1.0, "-1"), (INF, "inf"), (f64::NAN, "NaN"), (1e10, "10000000000")] {
+    for (temperature, text) in [(0.0, "0"), (-1.0, "-1"), (INF, "inf"), (f64::NAN, "NaN"), (1e10, "1e10")] {
         let result = how.temperature(temperature).mean(shape, &logits, &logits);
         refused(result, &format!("temperature {text} is outside [1e-9, 1e9]"));
     }
@@ -775,5 +811,6 @@ fn bad_input_is_refused_and_nothing_is_written() {
     let adding = Options::new().accumulate_grad(true);
     let mut place = logits;
     let result = how.eval_in_place(&context, shape, &mut place, &logits, None, &adding, Outputs::new());
-    refused(result, "input and grad overlap");
+    let words = "input and grad overlap; a gradient may take its input's place, but not with accumulate_grad (LK_ACCUMULATE_GRAD)";
+    refused(result, words);
 }

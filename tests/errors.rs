@@ -116,6 +116,20 @@ fn positive_weights_that_do_not_repeat_along_the_input_are_refused() {
             assert_length(result, "pos_weight", labels, 7);
         }
     }
+    let six = [0.5f32; 6];
+    for (labels, inner, name, length, needed) in [
+        (2, 2, "pos_weight", 2, 3),
+        (2, 4, "inner", 4, 6),
+        (3, 0, "inner", 0, 1),
+        (2, 6, "pos_weight", 2, 1),
+        (2, usize::MAX, "inner", usize::MAX, 6),
+    ] {
+        let weights = vec![1.0; labels];
+        let mut outputs = Untouched::new(1, 6);
+        let loss = BceWithLogits::new().pos_weight(&weights).inner(inner);
+        let result = loss.eval(&context(), &six, &six, None, &Options::new(), outputs.outputs());
+        assert_length(result, name, length, needed);
+    }
     assert!(BceWithLogits::new().pos_weight(&[2.0]).mean(&x, &x).is_ok());
     assert!(BceWithLogits::new().pos_weight(&[]).mean(&x, &x).is_ok());
     assert!(BceWithLogits::new().pos_weight(&[1.0f32, 2.0]).mean(&[], &[]).unwrap().is_nan());
@@ -240,7 +254,8 @@ fn td_arrays_of_another_length_are_refused() {
 
 fn out_of_range(target: i64, row: usize, classes: usize) -> (Error, String) {
     let error = Error::TargetOutOfRange { target, row, classes };
-    (error, format!("target {target} at row {row} is outside 0..{classes}"))
+    let reason = if target < 0 { "not be negative".to_owned() } else { format!("be below {classes}") };
+    (error, format!("target {target} at row {row} must {reason}"))
 }
 
 #[test]
@@ -355,14 +370,14 @@ fn options_that_make_no_sense_are_refused() {
     // not in this type
     assert_error(
         Huber::new(1e-60).mean(&x, &y),
-        Error::InvalidDelta { value: 0.0 },
+        Error::InvalidDelta { value: 1e-60 },
         -9,
-        "delta 0 is not greater than 0",
+        "delta 1e-60 is 0 in the element type, must be greater than 0",
     );
     assert!(Huber::new(1e-60).mean(&[0.5f64], &[0.0]).is_ok());
     assert!(Huber::new(f64::INFINITY).mean(&x, &y).is_ok());
 
-    for (beta, text) in [(-1.5, "-1.5"), (-0.0001, "-0.0001"), (NAN, "NaN"), (f64::NEG_INFINITY, "-inf")] {
+    for (beta, text) in [(-1.5, "-1.5"), (-0.0001, "-1e-4"), (NAN, "NaN"), (f64::NEG_INFINITY, "-inf")] {
         let mut outputs = Untouched::new(1, 2);
         let error = Error::InvalidBeta { value: beta };
         let message = format!("beta {text} is outside its range, or not a number");
@@ -395,6 +410,9 @@ fn options_that_are_nan_are_refused() {
         let mut outputs = Untouched::new(1, call.input.len());
         let result = call.eval(&context(), &call.input, &Options::new().grad_scale(NAN), outputs.outputs());
         let (error, message) = nan("grad_scale");
+        assert_error(result, error, -12, &message);
+        let result = call.eval(&context(), &call.input, &Options::new().min_hess(NAN), outputs.outputs());
+        let (error, message) = nan("min_hess");
         assert_error(result, error, -12, &message);
         if call.has_in_place() {
             let mut input = call.input.clone();
@@ -492,19 +510,22 @@ fn no_samples_without_classes_are_an_empty_batch() {
     assert!(Td::mse(0.9).mean::<f32>(&TdInputs::new(0, &[], Indices::U8(&[]), &[], &[])).unwrap().is_nan());
 }
 
+const OVERLAP_BECAUSE_ACCUMULATED: &str =
+    "input and grad overlap; a gradient may take its input's place, but not with accumulate_grad (LK_ACCUMULATE_GRAD)";
+
 #[test]
 fn an_accumulated_gradient_in_place_is_refused() {
     for call in call::every::<f32>().into_iter().filter(|call| call.has_in_place()) {
-        let error = || Error::PartialOverlap { first: "input", second: "grad" };
+        let error = |accumulates| Error::PartialOverlap { first: "input", second: "grad", accumulates };
         let (mut input, mut grad) = (call.input.clone(), vec![SENTINEL; call.input.len()]);
         let options = Options::new().accumulate_grad(true);
         let mut outputs = Untouched::new(1, call.input.len());
         let quiet = Outputs::new().loss(&mut outputs.loss).hess(&mut outputs.hess).cost(&mut outputs.cost);
         let result = call.eval_in_place(&context(), &mut input, &options, quiet);
-        assert_error(result, error(), -5, "input and grad overlap");
+        assert_error(result, error(true), -5, OVERLAP_BECAUSE_ACCUMULATED);
         // nor is there a place for two gradients
         let result = call.eval_in_place(&context(), &mut input, &Options::new(), Outputs::new().grad(&mut grad));
-        assert_error(result, error(), -5, "input and grad overlap");
+        assert_error(result, error(false), -5, "input and grad overlap");
         common::assert_same_bits(&input, &call.input, &call.name);
         assert!(grad.iter().all(|&x| x == SENTINEL));
     }
@@ -537,14 +558,21 @@ fn every_error_has_its_own_number_for_ever() {
         (Error::Misaligned { name, alignment: 8 }, -2, "x is not aligned to 8 bytes"),
         (Error::LengthMismatch { name, length: 1, needed: 2 }, -3, "x has 1 elements, 2 are needed"),
         (Error::SizeTooLarge { name }, -4, "x would take more bytes than an address can count"),
-        (Error::PartialOverlap { first: "x", second: "y" }, -5, "x and y overlap"),
+        (Error::PartialOverlap { first: "x", second: "y", accumulates: false }, -5, "x and y overlap"),
+        (Error::PartialOverlap { first: "input", second: "grad", accumulates: true }, -5, OVERLAP_BECAUSE_ACCUMULATED),
         (
             Error::InvalidStride { outer_stride: 1, class_stride: 2 },
             -6,
             "outer stride 1 and class stride 2 let elements coincide",
         ),
-        (Error::UnknownConstant { name, value: -9 }, -7, "x has the unknown value -9"),
-        (Error::TargetOutOfRange { target: 7, row: 3, classes: 5 }, -8, "target 7 at row 3 is outside 0..5"),
+        (Error::UnknownConstant { name, value: -9, known_as: "", expected: "A or B" }, -7, "x is -9, must be A or B"),
+        (
+            Error::UnknownConstant { name, value: 1, known_as: "LK_F64", expected: "A or B" },
+            -7,
+            "x is LK_F64 (1), must be A or B",
+        ),
+        (Error::TargetOutOfRange { target: 7, row: 3, classes: 5 }, -8, "target 7 at row 3 must be below 5"),
+        (Error::TargetOutOfRange { target: -7, row: 3, classes: 5 }, -8, "target -7 at row 3 must not be negative"),
         (Error::InvalidDelta { value: -0.5 }, -9, "delta -0.5 is not greater than 0"),
         (Error::InvalidBeta { value: -0.5 }, -10, "beta -0.5 is outside its range, or not a number"),
         (Error::InvalidSoftCap { value: -1.0 }, -18, "soft_cap -1 is not a positive number of the element type"),
@@ -560,6 +588,51 @@ fn every_error_has_its_own_number_for_ever() {
         assert_eq!((error.status(), error.to_string().as_str()), (status, message));
         let boxed: Box<dyn std::error::Error + Send + Sync> = Box::new(error);
         assert_eq!(boxed.to_string(), message);
+    }
+}
+
+/// With an exponent where that is shorter, so that no number fills the message; and as it was given, in `f32` too.
+#[test]
+fn numbers_in_messages_are_in_their_shortest_form() {
+    let numbers = [
+        (0.0, "0"),
+        (-0.0, "-0"),
+        (-0.5, "-0.5"),
+        (-100.0, "-100"),
+        (-1000.0, "-1e3"),
+        (-1234.5, "-1234.5"),
+        (-0.001, "-1e-3"),
+        (-1e-300, "-1e-300"),
+        (-1e300, "-1e300"),
+        (-5e-324, "-5e-324"),
+        (f64::MIN, "-1.7976931348623157e308"),
+        (f32::MIN.into(), "-3.4028235e38"),
+        ((-0.1f32).into(), "-0.1"),
+        (-0.1, "-0.1"),
+        (-1.0 / 3.0, "-0.3333333333333333"),
+        (-1e-45f32 as f64, "-1e-45"),
+        (f64::NEG_INFINITY, "-inf"),
+        (NAN, "NaN"),
+    ];
+    for (value, text) in numbers {
+        let messages = [
+            (Error::InvalidDelta { value }, format!("delta {text} is not greater than 0")),
+            (Error::InvalidBeta { value }, format!("beta {text} is outside its range, or not a number")),
+            (Error::InvalidLabelSmoothing { value }, format!("label_smoothing {text} is outside [0, 1]")),
+            (Error::InvalidTemperature { value }, format!("temperature {text} is outside [1e-9, 1e9]")),
+            (Error::InvalidSoftCap { value }, format!("soft_cap {text} is not a positive number of the element type")),
+            (
+                Error::IncompleteState { row: 2, times: value },
+                format!("the target of row 2 was seen {text} times, not once"),
+            ),
+        ];
+        for (error, message) in messages {
+            assert_eq!(error.to_string(), message);
+        }
+    }
+    for (value, text) in [(1e-60, "1e-60"), (5e-324, "5e-324")] {
+        let message = format!("delta {text} is 0 in the element type, must be greater than 0");
+        assert_eq!(Error::InvalidDelta { value }.to_string(), message);
     }
 }
 

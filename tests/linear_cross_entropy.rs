@@ -148,6 +148,43 @@ fn of_no_rows_the_mean_is_not_a_number_and_gradients_are_zero() {
 }
 
 #[test]
+fn a_mean_of_nothing_and_one_of_weights_that_cancel() {
+    fn check<T: Float>() {
+        let (hidden, weight) = (Random(1).numbers::<T>(4, 1.0), Random(2).numbers::<T>(6, 1.0));
+        let run = |targets: [i64; 2], class: [f64; 3], row: [f64; 2], options: Options| {
+            let (class, row) = (class.map(T::of), row.map(T::of));
+            let weights = Weights::new().class(&class).row(&row);
+            let inputs = LinearInputs::new(2, 2, 3, &hidden, &weight, Indices::I64(&targets)).weights(weights);
+            let (mut loss, mut grad_hidden, mut grad_weight) = ([T::of(7.0)], vec![T::of(7.0); 4], vec![T::of(7.0); 6]);
+            let outputs = LinearOutputs::new().loss(&mut loss).grad_hidden(&mut grad_hidden);
+            let outputs = outputs.grad_weight(&mut grad_weight);
+            let how = LinearCrossEntropy::new().memory(0);
+            let summary = how.eval(&Context::with_threads(1), &inputs, &options, outputs).unwrap();
+            (loss[0].wide(), wide(&[grad_hidden, grad_weight].concat()), summary.weight_sum)
+        };
+        let (ones, plain, zero) = ([1.0; 3], Options::new(), Options::new().zero_if_empty(true));
+        for (targets, class, row) in
+            [([-100, -100], ones, [1.0; 2]), ([0, 1], ones, [0.0; 2]), ([0, 1], [0.0, 0.0, 1.0], [1.0; 2])]
+        {
+            let (loss, grads, divisor) = run(targets, class, row, plain);
+            assert!(loss.is_nan() && divisor == 0.0 && grads.iter().all(|&grad| grad == 0.0));
+            let (loss, grads, divisor) = run(targets, class, row, zero);
+            assert!(loss == 0.0 && divisor == 0.0 && grads.iter().all(|&grad| grad == 0.0));
+        }
+        for (class, row) in [(ones, [2.0, -2.0]), ([3.0, -3.0, 0.0], [1.0; 2])] {
+            for options in [plain, zero] {
+                let (loss, grads, divisor) = run([0, 1], class, row, options);
+                assert!(loss.is_nan() && divisor == 0.0 && grads.iter().all(|grad| grad.is_nan()));
+                let (loss, grads, _) = run([0, 1], class, row, options.reduction(Reduction::Sum));
+                assert!(loss.is_finite() && grads.iter().all(|grad| grad.is_finite()));
+            }
+        }
+    }
+    check::<f32>();
+    check::<f64>();
+}
+
+#[test]
 fn wrong_arguments_are_refused_and_nothing_is_written() {
     let (hidden, weight) = ([0.5f32; 4], [0.5f32; 6]);
     let good = LinearInputs::new(2, 2, 3, &hidden, &weight, Indices::U8(&[0, 2]));
@@ -174,7 +211,7 @@ fn wrong_arguments_are_refused_and_nothing_is_written() {
     assert_eq!(words(&good.weights(Weights::new().class(&[1.0]))), "class_weight has 1 elements, 3 are needed");
     assert_eq!(words(&good.weights(Weights::new().row(&[1.0]))), "row_weight has 1 elements, 2 are needed");
     let wrong = LinearInputs::new(2, 2, 3, &hidden, &weight, Indices::U8(&[0, 3]));
-    assert_eq!(words(&wrong), "target 3 at row 1 is outside 0..3");
+    assert_eq!(words(&wrong), "target 3 at row 1 must be below 3");
     let few = LinearInputs::new(2, 2, 3, &hidden, &weight, Indices::U8(&[0]));
     assert_eq!(words(&few), "targets has 1 elements, 2 are needed");
     assert_eq!(refused(&good, how, f64::NAN), Error::NanOption { name: "grad_scale" });

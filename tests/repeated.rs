@@ -100,7 +100,7 @@ fn initialisers() -> Vec<(&'static str, Vec<(&'static str, String)>)> {
 
 #[test]
 fn null_stands_for_the_initialiser() {
-    assert_eq!(initialisers().len(), 6);
+    assert_eq!(initialisers().len(), 7);
     for (name, defaults) in initialisers() {
         let given = after(TYPES, &format!("|| {name} {{"), "}").unwrap_or_else(|| panic!("{name} has no defaults"));
         let given: Vec<_> = given.split(',').filter_map(|field| field.trim().split_once(": ")).collect();
@@ -118,7 +118,7 @@ fn options_of_cpp_begin_as_the_initialisers_do() {
             "selective_log_softmax" => "token_options".to_owned(),
             loss => format!("{loss}_options"),
         };
-        let fields = after(CPP, &format!("struct {own} {{"), "};").unwrap_or_else(|| panic!("{own}: no such struct"));
+        let fields = after(CPP, &format!("struct {own} {{"), "\n};").unwrap_or_else(|| panic!("{own}: no such struct"));
         for (field, value) in defaults {
             let found = after(fields, &format!(" {field} = "), ";").map(plain);
             assert_eq!(found, Some(value), "{own}::{field} in include/losskit.hpp");

@@ -585,9 +585,9 @@ fn bad_calls_are_refused_and_nothing_is_written() {
     eval(shape, &logits, indices, [4, 1, 2], -3, "entropy has 1 elements, 2 are needed");
     eval(shape, &logits, indices, [4, 2, 3], -3, "lse has 3 elements, 2 are needed");
     let wrong = Some(Indices::I64(&[0, 1, 2, 3]));
-    eval(shape, &logits, wrong, all, -8, "target 3 at row 1 is outside 0..3");
+    eval(shape, &logits, wrong, all, -8, "target 3 at row 1 must be below 3");
     let wrong = Some(Indices::I32(&[0, -1, 2, 2]));
-    eval(shape, &logits, wrong, all, -8, "target -1 at row 0 is outside 0..3");
+    eval(shape, &logits, wrong, all, -8, "target -1 at row 0 must not be negative");
     eval(ClassShape::new(1, 3, 2), &logits, indices, all, -14, "shape.inner is not supported");
     let apart = ClassShape::rows(2, 2).class_stride(2).outer_stride(3);
     eval(apart, &logits, indices, all, -14, "shape.class_stride is not supported");
@@ -599,7 +599,8 @@ fn bad_calls_are_refused_and_nothing_is_written() {
     refused(result, -3, "grad has 5 elements, 6 are needed");
     let mut place = logits;
     let result = token.accumulate_grad(true).backward_in_place(&one(), shape, &mut place, indices, TokenGrads::new());
-    refused(result, -5, "logits and grad overlap");
+    let words = "logits and grad overlap; a gradient may take its input's place, but not with accumulate_grad (LK_ACCUMULATE_GRAD)";
+    refused(result, -5, words);
     let many = SelectiveLogSoftmax::new().per_row(usize::MAX);
     let result = many.eval(&one(), shape, &logits, indices, TokenOutputs::new());
     refused(result, -4, "indices would take more bytes than an address can count");

@@ -465,7 +465,7 @@ fn wrong_arguments_are_refused_and_nothing_is_written() {
     assert_eq!(update(chunk, &logits[..3], &[0, 0]), "logits has 3 elements, 4 are needed");
     assert_eq!(update(chunk, &logits, &[0]), "targets has 1 elements, 2 are needed");
     assert_eq!(update(ClassChunk::new(1, 4, 0), &logits, &[0]), "states has 2 elements, 1 are needed");
-    assert_eq!(update(chunk, &logits, &[0, -1]), format!("target -1 at row 1 is outside 0..{}", isize::MAX));
+    assert_eq!(update(chunk, &logits, &[0, -1]), "target -1 at row 1 must not be negative");
     assert_eq!(
         update(chunk.row_stride(1), &logits, &[0, 0]),
         "outer stride 1 and class stride 1 let elements coincide"

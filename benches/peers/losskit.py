@@ -26,6 +26,7 @@ class Options(ctypes.Structure):
         ("grad_scale", c_double),
         ("weight_sum", POINTER(c_double)),
         ("cost", c_void_p),
+        ("min_hess", c_double),
     ]
 
 
@@ -106,13 +107,13 @@ class Losskit:
             kind = I64 if loss == "cross_entropy" else F32
             inputs = [ctypes.byref(shape), x, c_int32(kind), y, None, None, None]
             return self.library.lk_cross_entropy_f32, [self.context, *inputs, *outputs]
-        extra = {"huber": [c_float(1)], "smooth_l1": [c_float(1)], "bce_with_logits": [None, c_size_t(0)]}
+        extra = {"huber": [c_float(1)], "smooth_l1": [c_float(1)], "bce_with_logits": [None, c_size_t(0), None]}
         inputs = [c_size_t(arrays["input"].size), x, y, None, *extra.get(loss, [])]
         return getattr(self.library, f"lk_{loss}_f32"), [self.context, *inputs, *outputs]
 
     def each_sample(self, loss, arrays):
         """Losses, and each one's own gradient."""
-        x, options = arrays["input"], Options(ctypes.sizeof(Options), NONE, 0, 1.0, None, None)
+        x, options = arrays["input"], Options(ctypes.sizeof(Options), NONE, 0, 1.0, None, None, 0.0)
         value = np.zeros(len(x), np.float32)
         grad = np.zeros_like(x)
         function, arguments = self.arguments(loss, arrays, options, value, grad)

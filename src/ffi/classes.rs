@@ -3,7 +3,7 @@
 use core::ffi::c_void;
 
 use super::element_types::{CElement, for_each_element_type};
-use super::memory::{Memory, context, view, view_mut, view_optional};
+use super::memory::{INDEX_TYPES, Memory, context, view, view_mut, view_optional};
 use super::types::{
     LK_OK, lk_class_shape, lk_context, lk_cross_entropy_params, lk_dtype, lk_nll_params, lk_options, lk_status,
 };
@@ -29,6 +29,8 @@ struct Call<T> {
     targets: *const c_void,
     /// The type of probabilities, if they may be targets.
     probabilities: Option<lk_dtype>,
+    /// The types of targets, in words.
+    target_types: &'static str,
     opts: *const lk_options,
     loss: *mut T,
     grad: *mut T,
@@ -53,16 +55,16 @@ impl<T: Element> Call<T> {
         let layout = unsafe { lk_class_shape::read(self.shape) }?;
         let (samples, elements) = (layout.samples, layout.elements);
         let is_probabilities = self.probabilities == Some(self.target_type);
-        let mut memory = Memory::new(&options);
-        memory.input(self.input.name, self.input.elements, elements)?;
+        let mut memory = Memory::new(&options).shaped(layout);
+        memory.input_shaped(self.input.name, self.input.elements)?;
         if is_probabilities {
-            memory.input("targets", self.targets.cast::<T>(), elements)?;
+            memory.input_shaped("targets", self.targets.cast::<T>())?;
         } else {
-            memory.indices("targets", self.target_type, self.targets, samples)?;
+            memory.indices("targets", self.target_type, self.target_types, self.targets, samples)?;
         }
         memory.input_optional("class_weight", self.input.class_weight, layout.classes)?;
         memory.input_optional("row_weight", self.input.row_weight, samples)?;
-        memory.outputs(self.loss, self.grad, self.hess, samples, elements)?;
+        memory.outputs(self.loss, self.grad, self.hess, samples)?;
         memory.check((self.input.name, "grad"))?;
         // SAFETY: not NULL where elements are needed, aligned, of a size that memory can have, and nothing
         // overlaps but what may; that it is valid is the caller's promise
@@ -125,11 +127,11 @@ unsafe fn distribution<'a, T: Element>(
 ) -> Result<(Layout, &'a Context), Error> {
     // SAFETY: the caller's promise
     let layout = unsafe { lk_class_shape::read(shape) }?;
-    let mut memory = Memory::default();
+    let mut memory = Memory::default().shaped(layout);
     for &(name, pointer) in inputs {
-        memory.input(name, pointer, layout.elements)?;
+        memory.input_shaped(name, pointer)?;
     }
-    memory.output(output.0, output.1, layout.elements)?;
+    memory.output_shaped(output.0, output.1)?;
     memory.check((inputs[0].0, output.0))?;
     // SAFETY: the caller's promise
     Ok((layout, unsafe { context(ctx) }))
@@ -147,7 +149,8 @@ for_each_element_type! {
     /// and shape (LK_F32 here). An index outside of 0 to classes - 1 that is not `ignore_index` is
     /// LK_TARGET_OUT_OF_RANGE. LK_MEAN divides by the sum of the weights of the samples that count (class weight
     /// of the target times row weight, ignored samples out); with probabilities, by the sum of row weights.
-    /// Nothing to count gives NaN and zero gradients. Logits of -inf are masked classes.
+    /// Nothing to count gives NaN, or 0 with LK_ZERO_IF_EMPTY, and zero gradients. Weights that add up to 0 by their signs give
+    /// NaN, and NaN gradients. Logits of -inf are masked classes.
     ///
     /// `class_weight` has `classes` elements, `row_weight` one for each sample, both may be NULL (all 1). `loss`
     /// is one element for LK_MEAN and LK_SUM, [outer][inner] for LK_NONE. `grad` and `hess` have the shape and
@@ -168,8 +171,9 @@ for_each_element_type! {
     ) {
         let params = lk_cross_entropy_params::read(params)?;
         let input = ClassInput { name: "logits", elements: logits, class_weight, row_weight };
+        let (probabilities, target_types) = (Some(T::DTYPE), T::TARGET_TYPES);
         let call =
-            Call { ctx, shape, input, target_type, targets, probabilities: Some(T::DTYPE), opts, loss, grad, hess };
+            Call { ctx, shape, input, target_type, targets, probabilities, target_types, opts, loss, grad, hess };
         call.cross_entropy(params)
     }
 
@@ -181,7 +185,7 @@ for_each_element_type! {
     ///
     /// `targets`: LK_I32, LK_I64 or LK_U8 indices, [outer][inner], dense. An index outside of 0 to classes - 1
     /// that is not `ignore_index` is LK_TARGET_OUT_OF_RANGE. LK_MEAN divides by the sum of the weights of the
-    /// samples that count.
+    /// samples that count; where there are none, and where weights add up to 0, it is as in lk_cross_entropy_f32.
     ///
     /// `class_weight` has `classes` elements, `row_weight` one for each sample, both may be NULL (all 1). `loss`
     /// is one element for LK_MEAN and LK_SUM, [outer][inner] for LK_NONE. `grad` and `hess` have the shape and
@@ -202,7 +206,9 @@ for_each_element_type! {
     ) {
         let params = lk_nll_params::read(params)?;
         let input = ClassInput { name: "log_probs", elements: log_probs, class_weight, row_weight };
-        let call = Call { ctx, shape, input, target_type, targets, probabilities: None, opts, loss, grad, hess };
+        let (probabilities, target_types) = (None, INDEX_TYPES);
+        let call =
+            Call { ctx, shape, input, target_type, targets, probabilities, target_types, opts, loss, grad, hess };
         call.nll(params)
     }
 

@@ -2,7 +2,7 @@
 
 use core::ffi::c_char;
 
-use super::memory::{check_pointer, context};
+use super::memory::{check_pointer, context, unknown};
 use super::status::guard;
 use super::types::{
     LK_ISA_AVX2, LK_ISA_AVX512, LK_ISA_BEST, LK_ISA_NEON, LK_ISA_SCALAR, LK_OK, OPTIONS_INIT, lk_context, lk_isa,
@@ -43,7 +43,10 @@ pub unsafe extern "C" fn lk_context_create(
             LK_ISA_NEON => Some(Isa::Neon),
             LK_ISA_AVX2 => Some(Isa::Avx2),
             LK_ISA_AVX512 => Some(Isa::Avx512),
-            value => return Err(Error::UnknownConstant { name: "isa", value: i64::from(value) }),
+            value => {
+                let expected = "LK_ISA_BEST, LK_ISA_SCALAR, LK_ISA_NEON, LK_ISA_AVX2 or LK_ISA_AVX512";
+                return Err(unknown("isa", value, expected));
+            }
         };
         let mut context = Context::with_threads(threads);
         if let Some(isa) = isa {
@@ -90,6 +93,27 @@ pub extern "C" fn lk_abi_version() -> i32 {
 
 /// The binary interface that this header describes.
 pub const LK_ABI_VERSION: i32 = 1;
+
+/// The version of this header. lk_version() is the library's.
+pub const LK_VERSION_MAJOR: i32 = 0;
+/// Its second number.
+pub const LK_VERSION_MINOR: i32 = 1;
+/// Its third number.
+pub const LK_VERSION_PATCH: i32 = 0;
+/// The same as one number, for comparisons: `#if LK_VERSION >= 1002000` is true from version 1.2.0 on.
+pub const LK_VERSION: i32 = LK_VERSION_MAJOR * 1000000 + LK_VERSION_MINOR * 1000 + LK_VERSION_PATCH;
+
+/// Whether a part of the crate's version is this number.
+const fn is(part: &str, number: i32) -> bool {
+    matches!(i32::from_str_radix(part, 10), Ok(part) if part == number)
+}
+const _: () = assert!(
+    is(env!("CARGO_PKG_VERSION_MAJOR"), LK_VERSION_MAJOR)
+        && is(env!("CARGO_PKG_VERSION_MINOR"), LK_VERSION_MINOR)
+        && is(env!("CARGO_PKG_VERSION_PATCH"), LK_VERSION_PATCH)
+        && LK_VERSION / 1000000 == LK_VERSION_MAJOR,
+    "LK_VERSION_MAJOR, LK_VERSION_MINOR and LK_VERSION_PATCH are to be the crate's version"
+);
 
 /// What LK_OPTIONS_INIT does, for languages without C's initialisers: `size` is sizeof(lk_options).
 #[unsafe(no_mangle)]

@@ -29,11 +29,11 @@ impl<T: Element> Call<T> {
         let layout = unsafe { lk_class_shape::read(self.shape) }?;
         let (rows, elements) = (layout.samples, layout.elements);
         let no_hess = core::ptr::null_mut();
-        let mut memory = Memory::new(&options);
-        memory.input("student", self.student, elements)?;
-        memory.input("teacher", self.teacher, elements)?;
+        let mut memory = Memory::new(&options).shaped(layout);
+        memory.input_shaped("student", self.student)?;
+        memory.input_shaped("teacher", self.teacher)?;
         memory.input_optional("row_weight", self.row_weight, rows)?;
-        memory.outputs(self.loss, self.grad, no_hess, rows, elements)?;
+        memory.outputs(self.loss, self.grad, no_hess, rows)?;
         memory.check(("student", "grad"))?;
         // SAFETY: not NULL where elements are needed, aligned, of a size that memory can have, and nothing
         // overlaps but what may; that it is valid is the caller's promise
@@ -66,7 +66,8 @@ for_each_element_type! {
     /// Rows only: the shape's `inner` must be 1 and its classes contiguous (else LK_UNSUPPORTED_OPTION). `student`,
     /// `teacher` and `grad` share its stride; `grad` may be `student` itself. A row weight multiplies its row's loss and
     /// gradient; LK_MEAN divides by their sum, or the number of rows (batchmean). Rows of weight 0 are not read: weights of
-    /// 0 and 1 are a mask. `row_weight` may be NULL (all 1).
+    /// 0 and 1 are a mask. Where none is left, and where weights add up to 0, LK_MEAN is as in lk_cross_entropy_f32.
+    /// `row_weight` may be NULL (all 1).
     ///
     /// However near student and teacher are, a loss is within 8 units in the last place of the exact one; it is never
     /// negative, and 0 for equal logits, like the gradients. Gradients are within 8 units of the exact difference, q - p or

@@ -6,14 +6,18 @@ use crate::loss::Element;
 /// What C calls an element type.
 pub trait CElement: Element {
     const DTYPE: lk_dtype;
+    /// Types of targets of this element type's losses that take probabilities too, in words.
+    const TARGET_TYPES: &'static str;
 }
 
 impl CElement for f32 {
     const DTYPE: lk_dtype = LK_F32;
+    const TARGET_TYPES: &'static str = "LK_I32, LK_I64, LK_U8 or, for probabilities, LK_F32";
 }
 
 impl CElement for f64 {
     const DTYPE: lk_dtype = LK_F64;
+    const TARGET_TYPES: &'static str = "LK_I32, LK_I64, LK_U8 or, for probabilities, LK_F64";
 }
 
 /// Functions of arrays of `T`: of each `fn name` are made the C functions `lk_name_f32` and `lk_name_f64`, whose status is

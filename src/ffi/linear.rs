@@ -3,7 +3,7 @@
 use core::ffi::c_void;
 
 use super::element_types::for_each_element_type;
-use super::memory::{Memory, context, indices, slice, slice_mut};
+use super::memory::{INDEX_TYPES, Memory, context, indices, slice, slice_mut};
 use super::types::{lk_context, lk_dtype, lk_linear_cross_entropy_params, lk_linear_shape, lk_options, lk_status};
 use crate::cost::Cost;
 use crate::error::Error;
@@ -46,7 +46,7 @@ impl<T: Element> Call<T> {
         memory.input("hidden", self.hidden, hidden)?;
         memory.input("weight", self.weight, weight)?;
         memory.input_optional("bias", self.bias, classes)?;
-        memory.indices("targets", self.target_type, self.targets, rows)?;
+        memory.indices("targets", self.target_type, INDEX_TYPES, self.targets, rows)?;
         memory.input_optional("class_weight", self.class_weight, classes)?;
         memory.input_optional("row_weight", self.row_weight, rows)?;
         memory.output_optional("opts.weight_sum", read.weight_sum, 1)?;

@@ -4,13 +4,13 @@ use core::ffi::c_void;
 
 use arrayvec::ArrayVec;
 
-use super::types::{LK_I32, LK_I64, LK_U8, Read, lk_context, lk_cost, lk_dtype};
+use super::types::{LK_F32, LK_F64, LK_I32, LK_I64, LK_U8, Read, lk_context, lk_cost, lk_dtype};
 use crate::context::Context;
 use crate::cost::Cost;
 use crate::error::Error;
 use crate::loss::Element;
 use crate::options::Sinks;
-use crate::shape::{IndexView, Indices, Reduction};
+use crate::shape::{IndexView, Indices, Layout, Reduction};
 use crate::simd::view::{In, Out};
 
 /// A struct that begins with its size. A larger one is a newer caller's: what this version does not know of
@@ -64,23 +64,137 @@ pub fn check_pointer<T>(name: &'static str, pointer: *const T, len: usize) -> Re
     Ok(())
 }
 
+/// An array, from its first byte to its last.
 #[derive(Clone, Copy)]
 struct Range {
     name: &'static str,
     start: usize,
     end: usize,
+    /// Of an element.
+    size: usize,
+    /// Whether it has the call's shape, and perhaps gaps between its rows.
+    is_shaped: bool,
 }
 
 impl Range {
-    fn meets(&self, other: &Range) -> bool {
-        self.start < other.end && other.start < self.end
+    /// Whether they have a byte in common, what lies between the rows of arrays of this layout left out.
+    fn meets(&self, other: &Range, layout: Option<&Layout>) -> bool {
+        self.start < other.end && other.start < self.end && self.elements_meet(other, layout)
     }
+
+    /// The same of arrays that lie within each other. Takes no longer than a look at each run of elements of one of them.
+    #[cold]
+    fn elements_meet(&self, other: &Range, layout: Option<&Layout>) -> bool {
+        let [a, b] = [self, other].map(|range| (range.start, range.runs(layout)));
+        let ((few_at, few), (many_at, many)) = if a.1.count() < b.1.count() { (a, b) } else { (b, a) };
+        few.any(few_at, |start| many.meets(many_at, start, start + few.bytes))
+    }
+
+    fn runs(&self, layout: Option<&Layout>) -> Runs {
+        match layout {
+            Some(layout) if self.is_shaped => Runs::new(layout, self.size),
+            _ => Runs { outer: (1, 0), inner: (1, 0), bytes: self.end - self.start },
+        }
+    }
+}
+
+/// Where an array's elements are: runs of bytes, `inner` of them evenly apart, and `outer` such rows.
+struct Runs {
+    outer: (usize, usize),
+    inner: (usize, usize),
+    bytes: usize,
+}
+
+impl Runs {
+    /// Of a layout, which has no elements that coincide: each of its dimensions lies between two elements of the next.
+    fn new(layout: &Layout, size: usize) -> Self {
+        let Layout { outer, classes, inner, outer_stride, class_stride, .. } = *layout;
+        let mut dimensions = [(outer, outer_stride), (classes, class_stride)];
+        // the larger one encloses the smaller one; one of a single index has no stride
+        if dimensions[0].0 == 1 || (dimensions[1].0 > 1 && dimensions[0].1 < dimensions[1].1) {
+            dimensions.swap(0, 1);
+        }
+        let mut runs = Runs { outer: (1, 0), inner: (1, 0), bytes: size * inner };
+        for (count, stride) in [dimensions[1], dimensions[0]] {
+            if count == 1 {
+                continue;
+            }
+            let stride = size * stride;
+            // runs that follow each other without a gap are one
+            if runs.inner.0 == 1 && stride == runs.bytes {
+                runs.bytes *= count;
+            } else if runs.inner.0 == 1 {
+                runs.inner = (count, stride);
+            } else {
+                runs.outer = (count, stride);
+            }
+        }
+        runs
+    }
+
+    fn count(&self) -> usize {
+        self.outer.0 * self.inner.0
+    }
+
+    /// Whether that is so of the beginning of any run of an array that begins at `at`.
+    fn any(&self, at: usize, is_so: impl Fn(usize) -> bool) -> bool {
+        let (outer, inner) = (self.outer, self.inner);
+        (0..outer.0).any(|i| (0..inner.0).any(|j| is_so(at + i * outer.1 + j * inner.1)))
+    }
+
+    /// Whether any run of an array that begins at `at` has a byte from `start` to before `end`.
+    fn meets(&self, at: usize, start: usize, end: usize) -> bool {
+        let (outer, inner) = (self.outer, self.inner);
+        let row = (inner.0 - 1) * inner.1 + self.bytes;
+        near(at, outer, row, start, end).any(|row| near(row, inner, self.bytes, start, end).next().is_some())
+    }
+}
+
+/// Where those of `count` blocks begin, evenly apart from `at` on, that have a byte from `start` to before `end`. Blocks do not
+/// overlap, so of three that follow each other the one in the middle is wholly within, and no more are needed.
+fn near(
+    at: usize,
+    (count, stride): (usize, usize),
+    bytes: usize,
+    start: usize,
+    end: usize,
+) -> impl Iterator<Item = usize> {
+    // the first that ends after `start`
+    let first = if start < at + bytes || stride == 0 { 0 } else { (start - at - bytes) / stride + 1 };
+    (first..count.min(first.saturating_add(3)))
+        .map(move |i| at + i * stride)
+        .filter(move |&block| block < end && start < block + bytes)
+}
+
+/// Types of indices, in words.
+pub const INDEX_TYPES: &str = "LK_I32, LK_I64 or LK_U8";
+
+/// What is said of an array of indices whose type is none of those that a function takes.
+fn wrong_type(array: &'static str, dtype: lk_dtype, expected: &'static str) -> Error {
+    let name = match array {
+        "action" => "action_type",
+        "indices" => "index_type",
+        _ => "target_type",
+    };
+    let known_as = match dtype {
+        LK_F32 => "LK_F32",
+        LK_F64 => "LK_F64",
+        _ => "",
+    };
+    Error::UnknownConstant { name, value: i64::from(dtype), known_as, expected }
+}
+
+/// A constant, or flags, that this version does not know.
+pub fn unknown(name: &'static str, value: impl Into<i64>, expected: &'static str) -> Error {
+    Error::UnknownConstant { name, value: value.into(), known_as: "", expected }
 }
 
 /// The arrays of a call, checked one by one, then against each other.
 pub struct Memory {
     inputs: ArrayVec<Range, 8>,
     outputs: ArrayVec<Range, 6>,
+    /// Of the arrays that have a shape.
+    layout: Option<Layout>,
     accumulate: bool,
     per_sample: bool,
     weight_sum: *mut f64,
@@ -93,6 +207,7 @@ impl Default for Memory {
         Memory {
             inputs: ArrayVec::new(),
             outputs: ArrayVec::new(),
+            layout: None,
             accumulate: false,
             per_sample: false,
             weight_sum: core::ptr::null_mut(),
@@ -118,21 +233,41 @@ impl Memory {
         Memory { accumulate, ..Memory::default() }
     }
 
-    fn push_output<T>(&mut self, name: &'static str, pointer: *mut T, len: usize) {
-        if !pointer.is_null() && len > 0 {
-            let start = pointer.addr();
-            self.outputs.push(Range { name, start, end: start + len * size_of::<T>() });
-        }
+    /// With arrays of this shape: all that have one have the same.
+    pub fn shaped(mut self, layout: Layout) -> Self {
+        self.shape(layout);
+        self
+    }
+
+    /// As [`shaped`](Memory::shaped), where the shape is read later.
+    pub fn shape(&mut self, layout: Layout) {
+        self.layout = Some(layout);
+    }
+
+    #[inline]
+    fn range<T>(name: &'static str, pointer: *const T, len: usize, is_shaped: bool) -> Result<Option<Range>, Error> {
+        check_pointer(name, pointer, len)?;
+        let (start, size) = (pointer.addr(), size_of::<T>());
+        Ok(if len > 0 { Some(Range { name, start, end: start + len * size, size, is_shaped }) } else { None })
     }
 
     #[inline]
     pub fn input<T>(&mut self, name: &'static str, pointer: *const T, len: usize) -> Result<(), Error> {
-        check_pointer(name, pointer, len)?;
-        if len > 0 {
-            let start = pointer.addr();
-            self.inputs.push(Range { name, start, end: start + len * size_of::<T>() });
-        }
+        self.inputs.extend(Self::range(name, pointer, len, false)?);
         Ok(())
+    }
+
+    /// An array of the call's shape.
+    #[inline]
+    pub fn input_shaped<T>(&mut self, name: &'static str, pointer: *const T) -> Result<(), Error> {
+        let len = self.layout.map_or(0, |layout| layout.elements);
+        self.inputs.extend(Self::range(name, pointer, len, true)?);
+        Ok(())
+    }
+
+    #[inline]
+    pub fn input_shaped_optional<T>(&mut self, name: &'static str, pointer: *const T) -> Result<(), Error> {
+        if pointer.is_null() { Ok(()) } else { self.input_shaped(name, pointer) }
     }
 
     #[inline]
@@ -140,10 +275,12 @@ impl Memory {
         if pointer.is_null() { Ok(()) } else { self.input(name, pointer, len) }
     }
 
+    /// `expected`: the types that the function takes, in words.
     pub fn indices(
         &mut self,
         name: &'static str,
         dtype: lk_dtype,
+        expected: &'static str,
         pointer: *const c_void,
         len: usize,
     ) -> Result<(), Error> {
@@ -151,14 +288,21 @@ impl Memory {
             LK_I32 => self.input(name, pointer.cast::<i32>(), len),
             LK_I64 => self.input(name, pointer.cast::<i64>(), len),
             LK_U8 => self.input(name, pointer.cast::<u8>(), len),
-            value => Err(Error::UnknownConstant { name: "the type of indices", value: i64::from(value) }),
+            _ => Err(wrong_type(name, dtype, expected)),
         }
     }
 
     #[inline]
     pub fn output<T>(&mut self, name: &'static str, pointer: *mut T, len: usize) -> Result<(), Error> {
-        check_pointer(name, pointer, len)?;
-        self.push_output(name, pointer, len);
+        self.outputs.extend(Self::range(name, pointer, len, false)?);
+        Ok(())
+    }
+
+    /// An array of the call's shape.
+    #[inline]
+    pub fn output_shaped<T>(&mut self, name: &'static str, pointer: *mut T) -> Result<(), Error> {
+        let len = self.layout.map_or(0, |layout| layout.elements);
+        self.outputs.extend(Self::range(name, pointer, len, true)?);
         Ok(())
     }
 
@@ -167,38 +311,37 @@ impl Memory {
         if pointer.is_null() { Ok(()) } else { self.output(name, pointer, len) }
     }
 
-    /// Loss, gradient and Hessian.
-    pub fn outputs<T>(
-        &mut self,
-        loss: *mut T,
-        grad: *mut T,
-        hess: *mut T,
-        samples: usize,
-        elements: usize,
-    ) -> Result<(), Error> {
+    /// Loss, and gradient and Hessian of the call's shape.
+    pub fn outputs<T>(&mut self, loss: *mut T, grad: *mut T, hess: *mut T, samples: usize) -> Result<(), Error> {
         self.output_optional("opts.weight_sum", self.weight_sum, 1)?;
         self.output_optional("opts.cost", self.cost, 1)?;
         self.output_optional("loss", loss, if self.per_sample { samples } else { 1 })?;
-        self.output_optional("grad", grad, elements)?;
-        self.output_optional("hess", hess, elements)
+        for (name, pointer) in [("grad", grad), ("hess", hess)] {
+            if !pointer.is_null() {
+                self.output_shaped(name, pointer)?;
+            }
+        }
+        Ok(())
     }
 
-    /// No output touches another array, but for the gradient that replaces its input.
+    /// No output has an element of another array, but for the gradient that replaces its input.
     pub fn check(&self, in_place: (&'static str, &'static str)) -> Result<(), Error> {
         let Memory { inputs, outputs, .. } = self;
+        let layout = self.layout.as_ref();
         for (i, output) in outputs.iter().enumerate() {
             for other in inputs {
-                if output.meets(other) {
-                    let replaced = (other.name, output.name) == in_place
-                        && (other.start, other.end) == (output.start, output.end)
-                        && !self.accumulate;
-                    if !replaced {
-                        return Err(Error::PartialOverlap { first: other.name, second: output.name });
+                if output.meets(other, layout) {
+                    let in_place =
+                        (other.name, output.name) == in_place && (other.start, other.end) == (output.start, output.end);
+                    if !in_place || self.accumulate {
+                        let (first, second) = (other.name, output.name);
+                        return Err(Error::PartialOverlap { first, second, accumulates: in_place });
                     }
                 }
             }
-            if let Some(other) = outputs[..i].iter().find(|other| output.meets(other)) {
-                return Err(Error::PartialOverlap { first: other.name, second: output.name });
+            if let Some(other) = outputs[..i].iter().find(|other| output.meets(other, layout)) {
+                let (first, second) = (other.name, output.name);
+                return Err(Error::PartialOverlap { first, second, accumulates: false });
             }
         }
         Ok(())
@@ -251,7 +394,7 @@ pub unsafe fn indices<'a>(dtype: lk_dtype, pointer: *const c_void, len: usize) -
             LK_I32 => Ok(Indices::I32(slice(pointer.cast(), len))),
             LK_I64 => Ok(Indices::I64(slice(pointer.cast(), len))),
             LK_U8 => Ok(Indices::U8(slice(pointer.cast(), len))),
-            value => Err(Error::UnknownConstant { name: "the type of indices", value: i64::from(value) }),
+            _ => Err(wrong_type("indices", dtype, INDEX_TYPES)),
         }
     }
 }

@@ -2,10 +2,11 @@
 
 use super::element_types::for_each_element_type;
 use super::memory::{Memory, check_pointer, context, slice, view, view_optional};
-use super::types::{Read, lk_context, lk_options, lk_status};
+use super::types::{Read, lk_bce_with_logits_params, lk_context, lk_options, lk_status};
 use crate::error::Error;
 use crate::loss::pointwise_losses::*;
 use crate::loss::{Element, Operands, PointwiseLoss, check_parameter, evaluate_pointwise, for_pointwise_losses};
+use crate::shape::Layout;
 use crate::simd::in_environment;
 
 /// An option in double precision, also where the caller takes subnormals for 0.
@@ -40,13 +41,13 @@ impl<T: Element> Call<T> {
             // SAFETY: just checked, and the caller's promise
             return unsafe { self.evaluate_checked(loss, &options) };
         }
-        let mut memory = Memory::new(&options);
+        let mut memory = Memory::new(&options).shaped(Layout::elements(n));
         memory.input("input", self.input, n)?;
         memory.input("target", self.target, n)?;
         memory.input_optional("weight", self.weight, n)?;
         let parameter = loss.parameter();
         memory.input_optional("pos_weight", parameter.as_ptr(), parameter.len())?;
-        memory.outputs(self.loss, self.grad, self.hess, n, n)?;
+        memory.outputs(self.loss, self.grad, self.hess, n)?;
         memory.check(("input", "grad"))?;
         // SAFETY: just checked, and the caller's promise
         unsafe { self.evaluate_checked(loss, &options) }
@@ -95,10 +96,10 @@ impl<T: Element> Call<T> {
     ///
     /// # Safety
     /// As [`evaluate`](Call::evaluate).
-    unsafe fn repeated_array<'a>(&self, array: *const T, len: usize) -> Result<&'a [T], Error> {
+    unsafe fn repeated_array<'a>(&self, array: *const T, len: usize, run: usize) -> Result<&'a [T], Error> {
         // of no elements every array may be NULL
         let len = if self.n == 0 { 0 } else { len };
-        check_parameter(len, self.n)?;
+        check_parameter(len, run, self.n)?;
         check_pointer("pos_weight", array, len)?;
         // SAFETY: checked, and the caller's promise
         Ok(unsafe { slice(array, len) })
@@ -140,11 +141,12 @@ macro_rules! functions_of {
     ($name: ident $Loss: ident [$number: ident: T]) => {
         functions! { $name [$number: T] |call| call.evaluate(&$Loss::new(widened($number))) }
     };
-    ($name: ident $Loss: ident [$array: ident: *const T, $len: ident: usize]) => {
+    ($name: ident $Loss: ident [$array: ident: *const T, $len: ident: usize, $params: ident: *const $Params: ident]) => {
         functions! {
-            $name [$array: *const T, $len: usize] |call| {
-                let array = call.repeated_array($array, $len)?;
-                call.evaluate(&$Loss::new().$array(array))
+            $name [$array: *const T, $len: usize, $params: *const $Params] |call| {
+                let inner = $Params::read($params)?.inner;
+                let array = call.repeated_array($array, $len, inner)?;
+                call.evaluate(&$Loss::new().$array(array).inner(inner))
             }
         }
     };

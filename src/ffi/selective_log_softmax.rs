@@ -3,7 +3,7 @@
 use core::ffi::c_void;
 
 use super::element_types::for_each_element_type;
-use super::memory::{Memory, context, index_view, view, view_mut, view_optional};
+use super::memory::{INDEX_TYPES, Memory, context, index_view, unknown, view, view_mut, view_optional};
 use super::types::{
     LK_ACCUMULATE_GRAD, LK_I64, LK_OK, lk_class_shape, lk_context, lk_dtype, lk_selective_log_softmax_params, lk_status,
 };
@@ -35,9 +35,10 @@ impl<T> Input<T> {
         let (token, layout) =
             unsafe { (lk_selective_log_softmax_params::read(self.params)?, lk_class_shape::read(self.shape)?) };
         let entries = token.entries(layout.samples)?;
-        memory.input("logits", self.logits, layout.elements)?;
+        memory.shape(layout);
+        memory.input_shaped("logits", self.logits)?;
         if needs_indices || !self.indices.is_null() {
-            memory.indices("indices", self.index_type, self.indices, entries)?;
+            memory.indices("indices", self.index_type, INDEX_TYPES, self.indices, entries)?;
         }
         Ok(Checked { token, layout, entries })
     }
@@ -95,7 +96,7 @@ unsafe fn backward<T: Element>(
     grad: *mut T,
 ) -> Result<lk_status, Error> {
     if flags & !LK_ACCUMULATE_GRAD != 0 {
-        return Err(Error::UnknownConstant { name: "flags", value: i64::from(flags) });
+        return Err(unknown("flags", flags, "0 or LK_ACCUMULATE_GRAD (1)"));
     }
     let accumulate = flags & LK_ACCUMULATE_GRAD != 0;
     let mut memory = Memory::accumulating(accumulate);
@@ -105,7 +106,7 @@ unsafe fn backward<T: Element>(
     memory.input_optional("grad_log_probs", grad_log_probs, entries)?;
     memory.input_optional("grad_entropy", grad_entropy, layout.samples)?;
     memory.input_optional("grad_lse", grad_lse, layout.samples)?;
-    memory.output("grad", grad, layout.elements)?;
+    memory.output_shaped("grad", grad)?;
     memory.check(("logits", "grad"))?;
     // SAFETY: as in `forward`, but that the gradient may be the logits
     unsafe {

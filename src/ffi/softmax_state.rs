@@ -3,7 +3,7 @@
 use core::ffi::c_void;
 
 use super::element_types::for_each_element_type;
-use super::memory::{Memory, context, index_view, view, view_mut, view_optional};
+use super::memory::{INDEX_TYPES, Memory, context, index_view, view, view_mut, view_optional};
 use super::status::guard;
 use super::types::{LK_OK, lk_class_chunk, lk_context, lk_dtype, lk_softmax_state, lk_status};
 use crate::error::Error;
@@ -26,9 +26,10 @@ impl<T> Input<T> {
     unsafe fn check(&self, memory: &mut Memory) -> Result<CheckedChunk, Error> {
         // SAFETY: the caller's promise
         let chunk = unsafe { lk_class_chunk::read(self.chunk) }?;
-        memory.input("logits", self.logits, chunk.layout.elements)?;
+        memory.shape(chunk.layout);
+        memory.input_shaped("logits", self.logits)?;
         if !self.targets.is_null() {
-            memory.indices("targets", self.target_type, self.targets, chunk.layout.samples)?;
+            memory.indices("targets", self.target_type, INDEX_TYPES, self.targets, chunk.layout.samples)?;
         }
         Ok(chunk)
     }
@@ -107,7 +108,7 @@ unsafe fn grad<T: Element>(
     let (rows, elements) = (chunk.layout.samples, chunk.layout.elements);
     memory.input("states", states, rows)?;
     memory.input_optional("row_weight", row_weight, rows)?;
-    memory.output("grad", grad, elements)?;
+    memory.output_shaped("grad", grad)?;
     memory.check(("logits", "grad"))?;
     // SAFETY: as in `update`
     unsafe {

@@ -3,7 +3,7 @@
 use core::ffi::c_void;
 
 use super::element_types::for_each_element_type;
-use super::memory::{Memory, context, index_view, view, view_mut, view_optional};
+use super::memory::{INDEX_TYPES, Memory, context, index_view, view, view_mut, view_optional};
 use super::types::{lk_context, lk_dtype, lk_options, lk_status, lk_td_params, lk_td_shape};
 use crate::error::Error;
 use crate::loss::{Element, Td, TdViews};
@@ -36,15 +36,15 @@ impl<T: Element> Call<T> {
         // SAFETY: the caller's promise
         let layout = unsafe { lk_td_shape::read(self.shape) }?;
         let (batch, elements) = (layout.samples, layout.elements);
-        let mut memory = Memory::new(&options);
-        memory.input("q", self.q, elements)?;
-        memory.indices("action", self.action_type, self.action, batch)?;
+        let mut memory = Memory::new(&options).shaped(layout);
+        memory.input_shaped("q", self.q)?;
+        memory.indices("action", self.action_type, INDEX_TYPES, self.action, batch)?;
         memory.input("reward", self.reward, batch)?;
         memory.input_optional("done", self.done, batch)?;
-        memory.input("next_q", self.next_q, elements)?;
-        memory.input_optional("next_q_online", self.next_q_online, elements)?;
+        memory.input_shaped("next_q", self.next_q)?;
+        memory.input_shaped_optional("next_q_online", self.next_q_online)?;
         memory.input_optional("weight", self.weight, batch)?;
-        memory.outputs(self.loss, self.grad, self.hess, batch, elements)?;
+        memory.outputs(self.loss, self.grad, self.hess, batch)?;
         memory.output_optional("td_error", self.td_error, batch)?;
         memory.check(("q", "grad"))?;
         // SAFETY: not NULL where elements are needed, aligned, of a size that memory can have, and nothing

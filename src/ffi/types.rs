@@ -1,6 +1,6 @@
 //! The types of the C ABI and their constants.
 
-use super::memory::{read_sized, sinks};
+use super::memory::{read_sized, sinks, unknown};
 use crate::cost::Cost;
 use crate::error::Error;
 use crate::loss::{
@@ -29,7 +29,7 @@ pub const LK_SIZE_TOO_LARGE: lk_status = -4;
 pub const LK_PARTIAL_OVERLAP: lk_status = -5;
 /// Strides under which two elements would be the same.
 pub const LK_INVALID_STRIDE: lk_status = -6;
-/// A constant that this version does not know.
+/// A constant that this version does not know, or that is not possible where it stands.
 pub const LK_UNKNOWN_CONSTANT: lk_status = -7;
 /// A target, or an action, that is no index of a class, and not ignore_index.
 pub const LK_TARGET_OUT_OF_RANGE: lk_status = -8;
@@ -98,6 +98,16 @@ pub const LK_ISA_AVX512: lk_isa = 4;
 
 /// Flag: gradient and Hessian are added to what is there. `grad` may not be the input then.
 pub const LK_ACCUMULATE_GRAD: u32 = 1;
+/// Flag: the mean of nothing is 0, not NaN: of no samples, of samples that are all ignored, or whose weights are all 0.
+/// Gradients of nothing are 0 either way, and a cost gets nothing.
+pub const LK_ZERO_IF_EMPTY: u32 = 2;
+/// Flag: bce, bce_with_logits and likelihood look for labels outside of [0, 1] first, and are LK_INPUT_OUT_OF_DOMAIN if
+/// there are some; what they compute stays as it is. A NaN is only NaN. Other losses do not look.
+pub const LK_CHECK_TARGETS: u32 = 4;
+
+/// All flags of lk_options, and their names.
+const FLAGS: u32 = LK_ACCUMULATE_GRAD | LK_ZERO_IF_EMPTY | LK_CHECK_TARGETS;
+const FLAG_NAMES: &str = "a sum of LK_ACCUMULATE_GRAD (1), LK_ZERO_IF_EMPTY (2) and LK_CHECK_TARGETS (4)";
 
 /// The loss that td takes of its difference.
 pub type lk_td_loss = i32;
@@ -131,7 +141,7 @@ pub struct lk_options {
     pub struct_size: usize,
     /// LK_MEAN, LK_SUM or LK_NONE
     pub reduction: lk_reduction,
-    /// LK_ACCUMULATE_GRAD or 0
+    /// Any of LK_ACCUMULATE_GRAD, LK_ZERO_IF_EMPTY, LK_CHECK_TARGETS, or 0
     pub flags: u32,
     /// A factor of gradient and Hessian (loss scaling), not of the loss.
     pub grad_scale: f64,
@@ -139,6 +149,10 @@ pub struct lk_options {
     pub weight_sum: *mut f64,
     /// In and out, may be NULL: this batch is added to it, unrounded.
     pub cost: *mut lk_cost,
+    /// The least second derivative of a sample, before weights, grad_scale and LK_MEAN's division multiply it: what is
+    /// less is raised to it. 0: none. Boosters divide by sums of Hessians, and XGBoost's logistic objective has 1e-16.
+    /// nll and td: of the target or the action alone; ignored samples keep 0.
+    pub min_hess: f64,
 }
 
 /// Where classes lie: logits[outer][classes][inner]. Begin with LK_CLASS_ROWS for rows of classes.
@@ -191,6 +205,16 @@ pub struct lk_softmax_state {
     pub target: f64,
     /// How often the target was seen; infinity for a row that is ignored.
     pub seen: f64,
+}
+
+/// Options of bce_with_logits. Begin with LK_BCE_WITH_LOGITS_PARAMS_INIT.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct lk_bce_with_logits_params {
+    /// sizeof(lk_bce_with_logits_params)
+    pub struct_size: usize,
+    /// How many neighbouring elements have the same label, and share a positive weight: H * W in [N, C, H, W].
+    pub inner: usize,
 }
 
 /// Options of cross_entropy. Begin with LK_CROSS_ENTROPY_PARAMS_INIT.
@@ -308,6 +332,7 @@ pub(super) const OPTIONS_INIT: lk_options = lk_options {
     grad_scale: 1.0,
     weight_sum: core::ptr::null_mut(),
     cost: core::ptr::null_mut(),
+    min_hess: 0.0,
 };
 
 /// [`lk_options`], read and checked.
@@ -328,15 +353,18 @@ impl lk_options {
             LK_MEAN => Reduction::Mean,
             LK_SUM => Reduction::Sum,
             LK_NONE => Reduction::None,
-            value => return Err(Error::UnknownConstant { name: "opts.reduction", value: i64::from(value) }),
+            value => return Err(unknown("opts.reduction", value, "LK_MEAN, LK_SUM or LK_NONE")),
         };
-        if given.flags & !LK_ACCUMULATE_GRAD != 0 {
-            return Err(Error::UnknownConstant { name: "opts.flags", value: i64::from(given.flags) });
+        if given.flags & !FLAGS != 0 {
+            return Err(unknown("opts.flags", given.flags, FLAG_NAMES));
         }
         let options = Options::new()
             .reduction(reduction)
             .accumulate_grad(given.flags & LK_ACCUMULATE_GRAD != 0)
-            .grad_scale(given.grad_scale);
+            .zero_if_empty(given.flags & LK_ZERO_IF_EMPTY != 0)
+            .check_targets(given.flags & LK_CHECK_TARGETS != 0)
+            .grad_scale(given.grad_scale)
+            .min_hess(given.min_hess);
         Ok(Read { options, weight_sum: given.weight_sum, cost: given.cost })
     }
 }
@@ -420,6 +448,16 @@ impl lk_td_shape {
         // SAFETY: the caller's promise
         let given = unsafe { read_sized("shape", pointer, size_of::<lk_td_shape>(), || *pointer) }?;
         ClassShape::rows(given.batch, given.actions).outer_stride(given.row_stride).layout()
+    }
+}
+
+impl lk_bce_with_logits_params {
+    /// # Safety
+    /// NULL, or valid for reading `struct_size` bytes.
+    pub(super) unsafe fn read(pointer: *const Self) -> Result<Self, Error> {
+        let init = || lk_bce_with_logits_params { struct_size: 0, inner: 1 };
+        // SAFETY: the caller's promise
+        unsafe { read_sized("params", pointer, size_of::<Self>(), init) }
     }
 }
 
@@ -522,7 +560,7 @@ impl lk_td_params {
         match given.loss {
             LK_TD_MSE => Ok(Td::mse(given.gamma)),
             LK_TD_HUBER => Ok(Td::huber(given.gamma, given.delta)),
-            value => Err(Error::UnknownConstant { name: "params.loss", value: i64::from(value) }),
+            value => Err(unknown("params.loss", value, "LK_TD_MSE or LK_TD_HUBER")),
         }
     }
 }

@@ -518,7 +518,7 @@ impl<'a, T: Real> Columns<'a, T> {
                     self.write::<S, TILE>(grad, targets, class, i, result);
                 }
                 if let Some(hess) = self.hess {
-                    self.write::<S, TILE>(hess, targets, class, i, factors.hess(e, call.z_loss));
+                    self.write::<S, TILE>(hess, targets, class, i, factors.hess(e, call.z_loss, call.min_hess));
                 }
             }
         }

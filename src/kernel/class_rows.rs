@@ -803,7 +803,7 @@ impl<S: Lanes, T: Real, const SOFT: bool> Groups for Emission<'_, '_, S, T, SOFT
                 });
             }
             if hess.is_some() {
-                results[1] = Some(factors.hess(e, call.z_loss));
+                results[1] = Some(factors.hess(e, call.z_loss, call.min_hess));
             }
             for (out, result) in [grad, hess].into_iter().zip(results) {
                 if let (Some(out), Some(result)) = (out, result) {

@@ -126,6 +126,8 @@ pub struct Results<'a, T> {
     pub accumulate: bool,
     /// Factor of derivatives.
     pub factor: T,
+    /// What Hessians are raised to before weight and factor; minus infinity for none.
+    pub least_hess: T,
 }
 
 /// Whole groups of elements on their way through the loops for usual ones.
@@ -402,7 +404,7 @@ impl<T: Real, F: Formula<T>> Kernel for Any<'_, T, F> {
     #[inline(always)]
     fn run<S: Lanes>(self, s: S) -> bool {
         let Any { formula, operands, weight, results, sums: to } = self;
-        let (count, Results { loss, grad, accumulate, factor }) = (operands.len() / T::GROUP, results);
+        let (count, Results { loss, grad, accumulate, factor, .. }) = (operands.len() / T::GROUP, results);
         let everything = Everything {
             formula,
             operands: OperandGroups::new::<F>(s, operands, count),
@@ -465,17 +467,18 @@ impl<T: Real, F: Formula<T>> Kernel for Hess<'_, T, F> {
 
     #[inline(always)]
     fn run<S: Lanes>(self, s: S) {
-        let Hess { formula, operands, weight, results: Results { grad: to, accumulate, factor, .. } } = self;
+        let Hess { formula, operands, weight, results } = self;
+        let Results { grad: to, accumulate, factor, least_hess, .. } = results;
         let count = operands.len() / T::GROUP;
         let operands = OperandGroups::new::<F>(s, operands, count);
-        let (weight, factor) = (Weights::new(weight, count), splat(s, factor));
+        let (weight, factor, least) = (Weights::new(weight, count), splat(s, factor), splat(s, least_hess));
         let Some(to) = groups(to, count) else { return };
         // a number that the compiler does not know: it would unroll a loop that is not worth it
         let vectors = black_box(Pack::<S, T>::PER_GROUP);
         for group in 0..count {
             for i in 0..vectors {
                 let [input, target, parameter] = operands.load(group, i);
-                let mut hess = formula.hess(input, target, parameter);
+                let mut hess = formula.hess(input, target, parameter).at_least(least);
                 if let Some(outside) = formula.outside(input) {
                     hess = outside.select(input.c(f64::NAN), hess);
                 }

@@ -53,6 +53,8 @@ pub struct Gather<'a, T, G> {
     pub accumulate: bool,
     /// Factor of gradient and Hessian, with the formula's own in it.
     pub factor: T,
+    /// What Hessians are raised to before weight and factor; minus infinity for none.
+    pub least_hess: T,
     pub needs_total: bool,
 }
 
@@ -133,7 +135,8 @@ impl<T: Real, G: Source<T>> Evaluation<'_, T, G> {
         }
         // Samples beyond the last are zeros, which change no sum. Weights join the derivatives where these are put.
         let operands = Operands { input: input.as_in(), target: target.as_in(), parameter: input.as_in() };
-        let nothing = Results { loss: None, grad: None, accumulate: false, factor: T::from_f64(1.0) };
+        let (factor, least_hess) = (T::from_f64(1.0), call.least_hess);
+        let nothing = Results { loss: None, grad: None, accumulate: false, factor, least_hess };
         let made = Results { loss: Some(loss), ..nothing };
         formula.any(isa, operands, Some(weight.as_in()), made, sums);
         if call.grad.is_some() {

@@ -22,6 +22,8 @@ pub struct Pointwise<'a, T> {
     pub weight: Option<In<'a, T>>,
     /// Repeats along the input, read where the formula has a parameter; empty for ones.
     pub parameter: In<'a, T>,
+    /// How many neighbouring elements share a parameter, before the next one's turn.
+    pub parameter_run: usize,
     pub results: Results<'a, T>,
     pub hess: Option<Out<'a, T>>,
     pub needs_total: bool,
@@ -136,13 +138,23 @@ impl<'a, T: Real> Evaluation<'a, T> {
 
     /// The `len` elements from `at` on, whose parameters repeat.
     fn periodic(&self, isa: Isa, at: usize, len: usize) -> Partial {
-        let Pointwise { input, target, parameter, .. } = *self.call;
+        let Pointwise { input, target, parameter, parameter_run, .. } = *self.call;
         let (mut room, mut sums, mut out_of_domain) = (<Scratch<T>>::new(), LaneSums::zero(), false);
         let room = room.zeros(<Scratch<T>>::LEN.min(len));
         for done in (0..len).step_by(<Scratch<T>>::LEN) {
             let (at, len) = (at + done, <Scratch<T>>::LEN.min(len - done));
-            for i in 0..len {
-                room.set(i, parameter.get((at + i) % parameter.len()));
+            if parameter_run == 1 {
+                for i in 0..len {
+                    room.set(i, parameter.get((at + i) % parameter.len()));
+                }
+            } else {
+                let mut i = 0;
+                while i < len {
+                    let (run, place) = ((at + i) / parameter_run, (at + i) % parameter_run);
+                    let count = (parameter_run - place).min(len - i);
+                    room.slice(i, count).fill(parameter.get(run % parameter.len()));
+                    i += count;
+                }
             }
             let parameter = room.as_in().slice(0, len);
             let operands = Operands { input: input.slice(at, len), target: target.slice(at, len), parameter };
@@ -225,9 +237,9 @@ impl<'a, T: Real> Evaluation<'a, T> {
         let (count, mut rooms) = (operands.len(), [const { GroupRoom::new() }; 4]);
         let [input, target, parameter, grad] = &mut rooms;
         let operands = operands.filled_up([input, target, parameter]);
-        let Results { grad: out, factor, .. } = self.call.results;
+        let Results { grad: out, .. } = self.call.results;
         let grad = out.map(|_| grad.zeros(T::GROUP));
-        let made = Results { loss: None, grad, accumulate: false, factor };
+        let made = Results { loss: None, grad, accumulate: false, ..self.call.results };
         let (is_first, mut here) = (!sums.has_terms(), LaneSums::zero());
         let out_of_domain = self.formula.any(isa, operands, None, made, if is_first { sums } else { &mut here });
         // values beyond the last element do not count

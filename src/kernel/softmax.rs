@@ -65,6 +65,8 @@ pub struct Softmax<'a, T> {
     pub loss: Option<Out<'a, T>>,
     pub grad: Option<Out<'a, T>>,
     pub hess: Option<Out<'a, T>>,
+    /// What Hessians are raised to before weights and scale, if to anything.
+    pub min_hess: Option<T>,
     pub accumulate: bool,
     /// Factor of gradient and Hessian: value and error.
     pub scale: [T; 2],
@@ -443,8 +445,23 @@ impl<S: Lanes, T: Real> Factors<S, T> {
         e * self.massive
     }
 
+    /// The Hessian, and no less than `least` times the weights.
     #[inline(always)]
-    pub fn hess(&self, e: Pack<S, T>, z_loss: Option<[T; 2]>) -> Pack<S, T> {
+    pub fn hess(&self, e: Pack<S, T>, z_loss: Option<[T; 2]>, least: Option<T>) -> Pack<S, T> {
+        let hess = self.any_hess(e, z_loss);
+        match least {
+            Some(least) => {
+                let (weight, zero) = (self.mass * self.weight, e.c(0.0));
+                let least = splat(e.s, least) * weight;
+                // negative weights turn more into less
+                weight.lt(zero).select(hess.at_most(least), hess.at_least(least))
+            }
+            None => hess,
+        }
+    }
+
+    #[inline(always)]
+    fn any_hess(&self, e: Pack<S, T>, z_loss: Option<[T; 2]>) -> Pack<S, T> {
         let one = e.c(1.0);
         // (p itself would be rounded)
         let complement = e.same(one).select(self.complement, (-e).fma(self.recip, one));

@@ -272,6 +272,7 @@ impl<T: Real> Kernel for UpdateBlock<'_, '_, T> {
             loss: None,
             grad: None,
             hess: None,
+            min_hess: None,
             accumulate: false,
             scale: [T::ZERO; 2],
             z_loss: None,

@@ -3,14 +3,14 @@
 use crate::context::Context;
 use crate::error::Error;
 use crate::parallel::{self, Blocks, Partial};
-use crate::shape::{IndexView, WeightView};
+use crate::shape::{Divisor, IndexView, WeightView};
 use crate::simd::view::In;
 use crate::simd::{Environment, Isa, Kernel, Lanes, Real, Total};
 
 /// Samples of a block.
 const BLOCK: usize = 16384;
 
-/// The sum of the weights of the samples that count; an error if a target is no class.
+/// What a mean divides by: the sum of the weights of the samples that count; an error if a target is no class.
 pub fn check<T: Real>(
     here: Environment,
     context: &Context,
@@ -18,14 +18,15 @@ pub fn check<T: Real>(
     classes: usize,
     ignore_index: Option<i64>,
     weights: WeightView<'_, T>,
-) -> Result<Total, Error> {
+) -> Result<Divisor, Error> {
     let call = Check { targets, classes, ignore_index, weights };
     let partial = parallel::reduce(here, context, &call);
     if partial.out_of_domain {
         let row = (0..targets.len()).find(|&row| call.is_wrong(targets.get(row))).unwrap_or(0);
         return Err(Error::TargetOutOfRange { target: targets.get(row), row, classes });
     }
-    Ok(partial.total)
+    let sum = partial.total;
+    Ok(Divisor { sum, cancels: sum.value() == 0.0 && call.has_weights() })
 }
 
 struct Check<'a, T> {
@@ -70,6 +71,18 @@ impl<T: Real> Kernel for CheckBlock<'_, '_, T> {
 }
 
 impl<T: Real> Check<'_, T> {
+    /// Whether a sample that counts has a weight other than 0.
+    #[cold]
+    fn has_weights(&self) -> bool {
+        let WeightView { class, row } = self.weights;
+        (0..self.targets.len()).any(|at| {
+            let target = self.targets.get(at);
+            let is_other =
+                |weights: Option<In<'_, T>>, at| weights.is_none_or(|weights| weights.get(at).to_f64() != 0.0);
+            Some(target) != self.ignore_index && is_other(class, target as usize) && is_other(row, at)
+        })
+    }
+
     fn is_wrong(&self, target: i64) -> bool {
         Some(target) != self.ignore_index && usize::try_from(target).map_or(true, |target| target >= self.classes)
     }
@@ -102,6 +115,46 @@ impl<T: Real> Check<'_, T> {
         }
         Partial { total, out_of_domain }
     }
+}
+
+/// What a mean over samples divides by: the sum of their weights, or their number.
+pub fn divisor<T: Real>(here: Environment, context: &Context, weights: Option<In<'_, T>>, samples: usize) -> Divisor {
+    let Some(weights) = weights else { return Divisor::count(samples) };
+    let sum = sum(here, context, weights);
+    Divisor { sum, cancels: sum.value() == 0.0 && (0..weights.len()).any(|at| weights.get(at).to_f64() != 0.0) }
+}
+
+/// Whether a label is outside of [0, 1]; one that is not a number is not.
+pub fn has_outside_unit<T: Real>(here: Environment, context: &Context, labels: In<'_, T>) -> bool {
+    struct Look<'a, T>(In<'a, T>);
+    impl<T: Real> Blocks for Look<'_, T> {
+        fn count(&self) -> usize {
+            self.0.len().div_ceil(BLOCK)
+        }
+        fn cycles(&self) -> usize {
+            BLOCK.min(self.0.len())
+        }
+        fn block(&self, isa: Isa, index: usize) -> Partial {
+            let start = index * BLOCK;
+            isa.dispatch(LookAt(self.0.slice(start, BLOCK.min(self.0.len() - start))))
+        }
+    }
+    struct LookAt<'a, T>(In<'a, T>);
+    impl<T: Real> Kernel for LookAt<'_, T> {
+        type Output = Partial;
+
+        #[inline(always)]
+        fn run<S: Lanes>(self, _: S) -> Partial {
+            let (zero, one) = (T::from_f64(0.0), T::from_f64(1.0));
+            let mut outside = 0;
+            for i in 0..self.0.len() {
+                let label = self.0.get(i);
+                outside += usize::from((label < zero) | (label > one));
+            }
+            Partial { total: Total::ZERO, out_of_domain: outside > 0 }
+        }
+    }
+    parallel::reduce(here, context, &Look(labels)).out_of_domain
 }
 
 /// The sum of weights, one for each sample.

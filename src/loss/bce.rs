@@ -157,4 +157,7 @@ impl<T: Element> PointwiseLoss<T> for Bce {
     fn formula(&self) -> Result<AnyFormula<T>, Error> {
         Ok(AnyFormula::Bce(Logs))
     }
+    fn targets_are_labels(&self) -> bool {
+        true
+    }
 }

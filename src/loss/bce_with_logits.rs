@@ -4,8 +4,9 @@
 //! loss = w y log(1 + e^-x) + (1 - y) log(1 + e^x), gradient = (1 - y) sigma(x) - w y sigma(-x),
 //! Hessian = (w y + 1 - y) sigma(x) sigma(-x).
 //!
-//! `pos_weight` has `n_pos_weight` elements: none (0, may be NULL: all 1), one for all (1), or one for each
-//! label, repeating along the input, whose `n` is a multiple of it (else LK_LENGTH_MISMATCH).
+//! `pos_weight` has `n_pos_weight` elements: none (0, may be NULL: all 1), one for all (1), or one for each label. Then the
+//! input is [samples][labels][`params->inner`]: `inner` is 1 (or `params` NULL) for a label an element, H W for a weight
+//! for each channel of [N, C, H, W]. `n` is a multiple of `inner` times `n_pos_weight`, else LK_LENGTH_MISMATCH.
 
 use super::element::{AnyFormula, Element};
 use super::pointwise::{self, PointwiseLoss, pointwise_methods};
@@ -42,18 +43,34 @@ use crate::simd::{Lanes, Pack, Pair, Real, exp_non_positive, log1p_fraction};
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BceWithLogits<'a, T> {
     pos_weight: &'a [T],
+    inner: usize,
 }
 
 impl<'a, T> BceWithLogits<'a, T> {
     /// No positive weights.
     pub const fn new() -> Self {
-        BceWithLogits { pos_weight: &[] }
+        BceWithLogits { pos_weight: &[], inner: 1 }
     }
     /// Weights of the positive term: one for all elements, or one for each label, repeating along the
     /// input, `[samples][labels]`. The input's length must be a multiple of their number, else calls give
     /// [`Error::LengthMismatch`].
     pub const fn pos_weight(mut self, weights: &'a [T]) -> Self {
         self.pos_weight = weights;
+        self
+    }
+    /// How many neighbouring elements have the same label, and so share a positive weight: 1, or for `[N, C, H, W]`, with a
+    /// weight for each of C channels, H W. The input is `[samples][labels][inner]`: element i has weight (i / inner) mod the
+    /// number of weights. If the input's length is no multiple of both, calls give [`Error::LengthMismatch`].
+    ///
+    /// ```
+    /// use losskit::BceWithLogits;
+    /// let weights = [1.0f32, 3.0];                    // of two channels, of 1 by 2 pixels
+    /// let loss = BceWithLogits::new().pos_weight(&weights).inner(2);
+    /// assert_eq!(loss.mean(&[0.0; 4], &[1.0, 1.0, 1.0, 0.0])?, 1.5 * std::f32::consts::LN_2);
+    /// # Ok::<(), losskit::Error>(())
+    /// ```
+    pub const fn inner(mut self, elements: usize) -> Self {
+        self.inner = elements;
         self
     }
 }
@@ -130,5 +147,11 @@ impl<T: Element> PointwiseLoss<T> for BceWithLogits<'_, T> {
     }
     fn parameter(&self) -> &[T] {
         self.pos_weight
+    }
+    fn parameter_run(&self) -> usize {
+        self.inner
+    }
+    fn targets_are_labels(&self) -> bool {
+        true
     }
 }

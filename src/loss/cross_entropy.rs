@@ -29,7 +29,8 @@ use crate::simd::{Total, in_environment};
 ///
 /// The mean divides by the sum of the weights of the samples that count (class weight of the target times
 /// row weight; those with target `ignore_index` do not count); with probabilities, by the sum of row
-/// weights, or the number of samples. Nothing to count gives NaN, and zero gradients.
+/// weights, or the number of samples. Nothing to count gives NaN, or 0 with
+/// [`Options::zero_if_empty`], and zero gradients. Weights that add up to 0 by their signs have no mean: NaN, and NaN gradients.
 ///
 /// Logits of -inf are masked classes, with a [`soft_cap`](Self::soft_cap) too. Confident samples keep all their digits: the loss is
 /// `(max - x_t) + log1p(sum of the other exponentials)`, never a difference of large numbers.
@@ -276,10 +277,7 @@ impl CrossEntropy {
                 }
                 TargetView::Probabilities(targets) => {
                     check_elements(&layout, "targets", targets.len())?;
-                    let divisor = match weights.row {
-                        Some(weights) => targets::sum(here, context, weights),
-                        None => Total::new(layout.samples as f64),
-                    };
+                    let divisor = targets::divisor(here, context, weights.row, layout.samples);
                     let (keep, base) = (hot.split()[0], base.split()[0]);
                     (Goal::Probabilities { targets, keep, base }, divisor)
                 }
@@ -294,6 +292,7 @@ impl CrossEntropy {
                 loss: if options.reduction == Reduction::None { sinks.loss } else { None },
                 grad: sinks.grad,
                 hess: sinks.hess,
+                min_hess: if options.min_hess == 0.0 { None } else { Some(T::from_f64(options.min_hess)) },
                 accumulate: options.accumulate_grad,
                 scale,
                 z_loss,
@@ -301,7 +300,7 @@ impl CrossEntropy {
                 needs_total: sinks.needs_total(options.reduction),
             };
             let partial = T::reduce(here, context, Work::Softmax(&call));
-            Ok(sinks.finish(here, options.reduction, partial, divisor))
+            Ok(sinks.finish(here, options, partial, divisor))
         })
     }
 }

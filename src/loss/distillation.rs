@@ -33,7 +33,8 @@ use crate::simd::{Total, in_environment};
 ///   teacher's logits.
 /// - Rows only: `shape` has no inner dimension, and student, teacher and gradient share its row stride.
 /// - Row weights multiply a row's loss and gradient, and the mean divides by their sum. A row of weight 0 is not read:
-///   weights of 0 and 1 are a mask.
+///   weights of 0 and 1 are a mask. No rows, or none but those, give NaN, or 0 with [`Options::zero_if_empty`], and zero
+///   gradients. Weights that add up to 0 by their signs have no mean: NaN, and NaN gradients.
 /// - Logits of -inf are masked classes. Where only the student's is, forward KL is infinite, where only the teacher's is,
 ///   reverse KL, whose gradient is NaN at that class then. All masked, NaN or +inf: NaN in that row.
 ///
@@ -215,10 +216,7 @@ impl Distillation {
         check_elements(&layout, "teacher", teacher.len())?;
         check_optional("row_weight", row_weight, layout.samples)?;
         in_environment(|here| {
-            let divisor = match row_weight {
-                Some(weights) => targets::sum(here, context, weights),
-                None => Total::new(layout.samples as f64),
-            };
+            let divisor = targets::divisor(here, context, row_weight, layout.samples);
             let scale = Total::new(options.factor(here, 1.0, divisor)).over(Total::new(self.temperature));
             let call = kernel::Distillation {
                 layout,
@@ -234,7 +232,7 @@ impl Distillation {
                 needs_total: sinks.needs_total(options.reduction),
             };
             let partial = T::reduce(here, context, Work::Distillation(&call));
-            Ok(sinks.finish(here, options.reduction, partial, divisor))
+            Ok(sinks.finish(here, options, partial, divisor))
         })
     }
 }

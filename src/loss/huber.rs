@@ -60,8 +60,8 @@ pub struct Hub<T> {
 impl<T: Real> Hub<T> {
     /// Delta in the element type, if it makes sense there.
     pub fn new(delta: f64) -> Result<Self, Error> {
-        let delta = T::from_f64(delta);
-        if delta > T::from_f64(0.0) { Ok(Hub { delta }) } else { Err(Error::InvalidDelta { value: delta.to_f64() }) }
+        let rounded = T::from_f64(delta);
+        if rounded > T::from_f64(0.0) { Ok(Hub { delta: rounded }) } else { Err(Error::InvalidDelta { value: delta }) }
     }
 }
 

@@ -60,4 +60,7 @@ impl<T: Element> PointwiseLoss<T> for Likelihood {
     fn formula(&self) -> Result<AnyFormula<T>, Error> {
         Ok(AnyFormula::Likelihood(Linear))
     }
+    fn targets_are_labels(&self) -> bool {
+        true
+    }
 }

@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::kernel::bias::{ColumnSums, Spread};
 use crate::kernel::targets;
 use crate::options::{Options, Sinks, Summary, check_length};
-use crate::shape::{ClassShape, IndexView, Indices, Layout, Reduction, TargetView, WeightView, Weights};
+use crate::shape::{ClassShape, Divisor, IndexView, Indices, Layout, Reduction, TargetView, WeightView, Weights};
 use crate::simd::in_environment;
 use crate::simd::matmul::{self, Matrix, even_share};
 use crate::simd::view::{In, Out, in_place};
@@ -212,7 +212,7 @@ struct Call<'a, T> {
     block: usize,
     /// Of a block's calls: the sum, or each row's, with the batch's factor.
     block_options: Options,
-    weight_sum: f64,
+    divisor: Divisor,
 }
 
 impl<'a, T: Element> Call<'a, T> {
@@ -242,15 +242,15 @@ impl<'a, T: Element> Call<'a, T> {
         let targets = IndexView::from(targets);
         check_length("targets", targets.len(), rows)?;
         let ignored = Some(how.loss.ignored());
-        let (factor, weight_sum) = in_environment(|here| {
+        let (factor, divisor) = in_environment(|here| {
             let divisor = targets::check(here, context, targets, classes, ignored, WeightView::from(weights))?;
-            Ok((options.factor(here, 1.0, divisor), divisor.value()))
+            Ok((options.factor(here, 1.0, divisor), divisor))
         })?;
         let reduction = if options.reduction == Reduction::None { Reduction::None } else { Reduction::Sum };
         let block_options = Options::new().reduction(reduction).grad_scale(factor);
         let most = (how.memory / size_of::<T>() / classes.max(1)).clamp(1, rows.max(1));
         let block = even_share(rows.max(1), most);
-        Ok(Call { loss: how.loss, context, inputs, options, block, block_options, weight_sum })
+        Ok(Call { loss: how.loss, context, inputs, options, block, block_options, divisor })
     }
 
     fn run(&self, outputs: LinearOutputs<'_, T>, parallel: bool) -> Result<Summary, Error> {
@@ -310,15 +310,16 @@ impl<'a, T: Element> Call<'a, T> {
             grad.iter_mut().zip(&bias_sums).for_each(|(grad, &sum)| *grad = *grad + T::from_f64(sum));
         }
         if let (Some(loss), false) = (loss, each) {
+            let sum = total.sum();
             loss[0] = T::from_f64(match self.options.reduction {
-                Reduction::Mean => total.mean(),
-                _ => total.sum(),
+                Reduction::Mean => self.options.undivided_mean(sum, self.divisor).unwrap_or_else(|| total.mean()),
+                _ => sum,
             });
         }
         if let Some(cost) = cost {
             cost.merge(&total);
         }
-        Ok(Summary { weight_sum: self.weight_sum, out_of_domain: false })
+        Ok(Summary { weight_sum: self.divisor.sum.value(), out_of_domain: false })
     }
 
     /// The losses of a block's logits, and their gradients in place.

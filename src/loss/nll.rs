@@ -19,7 +19,9 @@ use crate::simd::view::{In, in_place};
 /// ```
 ///
 /// Only the target's log-probability is read, so -inf (log 0) elsewhere does no harm. The mean divides by
-/// the sum of the weights of the samples that count: those with target `ignore_index` do not.
+/// the sum of the weights of the samples that count: those with target `ignore_index` do not. Nothing to count gives NaN, or 0
+/// with [`Options::zero_if_empty`], and zero gradients. Weights that add up to 0 by their signs have no mean: NaN, and NaN
+/// gradients.
 ///
 /// ```
 /// use losskit::{ClassShape, Indices, Nll};
@@ -158,12 +160,13 @@ impl Nll {
                 loss: if options.reduction == Reduction::None { sinks.loss } else { None },
                 grad: sinks.grad,
                 hess: sinks.hess,
+                least_hess: options.least_hess(here, 1.0),
                 accumulate: options.accumulate_grad,
                 factor,
                 needs_total: sinks.needs_total(options.reduction),
             };
             let partial = T::reduce(here, context, Work::Nll(&call));
-            Ok(sinks.finish(here, options.reduction, partial, divisor))
+            Ok(sinks.finish(here, options, partial, divisor))
         })
     }
 }

@@ -5,10 +5,11 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::kernel::formula::Results;
 use crate::kernel::pointwise::Pointwise;
+use crate::kernel::targets;
 use crate::options::{Options, Outputs, Sinks, Summary, check_length, check_optional};
-use crate::shape::Reduction;
+use crate::shape::{Divisor, Reduction};
+use crate::simd::in_environment;
 use crate::simd::view::{In, in_place};
-use crate::simd::{Total, in_environment};
 
 /// A loss of independent elements, options checked.
 pub(crate) trait PointwiseLoss<T: Element> {
@@ -18,6 +19,16 @@ pub(crate) trait PointwiseLoss<T: Element> {
     /// What the formula's parameter vector repeats; empty for all ones.
     fn parameter(&self) -> &[T] {
         &[]
+    }
+
+    /// How many neighbouring elements share a parameter, before the next one's turn.
+    fn parameter_run(&self) -> usize {
+        1
+    }
+
+    /// Whether targets are labels from 0 to 1.
+    fn targets_are_labels(&self) -> bool {
+        false
     }
 }
 
@@ -41,24 +52,30 @@ pub(crate) fn evaluate<T: Element>(
         let formula = loss.formula()?;
         let parameter = In::from(loss.parameter());
         let n = operands.input.len();
-        let divisor = Total::new(n as f64);
+        let divisor = Divisor::count(n);
         let factor = T::from_f64(options.factor(here, formula.factor(), divisor));
         let call = Pointwise {
             input: operands.input,
             target: operands.target,
             weight: operands.weight,
             parameter,
+            parameter_run: loss.parameter_run(),
             results: Results {
                 loss: if options.reduction == Reduction::None { sinks.loss } else { None },
                 grad: sinks.grad,
                 accumulate: options.accumulate_grad,
                 factor,
+                least_hess: options.least_hess(here, formula.factor()),
             },
             hess: sinks.hess,
             needs_total: sinks.needs_total(options.reduction),
         };
-        let partial = T::reduce(here, context, Work::Pointwise(formula, &call));
-        Ok(sinks.finish(here, options.reduction, partial, divisor))
+        let wrong_labels = options.check_targets
+            && loss.targets_are_labels()
+            && targets::has_outside_unit(here, context, operands.target);
+        let mut partial = T::reduce(here, context, Work::Pointwise(formula, &call));
+        partial.out_of_domain |= wrong_labels;
+        Ok(sinks.finish(here, options, partial, divisor))
     })
 }
 
@@ -104,15 +121,26 @@ fn check_operands<T: Element>(
 ) -> Result<(), Error> {
     check_length("target", target.len(), n)?;
     check_optional("weight", weight.map(In::from), n)?;
-    check_parameter(loss.parameter().len(), n)
+    check_parameter(loss.parameter().len(), loss.parameter_run(), n)
 }
 
-/// The number of positive weights fits the input: none, one, or one for each label of a row.
-pub(crate) fn check_parameter(len: usize, n: usize) -> Result<(), Error> {
-    if len > 1 && !n.is_multiple_of(len) {
-        return Err(Error::LengthMismatch { name: "pos_weight", length: len, needed: n });
+/// The number of positive weights fits the input: none, one, or one for each label, `run` elements long, of a row.
+pub(crate) fn check_parameter(len: usize, run: usize, n: usize) -> Result<(), Error> {
+    if n == 0 || len <= 1 {
+        return Ok(());
     }
-    Ok(())
+    if run == 0 {
+        return Err(Error::LengthMismatch { name: "inner", length: 0, needed: 1 });
+    }
+    if !n.is_multiple_of(run) {
+        return Err(Error::LengthMismatch { name: "inner", length: run, needed: n });
+    }
+    let needed = n / run;
+    if needed.is_multiple_of(len) {
+        Ok(())
+    } else {
+        Err(Error::LengthMismatch { name: "pos_weight", length: len, needed })
+    }
 }
 
 /// The methods that every loss of independent elements has.

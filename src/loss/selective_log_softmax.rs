@@ -155,7 +155,7 @@ impl SelectiveLogSoftmax {
     ) -> Result<(), Error> {
         let layout = checked_layout(shape, "logits", logits.len())?;
         if self.accumulate_grad {
-            return Err(Error::PartialOverlap { first: "logits", second: "grad" });
+            return Err(Error::PartialOverlap { first: "logits", second: "grad", accumulates: true });
         }
         let (logits, grad) = in_place(logits);
         self.run_backward(context, layout, logits, indices.map(IndexView::from), grads.into(), grad)

@@ -126,6 +126,7 @@ macro_rules! distribution_methods {
                     loss: None,
                     grad: Some(output),
                     hess: None,
+                    min_hess: None,
                     accumulate: false,
                     scale: [one, zero],
                     z_loss: None,

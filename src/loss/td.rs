@@ -8,9 +8,9 @@ use crate::error::Error;
 use crate::kernel::gather::{self, Gather};
 use crate::kernel::targets;
 use crate::options::{Options, Outputs, Sinks, Summary, check_elements, check_length, check_optional};
-use crate::shape::{ClassShape, IndexView, Indices, Layout, Reduction, WeightView};
+use crate::shape::{ClassShape, Divisor, IndexView, Indices, Layout, Reduction, WeightView};
 use crate::simd::view::{In, Out, in_place};
-use crate::simd::{Environment, Total, in_environment};
+use crate::simd::{Environment, in_environment};
 
 /// Temporal difference, the loss of (deep, double) Q-learning (Mnih et al., 2015; van Hasselt et al., 2016).
 ///
@@ -211,7 +211,7 @@ impl Td {
         let TdViews { layout, q, action, reward, done, next_q, next_q_online, weight } = views;
         let no_weights = WeightView::<T> { class: None, row: None };
         targets::check(here, context, action, layout.classes, None, no_weights)?;
-        let divisor = Total::new(layout.samples as f64);
+        let divisor = Divisor::count(layout.samples);
         let factor = T::from_f64(options.factor(here, formula.factor(), divisor));
         let gamma = T::from_f64(self.gamma);
         let call = Gather {
@@ -220,12 +220,13 @@ impl Td {
             loss: if options.reduction == Reduction::None { sinks.loss } else { None },
             grad: sinks.grad,
             hess: sinks.hess,
+            least_hess: options.least_hess(here, formula.factor()),
             accumulate: options.accumulate_grad,
             factor,
             needs_total: sinks.needs_total(options.reduction),
         };
         let partial = T::reduce(here, context, Work::Td(formula, &call));
-        Ok(sinks.finish(here, options.reduction, partial, divisor))
+        Ok(sinks.finish(here, options, partial, divisor))
     }
 }
 

@@ -53,6 +53,10 @@ void throws(losskit::status status, const char *message, Call call)
     CHECK(std::strcmp(error.what(), message) == 0);
 }
 
+// Of a call that returns one number, although each sample is to have its own.
+const char *const returned = "this call returns a mean or a sum: for reduction::none, which has a loss for each sample, "
+                             "call the form that takes outputs and set outputs::loss";
+
 template <class Call>
 void throws_mismatch(const char *message, Call call)
 {
@@ -139,7 +143,8 @@ void pointwise(const Loss &loss, const vec<T> &input, const vec<T> &target, Opti
     out.loss = each;
     throws_mismatch("loss has 2 elements, 1 are needed", [&] { loss(input, target, out, options); });
     options.reduction = losskit::reduction::none;
-    throws_mismatch("loss has 1 elements, 2 are needed", [&] { loss(input, target, options); });
+    throws(losskit::status::unsupported_option, returned, [&] { loss(input, target, options); });
+    throws(losskit::status::unsupported_option, returned, [&] { loss(input, target, grad, options); });
     out.loss = grad_3;
     grad_3[0] = 7;
     const losskit::result misfit = loss(std::nothrow, input, target, out, options);
@@ -153,16 +158,36 @@ void pointwise(const Loss &loss, const vec<T> &input, const vec<T> &target, Opti
     throws(losskit::status::nan_option, "grad_scale is NaN", [&] { loss(input, target, options); });
     const losskit::result failed = loss(std::nothrow, input, target, losskit::outputs<T>(), options);
     CHECK(!failed && failed.status() == losskit::status::nan_option && failed.message() == "grad_scale is NaN");
+    // its own words, whatever fails after it
+    losskit::result copy = failed;
+    CHECK(!loss(std::nothrow, input, three, losskit::outputs<T>()));
+    CHECK(!losskit::context::make(std::nothrow, LK_MAX_THREADS + 1));
+    CHECK(failed.message() == "grad_scale is NaN" && copy.message() == "grad_scale is NaN");
+    copy = misfit;
+    CHECK(copy.message() == misfit.message() && failed.message() == "grad_scale is NaN");
     options = Options();
     options.accumulate_grad = true;
     in_place = input;
-    throws(losskit::status::partial_overlap, "input and grad overlap",
+    throws(losskit::status::partial_overlap,
+           "input and grad overlap; a gradient may take its input's place, but not with accumulate_grad (LK_ACCUMULATE_GRAD)",
            [&] { loss(in_place, target, in_place, options); });
     CHECK(in_place == input);
 
     // nothing at all
     CHECK(std::isnan(loss(none, none)));
     CHECK(std::isnan(loss(none, none, no_grad)));
+    options = Options();
+    options.zero_if_empty = true;
+    CHECK(loss(none, none, options) == 0);
+
+    // no Hessian is less than this one
+    options = Options();
+    options.min_hess = 1000;
+    options.reduction = losskit::reduction::sum;
+    out = losskit::outputs<T>();
+    out.hess = hess;
+    loss(input, target, out, options);
+    CHECK(hess == vec<T>(2, 1000));
 
     static_assert(noexcept(loss(std::nothrow, input, target, losskit::outputs<T>(), options)), "");
     static_assert(!noexcept(loss(input, target)), "");
@@ -232,6 +257,44 @@ void pointwise_losses()
     binary.weight = weight;
     losskit::bce_with_logits(zeros, target, out, binary);
     CHECK((losses == vec<T>{3 * log_2<T>, 6 * log_2<T>}));
+    // labels outside of [0, 1] are a remark, if they are looked for
+    const vec<T> signs{-1, 1};
+    losskit::bce_with_logits_options<T> looking;
+    losskit::outputs<T> nothing;
+    CHECK(losskit::bce_with_logits(zeros, signs, nothing, looking) == losskit::status::ok);
+    looking.check_targets = true;
+    CHECK(losskit::bce_with_logits(zeros, signs, nothing, looking) == losskit::status::input_out_of_domain);
+    CHECK(losskit::bce_with_logits(zeros, target, nothing, looking) == losskit::status::ok);
+    options<T> of_all;
+    of_all.check_targets = true;
+    CHECK(losskit::bce(half, signs, nothing, of_all) == losskit::status::input_out_of_domain);
+    CHECK(losskit::mse(half, signs, nothing, of_all) == losskit::status::ok);
+
+    // two labels of two elements each
+    losskit::bce_with_logits_options<T> channels;
+    channels.pos_weight = weight;
+    channels.inner = 2;
+    channels.reduction = losskit::reduction::none;
+    const vec<T> four_zeros(4), four_ones(4, 1);
+    vec<T> four(4);
+    nothing.loss = four;
+    CHECK(losskit::bce_with_logits(four_zeros, four_ones, nothing, channels) == losskit::status::ok);
+    CHECK(four == (vec<T>{log_2<T>, log_2<T>, 2 * log_2<T>, 2 * log_2<T>}));
+    channels.inner = 4;
+    throws_mismatch("pos_weight has 2 elements, 1 are needed",
+                    [&] { losskit::bce_with_logits(four_zeros, four_ones, nothing, channels); });
+
+    // delta as it was given, not rounded to the element type
+    losskit::huber_options<T> tiny;
+    for (const double sign : {1.0, -1.0}) {
+        tiny.delta = sign * (std::is_same_v<T, float> ? 1e-60 : 0);
+        const losskit::error error = thrown_by([&] { losskit::huber(input, target, tiny); });
+        CHECK(error.status() == losskit::status::invalid_delta);
+        if (std::is_same_v<T, float>)
+            CHECK(std::strcmp(error.what(), sign > 0 ? "delta 1e-60 is 0 in the element type, must be greater than 0"
+                                                     : "delta -1e-60 is not greater than 0") == 0);
+    }
+
     binary.pos_weight = weight;
     binary.weight = std::nullopt;
     losskit::bce_with_logits(zeros, target, out, binary);
@@ -320,7 +383,7 @@ void class_losses()
     CHECK(losskit::nll(shape, logits, ignored) == 0);
 
     // errors, of either side
-    throws(losskit::status::target_out_of_range, "target 2 at row 1 is outside 0..2",
+    throws(losskit::status::target_out_of_range, "target 2 at row 1 must be below 2",
            [&] { losskit::cross_entropy(shape, logits, out_of_range); });
     const vec<T> three(3);
     throws_mismatch("logits has 3 elements, 4 are needed", [&] { losskit::cross_entropy(shape, three, targets); });
@@ -523,7 +586,7 @@ void temporal_difference()
     wrong("grad has 3 elements, 4 are needed", [&](auto &, auto &, auto &to) { to.grad = out_3; });
     wrong("hess has 3 elements, 4 are needed", [&](auto &, auto &, auto &to) { to.hess = out_3; });
     wrong("td_error has 3 elements, 2 are needed", [&](auto &, auto &, auto &to) { to.td_error = out_3; });
-    throws(losskit::status::target_out_of_range, "target 9 at row 0 is outside 0..2", [&] {
+    throws(losskit::status::target_out_of_range, "target 9 at row 0 must be below 2", [&] {
         const vec<std::int32_t> no_action{9, 0};
         losskit::td_inputs<T> changed = inputs;
         changed.action = no_action;
@@ -643,7 +706,7 @@ void contexts()
     CHECK(moved.get() == handle && scalar.get() == nullptr);
     scalar = std::move(moved);
     CHECK(scalar.get() == handle && moved.get() == nullptr);
-    throws(losskit::status::unknown_constant, "isa has the unknown value 99",
+    throws(losskit::status::unknown_constant, "isa is 99, must be LK_ISA_BEST, LK_ISA_SCALAR, LK_ISA_NEON, LK_ISA_AVX2 or LK_ISA_AVX512",
            [] { losskit::context(1, static_cast<losskit::isa>(99)); });
     throws(losskit::status::too_many_threads, "4097 threads are more than 4096",
            [] { losskit::context(LK_MAX_THREADS + 1); });

@@ -12,18 +12,26 @@ static void initialisers_are_the_defaults(void)
     CHECK(by_macro.struct_size == by_call.struct_size && by_macro.reduction == by_call.reduction);
     CHECK(by_macro.flags == by_call.flags && by_macro.grad_scale == by_call.grad_scale);
     CHECK(by_macro.weight_sum == by_call.weight_sum && by_macro.cost == by_call.cost);
+    CHECK(by_macro.min_hess == by_call.min_hess);
 }
+
+#if LK_VERSION < 1000 || LK_VERSION != LK_VERSION_MAJOR * 1000000 + LK_VERSION_MINOR * 1000 + LK_VERSION_PATCH
+#error "LK_VERSION is made of its parts, and the preprocessor can compare it"
+#endif
 
 static void library_says_what_it_is(void)
 {
     lk_context *context = NULL;
+    char version[64];
     CHECK(lk_abi_version() == LK_ABI_VERSION);
-    CHECK(strlen(lk_version()) >= 5);
+    snprintf(version, sizeof version, "%d.%d.%d", LK_VERSION_MAJOR, LK_VERSION_MINOR, LK_VERSION_PATCH);
+    CHECK(strcmp(lk_version(), version) == 0);
     CHECK(strlen(lk_isa_name(NULL)) >= 4);
     CHECK(strcmp(lk_status_name(LK_NULL_POINTER), "LK_NULL_POINTER") == 0);
     CHECK(strcmp(lk_last_error(), "") == 0);
     CHECK(lk_context_create(1, 99, &context) == LK_UNKNOWN_CONSTANT && context == NULL);
-    CHECK(strcmp(lk_last_error(), "isa has the unknown value 99") == 0);
+    CHECK(strcmp(lk_last_error(),
+                 "isa is 99, must be LK_ISA_BEST, LK_ISA_SCALAR, LK_ISA_NEON, LK_ISA_AVX2 or LK_ISA_AVX512") == 0);
     CHECK(lk_context_create(1, LK_ISA_SCALAR, &context) == LK_OK && context != NULL);
     CHECK(strcmp(lk_isa_name(context), "scalar") == 0);
     lk_context_destroy(context);

@@ -57,7 +57,7 @@ static void TEST(pointwise_losses)(void)
     TEST(expect)(2, loss, log_2, 2 * log_2);
     TEST(expect)(2, grad, -2, -4);
     TEST(expect)(2, hess, 4, 8);
-    CHECK(LK(bce_with_logits)(NULL, 2, zeros, target, weight, pos_weight, 1, &options, loss, grad, hess) == LK_OK);
+    CHECK(LK(bce_with_logits)(NULL, 2, zeros, target, weight, pos_weight, 1, NULL, &options, loss, grad, hess) == LK_OK);
     TEST(expect)(2, loss, 3 * log_2, 6 * log_2);
     TEST(expect)(2, grad, (T)-1.5, -3);
     TEST(expect)(2, hess, (T)0.75, (T)1.5);
@@ -70,7 +70,7 @@ static void TEST(pointwise_losses)(void)
 #define COMMA ,
 #define PLAIN(name) CALL(name, )
 #define WITH_NUMBER(name) CALL(name, 1 COMMA)
-#define WITH_ARRAY(name) CALL(name, pos_weight COMMA 1 COMMA)
+#define WITH_ARRAY(name) CALL(name, pos_weight COMMA 1 COMMA NULL COMMA)
     POINTWISE_LOSSES(PLAIN, WITH_NUMBER, WITH_ARRAY)
 #undef CALL
 #undef COMMA

@@ -42,7 +42,7 @@ static lk_context *next_context(lk_context *context, size_t number)
     if (threads > 1) {
         static float large[1 << 18];
         float loss;
-        CHECK(lk_bce_with_logits_f32(context, 1 << 18, large, large, NULL, NULL, 0, NULL, &loss, NULL, NULL) == LK_OK);
+        CHECK(lk_bce_with_logits_f32(context, 1 << 18, large, large, NULL, NULL, 0, NULL, NULL, &loss, NULL, NULL) == LK_OK);
     }
     return context;
 }

@@ -22,7 +22,7 @@ static void TEST(call)(const lk_context *ctx, unsigned number)
     case 3: status = LK(smooth_l1)(ctx, ELEMENTS, input, target, NULL, 1, &options, loss, NULL, hess); break;
     case 4: status = LK(bce)(ctx, ELEMENTS, input, target, NULL, &options, loss, grad, NULL); break;
     case 5:
-        status = LK(bce_with_logits)(ctx, ELEMENTS, input, target, NULL, target, 1, &options, loss, grad, NULL);
+        status = LK(bce_with_logits)(ctx, ELEMENTS, input, target, NULL, target, 1, NULL, &options, loss, grad, NULL);
         break;
     case 6: status = LK(likelihood)(ctx, ELEMENTS, input, target, NULL, &options, loss, grad, NULL); break;
     case 7:

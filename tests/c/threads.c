@@ -14,11 +14,11 @@ static uint64_t expected;
 static void *call_the_losses(void *number)
 {
     workload *work = workload_new();
-    char own_error[64];
+    char own_error[128];
     const long thread = (long)(intptr_t)number;
 
     CHECK(strcmp(lk_last_error(), "") == 0);
-    sprintf(own_error, "isa has the unknown value %ld", 100 + thread);
+    sprintf(own_error, "isa is %ld, must be LK_ISA_BEST, LK_ISA_SCALAR, LK_ISA_NEON, LK_ISA_AVX2 or LK_ISA_AVX512", 100 + thread);
     for (int round = 0; round < ROUNDS; round++) {
         lk_context *own = NULL;
         CHECK(lk_context_create(1, (lk_isa)(100 + thread), &own) == LK_UNKNOWN_CONSTANT);

@@ -67,7 +67,7 @@ static uint64_t workload_run(const lk_context *ctx, workload *work)
           LK_OK);
     hash = workload_hash(hash, sizeof loss, &loss);
     hash = workload_hash(hash, sizeof work->grad, work->grad);
-    CHECK(lk_bce_with_logits_f64(ctx, ELEMENTS, work->doubles, work->doubles, NULL, NULL, 0, &options, &double_loss,
+    CHECK(lk_bce_with_logits_f64(ctx, ELEMENTS, work->doubles, work->doubles, NULL, NULL, 0, NULL, &options, &double_loss,
                                  work->double_grad, NULL) == LK_OK);
     hash = workload_hash(hash, sizeof double_loss, &double_loss);
     hash = workload_hash(hash, sizeof work->double_grad, work->double_grad);

@@ -33,6 +33,14 @@ pub struct lk_options {
     pub grad_scale: f64,
     pub weight_sum: *mut f64,
     pub cost: *mut lk_cost,
+    pub min_hess: f64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct lk_bce_with_logits_params {
+    pub struct_size: usize,
+    pub inner: usize,
 }
 
 #[repr(C)]
@@ -206,6 +214,8 @@ pub const LK_ISA_AVX2: i32 = 3;
 pub const LK_ISA_AVX512: i32 = 4;
 
 pub const LK_ACCUMULATE_GRAD: u32 = 1;
+pub const LK_ZERO_IF_EMPTY: u32 = 2;
+pub const LK_CHECK_TARGETS: u32 = 4;
 
 pub const LK_TD_MSE: i32 = 0;
 pub const LK_TD_HUBER: i32 = 1;
@@ -268,6 +278,7 @@ pub type PointwiseWithArray<T> = unsafe extern "C" fn(
     weight: *const T,
     array: *const T,
     len: usize,
+    params: *const lk_bce_with_logits_params,
     opts: *const lk_options,
     loss: *mut T,
     grad: *mut T,
@@ -288,12 +299,13 @@ pub struct PointwiseOption<T> {
     pub number: T,
     pub array: *const T,
     pub len: usize,
+    pub params: *const lk_bce_with_logits_params,
 }
 
 impl<T> PointwiseOption<T> {
     /// A number, and no array.
     pub fn number(number: T) -> Self {
-        PointwiseOption { number, array: std::ptr::null(), len: 0 }
+        PointwiseOption { number, array: std::ptr::null(), len: 0, params: std::ptr::null() }
     }
 }
 
@@ -313,7 +325,7 @@ impl<T> PointwiseFunction<T> {
         opts: *const lk_options,
         [loss, grad, hess]: [*mut T; 3],
     ) -> i32 {
-        let PointwiseOption { number, array, len } = option;
+        let PointwiseOption { number, array, len, params } = option;
         // SAFETY: the caller's promise
         unsafe {
             match self {
@@ -322,7 +334,7 @@ impl<T> PointwiseFunction<T> {
                     function(ctx, n, input, target, weight, number, opts, loss, grad, hess)
                 }
                 PointwiseFunction::WithArray(function, _) => {
-                    function(ctx, n, input, target, weight, array, len, opts, loss, grad, hess)
+                    function(ctx, n, input, target, weight, array, len, params, opts, loss, grad, hess)
                 }
             }
         }
@@ -359,7 +371,7 @@ macro_rules! pointwise_function {
     ($function: ident $number: ident) => {
         PointwiseFunction::WithNumber($function)
     };
-    ($function: ident $array: ident $len: ident) => {
+    ($function: ident $array: ident $len: ident $params: ident) => {
         PointwiseFunction::WithArray($function, stringify!($array))
     };
 }
@@ -768,6 +780,10 @@ macro_rules! declare {
 }
 declare! { f32, LK_F32 }
 declare! { f64, LK_F64 }
+
+/// Of a gradient in the place of its logits that is to be accumulated.
+pub const OVERLAP_BECAUSE_ACCUMULATED: &str =
+    "logits and grad overlap; a gradient may take its input's place, but not with accumulate_grad (LK_ACCUMULATE_GRAD)";
 
 /// This thread's last message.
 pub fn last_error() -> String {

@@ -39,6 +39,7 @@ fn c_and_rust_write_the_same_bytes() {
                     opts.reduction = [LK_MEAN, LK_SUM, LK_NONE][variant % 3];
                     opts.flags = (variant as u32 / 3) % 2 * LK_ACCUMULATE_GRAD;
                     opts.grad_scale = [1.0, 1024.3][variant / 6];
+                    opts.min_hess = [0.0, 0.1][variant / 6];
                 }
                 let start = frame.snapshot();
                 let name = format!("{} {dims:?} variant {variant}", function.name);

@@ -29,7 +29,7 @@ pub struct Guard {
 const LIMIT: usize = 1 << 18;
 
 pub fn run(bytes: &[u8], guard: Guard) {
-    let mut source = Source(Unstructured::new(bytes));
+    let mut source = Source(Unstructured::new(bytes), bytes.last().copied().unwrap_or(0));
     match source.below(17) {
         10 => any_tokens::call(&mut source, guard),
         9 => loss(&mut source, guard, true),
@@ -42,8 +42,9 @@ pub fn run(bytes: &[u8], guard: Guard) {
     }
 }
 
-/// Decisions out of bytes; where they end, each decision is the first choice.
-struct Source<'a>(Unstructured<'a>);
+/// Decisions out of bytes; where they end, each decision is the first choice. The last byte, which few calls come to, decides
+/// about the options that came later than the recorded seeds: these keep their meaning.
+struct Source<'a>(Unstructured<'a>, u8);
 
 impl Source<'_> {
     fn below(&mut self, n: usize) -> usize {
@@ -223,6 +224,7 @@ impl Case {
     /// Whether there is something about its pointers that must not pass.
     fn has_bad_pointers(&self) -> bool {
         let arrays = || self.function.arrays.iter();
+        let counts = |array: &&Array| !array.role.is_struct() && self.is_given(array) && self.len(array) > 0;
         let is_bad = |array: &Array| {
             let place = self.frame.at::<u8>(array.name);
             let misses = place.is_null() && array.role.is_required();
@@ -230,15 +232,21 @@ impl Case {
             let is_outside = place.addr().checked_add(self.len(array).saturating_mul(array.size)).is_none();
             self.len(array) > 0 && (misses || is_odd || is_outside)
         };
+        arrays().filter(|array| array.role.is_struct() || counts(array)).any(is_bad) || self.has_overlap()
+    }
+
+    /// Whether an output has an element of another array, and does not replace it.
+    fn has_overlap(&self) -> bool {
         let counts = |array: &&Array| !array.role.is_struct() && self.is_given(array) && self.len(array) > 0;
         let overlap = |output: &Array, other: &Array| {
             let (a, b) = (self.extent(output), self.extent(other));
             let is_replaced =
                 Some((other.name, output.name)) == self.function.in_place && a == b && !self.accumulates();
-            output.name != other.name && a.start < b.end && b.start < a.end && !is_replaced
+            let is_near = output.name != other.name && a.start < b.end && b.start < a.end && !is_replaced;
+            is_near && meet(self.spans(output), self.spans(other))
         };
-        arrays().filter(|array| array.role.is_struct() || counts(array)).any(is_bad)
-            || self.outputs().filter(counts).any(|output| arrays().filter(counts).any(|other| overlap(output, other)))
+        let others = || self.function.arrays.iter().filter(counts);
+        self.outputs().filter(counts).any(|output| others().any(|other| overlap(output, other)))
     }
 
     /// The call, with every byte that it may not touch out of reach.
@@ -314,6 +322,17 @@ impl Case {
             }
         }
     }
+}
+
+/// Whether any of some spans has a byte of any of others.
+fn meet(mut some: Vec<Range<usize>>, mut others: Vec<Range<usize>>) -> bool {
+    some.sort_by_key(|span| span.start);
+    others.sort_by_key(|span| span.start);
+    let mut others = others.into_iter().peekable();
+    some.into_iter().any(|span| {
+        while others.next_if(|other| other.end <= span.start).is_some() {}
+        others.peek().is_some_and(|other| other.start < span.end)
+    })
 }
 
 fn fill_numbers(source: &mut Source<'_>, place: *mut u8, size: usize, len: usize) {
@@ -392,15 +411,21 @@ fn fill_structs(source: &mut Source<'_>, case: &mut Case, asked: Dims) {
             }
         }
     }
+    if function.has("pos_weight") {
+        let inner = [1, 2, 3, 0, asked.inner, asked.outer, asked.n(), usize::MAX][usize::from(source.1 / 32)];
+        frame.edit::<lk_bce_with_logits_params>("params").inner = inner;
+    }
     if function.has("opts") {
         let opts = frame.edit::<lk_options>("opts");
         opts.reduction = source.choose(&[LK_MEAN, LK_SUM, LK_NONE]);
-        opts.flags = u32::from(source.one_in(4));
+        opts.flags = u32::from(source.one_in(4)) * LK_ACCUMULATE_GRAD;
+        opts.flags |= u32::from(source.1 % 4) * LK_ZERO_IF_EMPTY;
         if source.one_in(64) {
             opts.reduction = source.bits() as i32;
             opts.flags = source.bits() as u32;
         }
         opts.grad_scale = if source.one_in(2) { source.double() } else { 1.0 };
+        opts.min_hess = [0.0, 1e-16, 0.5, 1e300, f64::INFINITY, -1.0, 5e-324, 0.0][usize::from(source.1 / 4 % 8)];
     }
     frame.number = source.double();
     if source.one_in(2) {
@@ -604,6 +629,7 @@ fn check(source: &mut Source<'_>, mut case: Case, guard: Guard) {
         assert!(case.frame.snapshot() == before, "{name} touched memory, although {}", last_error());
         let words = last_error();
         assert!(!words.is_empty());
+        assert!(status != LK_PARTIAL_OVERLAP || case.has_overlap(), "{name}: {words}, but {}", case.describe());
         case.frame.ctx = all_contexts()[(first + 1) % 5].0;
         assert_eq!((case.call(guard), last_error()), (status, words), "{name} in another context");
         assert!(case.frame.snapshot() == before, "{name} touched memory in another context");

@@ -330,6 +330,7 @@ fn parts_of<T: Real>(source: &mut Source<'_>) {
         grad_scale: 1.0,
         weight_sum: ptr::null_mut(),
         cost: ptr::null_mut(),
+        min_hess: 0.0,
     };
     // SAFETY: arrays of so many rows and classes
     unsafe {

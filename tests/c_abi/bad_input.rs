@@ -132,10 +132,16 @@ fn the_mean_of_nothing_is_nan_and_its_sum_is_0() {
             return;
         }
         let before = frame.snapshot();
-        for (reduction, expected) in [(LK_MEAN, f64::NAN), (LK_SUM, 0.0)] {
+        for (reduction, flags, expected) in [
+            (LK_MEAN, 0, f64::NAN),
+            (LK_SUM, 0, 0.0),
+            (LK_MEAN, LK_ZERO_IF_EMPTY, 0.0),
+            (LK_SUM, LK_ZERO_IF_EMPTY, 0.0),
+        ] {
             frame.restore(&before);
             empty(function, frame, [0, 3, 1]);
             frame.edit::<lk_options>("opts").reduction = reduction;
+            frame.edit::<lk_options>("opts").flags = flags;
             let cost = frame.bytes_of("opts.cost");
             let written = |frame: &Frame| {
                 let outputs = ["grad", "hess"].into_iter().filter(|name| function.has(name));
@@ -308,7 +314,8 @@ fn outputs_that_overlap_anything_are_refused() {
                     if Some((other.name, output.name)) == function.in_place && off == 0 {
                         if function.has("opts") {
                             frame.edit::<lk_options>("opts").flags = LK_ACCUMULATE_GRAD;
-                            refused(function, frame, LK_PARTIAL_OVERLAP, &overlap_words(output, other));
+                            let words = OVERLAP_BECAUSE_ACCUMULATED.replace("logits", other.name);
+                            refused(function, frame, LK_PARTIAL_OVERLAP, &words);
                             frame.edit::<lk_options>("opts").flags = 0;
                         }
                         accepted(function, frame, "in place");
@@ -370,25 +377,30 @@ fn inputs_may_overlap_each_other() {
 
 #[test]
 fn constants_that_do_not_exist_are_refused() {
-    let unknown = |name: &str, value: i64| format!("{name} has the unknown value {value}");
     for_each(|function, frame| {
         if !function.has("opts") {
             return;
         }
         for value in [-1, 3, 4, i32::MAX, i32::MIN] {
             frame.edit::<lk_options>("opts").reduction = value;
-            refused(function, frame, LK_UNKNOWN_CONSTANT, &unknown("opts.reduction", value.into()));
+            let words = format!("opts.reduction is {value}, must be LK_MEAN, LK_SUM or LK_NONE");
+            refused(function, frame, LK_UNKNOWN_CONSTANT, &words);
         }
         frame.edit::<lk_options>("opts").reduction = LK_MEAN;
-        for value in [2, 3, 1 << 31, u32::MAX] {
+        for value in [8, 9, 1 << 31, u32::MAX] {
             frame.edit::<lk_options>("opts").flags = value;
-            refused(function, frame, LK_UNKNOWN_CONSTANT, &unknown("opts.flags", value.into()));
+            let words = format!(
+                "opts.flags is {value}, must be a sum of LK_ACCUMULATE_GRAD (1), LK_ZERO_IF_EMPTY (2) and \
+                 LK_CHECK_TARGETS (4)"
+            );
+            refused(function, frame, LK_UNKNOWN_CONSTANT, &words);
         }
         frame.edit::<lk_options>("opts").flags = 0;
         if function.has("action") {
             for value in [-1, 2, i32::MAX] {
                 frame.edit::<lk_td_params>("params").loss = value;
-                refused(function, frame, LK_UNKNOWN_CONSTANT, &unknown("params.loss", value.into()));
+                let words = format!("params.loss is {value}, must be LK_TD_MSE or LK_TD_HUBER");
+                refused(function, frame, LK_UNKNOWN_CONSTANT, &words);
             }
             frame.edit::<lk_td_params>("params").loss = LK_TD_MSE;
         }
@@ -398,7 +410,19 @@ fn constants_that_do_not_exist_are_refused() {
             for value in [-1, 5, i32::MAX, i32::MIN, LK_F32, LK_F64] {
                 if !(is_cross_entropy && value == own) {
                     frame.index_type = value;
-                    refused(function, frame, LK_UNKNOWN_CONSTANT, &unknown("the type of indices", value.into()));
+                    let name = if function.has("action") { "action_type" } else { "target_type" };
+                    let given = match value {
+                        LK_F32 => "LK_F32 (0)".to_owned(),
+                        LK_F64 => "LK_F64 (1)".to_owned(),
+                        _ => value.to_string(),
+                    };
+                    let expected = match (is_cross_entropy, own) {
+                        (false, _) => "LK_I32, LK_I64 or LK_U8",
+                        (true, LK_F32) => "LK_I32, LK_I64, LK_U8 or, for probabilities, LK_F32",
+                        (true, _) => "LK_I32, LK_I64, LK_U8 or, for probabilities, LK_F64",
+                    };
+                    let words = format!("{name} is {given}, must be {expected}");
+                    refused(function, frame, LK_UNKNOWN_CONSTANT, &words);
                 }
             }
         }
@@ -419,7 +443,8 @@ fn indices_of_no_class_are_refused() {
             for row in [0, 5] {
                 frame.restore(&before);
                 frame.set_index(indices, row, index);
-                let words = format!("target {index} at row {row} is outside 0..3");
+                let reason = if index < 0 { "not be negative" } else { "be below 3" };
+                let words = format!("target {index} at row {row} must {reason}");
                 refused_by_both(function, frame, LK_TARGET_OUT_OF_RANGE, &words);
                 // in place nothing is touched either
                 let (input, output) = function.in_place.expect("a loss");
@@ -433,7 +458,7 @@ fn indices_of_no_class_are_refused() {
         frame.restore(&before);
         frame.set_index(indices, 4, 7);
         frame.set_index(indices, 2, 9);
-        refused_by_both(function, frame, LK_TARGET_OUT_OF_RANGE, "target 9 at row 2 is outside 0..3");
+        refused_by_both(function, frame, LK_TARGET_OUT_OF_RANGE, "target 9 at row 2 must be below 3");
     });
 }
 
@@ -470,7 +495,7 @@ fn the_ignored_index_is_compared_before_the_range() {
             frame.set_index("targets", 3, -100);
             accepted(function, frame, "-100 ignored");
             frame.put("params", place);
-            refused(function, frame, LK_TARGET_OUT_OF_RANGE, "target -100 at row 3 is outside 0..3");
+            refused(function, frame, LK_TARGET_OUT_OF_RANGE, "target -100 at row 3 must not be negative");
         }
     });
 }
@@ -485,6 +510,13 @@ fn numbers_that_make_no_sense_are_refused() {
             for scale in [f64::INFINITY, 0.0, -1.0] {
                 frame.edit::<lk_options>("opts").grad_scale = scale;
                 accepted(function, frame, "any number as grad_scale");
+            }
+            frame.restore(&before);
+            frame.edit::<lk_options>("opts").min_hess = f64::NAN;
+            refused_by_both(function, frame, LK_NAN_OPTION, "min_hess is NaN");
+            for least in [f64::INFINITY, -1.0, 5e-324] {
+                frame.edit::<lk_options>("opts").min_hess = least;
+                accepted(function, frame, "any number as min_hess");
             }
             frame.restore(&before);
         }
@@ -514,12 +546,10 @@ fn numbers_that_make_no_sense_are_refused() {
             }
         }
         if function.name.contains("cross_entropy") {
-            for (smoothing, text) in [(-0.25, "-0.25"), (1.5, "1.5"), (f64::INFINITY, "inf"), (-1e-300, "-")] {
+            for (smoothing, text) in [(-0.25, "-0.25"), (1.5, "1.5"), (f64::INFINITY, "inf"), (-1e-300, "-1e-300")] {
                 frame.edit::<lk_cross_entropy_params>("params").label_smoothing = smoothing;
-                let text = if text == "-" { smoothing.to_string() } else { text.to_owned() };
                 let words = format!("label_smoothing {text} is outside [0, 1]");
-                // the buffer of lk_last_error cuts long ones off
-                refused(function, frame, LK_INVALID_LABEL_SMOOTHING, &words[..words.len().min(255)]);
+                refused_by_both(function, frame, LK_INVALID_LABEL_SMOOTHING, &words);
             }
             frame.edit::<lk_cross_entropy_params>("params").label_smoothing = f64::NAN;
             refused_by_both(function, frame, LK_NAN_OPTION, "label_smoothing is NaN");
@@ -594,6 +624,33 @@ fn lengths_that_do_not_fit_are_refused() {
                 frame.n_pos_weight = n_pos_weight;
                 accepted(function, frame, "a divisor of 18");
             }
+            // labels of several elements
+            let inner = |frame: &mut Frame, inner| frame.edit::<lk_bce_with_logits_params>("params").inner = inner;
+            for (elements, n_pos_weight) in [(2, 3), (3, 2), (3, 3), (6, 3), (9, 2)] {
+                inner(frame, elements);
+                frame.n_pos_weight = n_pos_weight;
+                accepted(function, frame, "a divisor of 18");
+            }
+            for (elements, n_pos_weight, words) in [
+                (4, 2, "inner has 4 elements, 18 are needed"),
+                (usize::MAX, 2, "inner has 18446744073709551615 elements, 18 are needed"),
+                (0, 2, "inner has 0 elements, 1 are needed"),
+                (6, 2, "pos_weight has 2 elements, 3 are needed"),
+                (18, 2, "pos_weight has 2 elements, 1 are needed"),
+            ] {
+                inner(frame, elements);
+                frame.n_pos_weight = n_pos_weight;
+                refused(function, frame, LK_LENGTH_MISMATCH, words);
+            }
+            // of one weight and of none there is nothing to repeat
+            for n_pos_weight in [0, 1] {
+                frame.n_pos_weight = n_pos_weight;
+                accepted(function, frame, "whatever inner is");
+            }
+            inner(frame, 1);
+            frame.n_pos_weight = 3;
+            frame.put("params", std::ptr::null_mut());
+            accepted(function, frame, "params NULL");
             // none may be NULL
             frame.n_pos_weight = 0;
             frame.put("pos_weight", std::ptr::null_mut());
@@ -640,6 +697,38 @@ fn structs_grow_but_never_shrink() {
                 unsafe { tail.add(larger).write(0) };
             }
             *frame.edit::<usize>(name) = size;
+        }
+    });
+}
+
+#[test]
+fn labels_outside_0_to_1_are_a_remark_if_they_are_looked_for() {
+    for_each(|function, frame| {
+        if !function.takes_n {
+            return;
+        }
+        let before = frame.snapshot();
+        let has_labels = ["bce", "likelihood"].iter().any(|loss| function.name.contains(loss));
+        for (label, is_wrong) in [(1.5, true), (-1.0, true), (0.5, false), (f64::NAN, false)] {
+            let run = |frame: &mut Frame, flags| {
+                frame.restore(&before);
+                frame.edit::<lk_options>("opts").flags = flags;
+                // SAFETY: in the frame, of the type that the size says
+                unsafe {
+                    match function.array("target").size {
+                        4 => frame.at::<f32>("target").add(17).write(label as f32),
+                        _ => frame.at::<f64>("target").add(17).write(label),
+                    }
+                }
+                let status = function.call(frame);
+                (status, ["loss", "grad", "hess"].map(|name| frame.bytes_of(name)))
+            };
+            let (status, plain) = run(frame, 0);
+            assert_eq!(status, LK_OK, "{}", function.name);
+            let (status, looked) = run(frame, LK_CHECK_TARGETS);
+            let expected = if is_wrong && has_labels { LK_INPUT_OUT_OF_DOMAIN } else { LK_OK };
+            assert_eq!(status, expected, "{} of {label}", function.name);
+            assert!(looked == plain, "{} of {label}", function.name);
         }
     });
 }

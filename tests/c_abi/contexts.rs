@@ -55,7 +55,8 @@ fn unknown_instruction_sets_and_bad_places_are_refused() {
     unsafe {
         for isa in [-1, 5, i32::MAX, i32::MIN] {
             assert_eq!(lk_context_create(1, isa, &mut context), LK_UNKNOWN_CONSTANT);
-            assert_eq!(last_error(), format!("isa has the unknown value {isa}"));
+            let expected = "LK_ISA_BEST, LK_ISA_SCALAR, LK_ISA_NEON, LK_ISA_AVX2 or LK_ISA_AVX512";
+            assert_eq!(last_error(), format!("isa is {isa}, must be {expected}"));
             assert_eq!(context, untouched);
         }
         assert_eq!(lk_context_create(1, LK_ISA_BEST, ptr::null_mut()), LK_NULL_POINTER);

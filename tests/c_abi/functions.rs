@@ -207,6 +207,9 @@ impl Frame {
                         outer_stride: dims.outer_stride,
                         class_stride: dims.class_stride,
                     }),
+                    ("params", _) if self.place("pos_weight").is_some() => place
+                        .cast::<lk_bce_with_logits_params>()
+                        .write(lk_bce_with_logits_params { struct_size: array.size, inner: dims.inner }),
                     ("params", _) if array.size == size_of::<lk_td_params>() && self.place("action").is_some() => place
                         .cast::<lk_td_params>()
                         .write(lk_td_params { struct_size: array.size, gamma: 0.9, loss: LK_TD_HUBER, delta: 0.75 }),
@@ -230,6 +233,7 @@ impl Frame {
                         grad_scale: 1.0,
                         weight_sum: self.at("opts.weight_sum"),
                         cost: self.at("opts.cost"),
+                        min_hess: 0.0,
                     }),
                     ("opts.cost", _) => {
                         assert_eq!(lk_cost_add(place.cast(), 1.5, 3.0), LK_OK);
@@ -376,7 +380,13 @@ impl Frame {
             _ => Reduction::None,
         };
         let accumulate = opts.flags & LK_ACCUMULATE_GRAD != 0;
-        Options::new().reduction(reduction).accumulate_grad(accumulate).grad_scale(opts.grad_scale)
+        Options::new()
+            .reduction(reduction)
+            .accumulate_grad(accumulate)
+            .zero_if_empty(opts.flags & LK_ZERO_IF_EMPTY != 0)
+            .check_targets(opts.flags & LK_CHECK_TARGETS != 0)
+            .grad_scale(opts.grad_scale)
+            .min_hess(opts.min_hess)
     }
 
     fn is_none(&self) -> bool {
@@ -467,7 +477,10 @@ fn pointwise<T: Real>(name: &'static str, dims: Dims, function: &'static Pointwi
         Array::of::<T>("target", Role::Input, n),
         Array::of::<T>("weight", Role::OptionalInput, n),
     ];
-    arrays.extend(function.array().map(|name| Array::of::<T>(name, Role::Input, dims.classes)));
+    if let Some(name) = function.array() {
+        arrays.push(Array::of::<T>(name, Role::Input, dims.classes));
+        arrays.push(Array::of::<lk_bce_with_logits_params>("params", Role::OptionalStruct, 1));
+    }
     Function {
         name: format!("lk_{name}_{}", T::SUFFIX),
         arrays: with_outputs::<T>(arrays, n, n),
@@ -479,12 +492,16 @@ fn pointwise<T: Real>(name: &'static str, dims: Dims, function: &'static Pointwi
         call: Box::new(move |f| unsafe {
             let inputs = [f.at::<T>("input"), f.at("target"), f.at("weight")].map(|pointer| pointer.cast_const());
             let array = function.array().map_or(ptr::null(), |name| f.at::<T>(name).cast_const());
-            let option = PointwiseOption { number: T::of(f.number), array, len: f.n_pos_weight };
+            let params = f.at("params");
+            let option = PointwiseOption { number: T::of(f.number), array, len: f.n_pos_weight, params };
             function.call((f.ctx, f.n), inputs, option, f.at("opts"), [f.at("loss"), f.at("grad"), f.at("hess")])
         }),
         rust: Some(Box::new(move |f| {
             let array: &[T] = function.array().map_or(&[], |name| f.required(name));
-            let formula = Formula::by_name(name, f.number, array).expect("the tables are the same");
+            // each weight once for each element that it is of
+            let inner = f.params(lk_bce_with_logits_params { struct_size: 0, inner: 1 }).inner;
+            let array: Vec<T> = array.iter().flat_map(|&weight| std::iter::repeat_n(weight, inner)).collect();
+            let formula = Formula::by_name(name, f.number, &array).expect("the tables are the same");
             let (input, target, weight) = (f.required("input"), f.required("target"), f.slice("weight"));
             let context = Context::default();
             f.finish(formula.loss().eval(&context, input, target, weight, &f.options(), f.outputs())?)

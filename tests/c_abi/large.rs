@@ -61,6 +61,7 @@ fn options(reduction: i32) -> lk_options {
         grad_scale: 1.0,
         weight_sum: ptr::null_mut(),
         cost: ptr::null_mut(),
+        min_hess: 0.0,
     }
 }
 

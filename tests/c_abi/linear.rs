@@ -30,6 +30,7 @@ const OPTS: lk_options = lk_options {
     grad_scale: 1.5,
     weight_sum: null_mut(),
     cost: null_mut(),
+    min_hess: 0.0,
 };
 
 macro_rules! tests {
@@ -269,9 +270,9 @@ macro_rules! tests {
                 with(|bad| bad.shape.struct_size = 8, LK_INVALID_STRUCT_SIZE, words);
                 let words = "params.struct_size is 40, at least 48 is needed";
                 with(|bad| bad.params.struct_size = 40, LK_INVALID_STRUCT_SIZE, words);
-                let words = "the type of indices has the unknown value 0";
+                let words = "target_type is LK_F32 (0), must be LK_I32, LK_I64 or LK_U8";
                 with(|bad| bad.target_type = LK_F32, LK_UNKNOWN_CONSTANT, words);
-                with(|bad| bad.targets[3] = 4, LK_TARGET_OUT_OF_RANGE, "target 4 at row 3 is outside 0..4");
+                with(|bad| bad.targets[3] = 4, LK_TARGET_OUT_OF_RANGE, "target 4 at row 3 must be below 4");
                 let words = "label_smoothing 1.5 is outside [0, 1]";
                 with(|bad| bad.params.label_smoothing = 1.5, LK_INVALID_LABEL_SMOOTHING, words);
                 with(|bad| bad.params.z_loss = f64::NAN, LK_NAN_OPTION, "z_loss is NaN");
@@ -279,9 +280,12 @@ macro_rules! tests {
                 let words = "soft_cap -1 is not a positive number of the element type";
                 with(|bad| bad.params.soft_cap = -1.0, LK_INVALID_SOFT_CAP, words);
                 with(|bad| bad.opts.grad_scale = f64::NAN, LK_NAN_OPTION, "grad_scale is NaN");
-                let words = "opts.reduction has the unknown value 9";
+                let words = "opts.reduction is 9, must be LK_MEAN, LK_SUM or LK_NONE";
                 with(|bad| bad.opts.reduction = 9, LK_UNKNOWN_CONSTANT, words);
-                with(|bad| bad.opts.flags = 2, LK_UNKNOWN_CONSTANT, "opts.flags has the unknown value 2");
+                let words = "opts.flags is 8, must be a sum of LK_ACCUMULATE_GRAD (1), LK_ZERO_IF_EMPTY (2) and \
+                             LK_CHECK_TARGETS (4)";
+                with(|bad| bad.opts.flags = 8, LK_UNKNOWN_CONSTANT, words);
+                with(|bad| bad.opts.min_hess = f64::NAN, LK_NAN_OPTION, "min_hess is NaN");
             }
 
             #[test]

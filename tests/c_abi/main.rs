@@ -6,12 +6,15 @@ mod any_call;
 mod bad_input;
 mod contexts;
 mod functions;
+mod gaps;
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 mod large;
 mod linear;
 mod report;
 mod selective_log_softmax;
 mod softmax_state;
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+mod stack;
 
 /// What `fuzz/` does for as long as one likes, for some seconds: any call, made of a seeded generator's bytes.
 #[test]

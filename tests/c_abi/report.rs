@@ -16,6 +16,13 @@ fn versions_are_the_crates() {
     }
     let header = include_str!("../../include/losskit.h");
     assert!(header.contains("#define LK_ABI_VERSION 1\n"));
+    for (part, number) in [
+        ("MAJOR", env!("CARGO_PKG_VERSION_MAJOR")),
+        ("MINOR", env!("CARGO_PKG_VERSION_MINOR")),
+        ("PATCH", env!("CARGO_PKG_VERSION_PATCH")),
+    ] {
+        assert!(header.contains(&format!("#define LK_VERSION_{part} {number}\n")), "{part}");
+    }
 }
 
 #[test]
@@ -89,9 +96,9 @@ fn options_init_is_what_the_initialiser_is() {
     // SAFETY: there is as much memory as the sizes say, and more
     unsafe {
         assert_eq!(lk_options_init(options, size), LK_OK);
-        let lk_options { struct_size, reduction, flags, grad_scale, weight_sum, cost } = *options;
+        let lk_options { struct_size, reduction, flags, grad_scale, weight_sum, cost, min_hess } = *options;
         assert_eq!((struct_size, reduction, flags, grad_scale), (size, LK_MEAN, 0, 1.0));
-        assert!(weight_sum.is_null() && cost.is_null());
+        assert!(weight_sum.is_null() && cost.is_null() && min_hess == 0.0);
         assert_eq!(memory[size / 8], u64::MAX, "nothing beyond the struct is written");
         // a newer caller's struct: what this version does not know is 0
         assert_eq!(lk_options_init(options, size + 16), LK_OK);

@@ -151,9 +151,9 @@ macro_rules! tests {
                     let status = (C.entropy_backward)(null(), &SHAPE, logits, grads, 0, null_mut());
                     refused(status, LK_NULL_POINTER, "grad is null");
                     let status = (C.entropy_backward)(null(), &SHAPE, logits, grads, 4, grad);
-                    refused(status, LK_UNKNOWN_CONSTANT, "flags has the unknown value 4");
+                    refused(status, LK_UNKNOWN_CONSTANT, "flags is 4, must be 0 or LK_ACCUMULATE_GRAD (1)");
                     let status = (C.entropy_backward)(null(), &SHAPE, logits, grads, 1, logits.cast_mut());
-                    refused(status, LK_PARTIAL_OVERLAP, "logits and grad overlap");
+                    refused(status, LK_PARTIAL_OVERLAP, OVERLAP_BECAUSE_ACCUMULATED);
                 }
                 assert_eq!(bad.grad, [7.0; 7]);
             }
@@ -177,7 +177,7 @@ macro_rules! tests {
                 refused(bad.backward(Pointers { grad, ..none }), LK_PARTIAL_OVERLAP, "logits and grad overlap");
                 bad.flags = LK_ACCUMULATE_GRAD;
                 let grad = Some(bad.logits.as_mut_ptr());
-                refused(bad.backward(Pointers { grad, ..none }), LK_PARTIAL_OVERLAP, "logits and grad overlap");
+                refused(bad.backward(Pointers { grad, ..none }), LK_PARTIAL_OVERLAP, OVERLAP_BECAUSE_ACCUMULATED);
                 let rows = [None, Some(bad.grad.as_mut_ptr()), None];
                 let words = "grad_entropy and grad overlap";
                 refused(bad.backward(Pointers { rows, ..none }), LK_PARTIAL_OVERLAP, words);
@@ -212,15 +212,16 @@ macro_rules! tests {
                 );
                 let words = "params.struct_size is 8, at least 24 is needed";
                 with(|bad| bad.params.struct_size = 8, LK_INVALID_STRUCT_SIZE, words);
-                let words = "the type of indices has the unknown value 0";
+                let words = "index_type is LK_F32 (0), must be LK_I32, LK_I64 or LK_U8";
                 with(|bad| bad.index_type = LK_F32, LK_UNKNOWN_CONSTANT, words);
-                let words = "target 3 at row 1 is outside 0..3";
+                let words = "target 3 at row 1 must be below 3";
                 with(|bad| bad.indices[2] = 3, LK_TARGET_OUT_OF_RANGE, words);
-                let words = "target -2 at row 0 is outside 0..3";
+                let words = "target -2 at row 0 must not be negative";
                 with(|bad| bad.indices[1] = -2, LK_TARGET_OUT_OF_RANGE, words);
                 let mut bad = call();
                 bad.flags = 2;
-                refused(bad.backward(Pointers::default()), LK_UNKNOWN_CONSTANT, "flags has the unknown value 2");
+                let words = "flags is 2, must be 0 or LK_ACCUMULATE_GRAD (1)";
+                refused(bad.backward(Pointers::default()), LK_UNKNOWN_CONSTANT, words);
                 assert_eq!(bad.grad, [7.0; 7]);
             }
 

@@ -174,10 +174,10 @@ macro_rules! tests {
                 with(|bad| bad.chunk.row_stride = 2, LK_INVALID_STRIDE, words);
                 let words = "chunk.struct_size is 8, at least 48 is needed";
                 with(|bad| bad.chunk.struct_size = 8, LK_INVALID_STRUCT_SIZE, words);
-                let words = "the type of indices has the unknown value 0";
+                let words = "target_type is LK_F32 (0), must be LK_I32, LK_I64 or LK_U8";
                 with(|bad| bad.target_type = LK_F32, LK_UNKNOWN_CONSTANT, words);
-                let words = format!("target -1 at row 1 is outside 0..{}", isize::MAX);
-                with(|bad| bad.targets[1] = -1, LK_TARGET_OUT_OF_RANGE, &words);
+                let words = "target -1 at row 1 must not be negative";
+                with(|bad| bad.targets[1] = -1, LK_TARGET_OUT_OF_RANGE, words);
                 let mut bad = call();
                 bad.grad_scale = f64::NAN;
                 refused(bad.grad(none), LK_NAN_OPTION, "grad_scale is NaN");

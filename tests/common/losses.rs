@@ -81,7 +81,7 @@ macro_rules! implement {
     ($Loss: ident [$number: ident: T]) => {
         implement! { for $Loss }
     };
-    ($Loss: ident [$array: ident: *const T, $len: ident: usize]) => {
+    ($Loss: ident [$array: ident: *const T, $len: ident: usize, $params: ident: *const $Params: ident]) => {
         implement! { for $Loss<'_, T> }
     };
     (for $Loss: ty) => {
@@ -182,7 +182,7 @@ macro_rules! formula {
     };
     (
         ($number: ident, $array: ident) {$($variant: tt)*} {$($loss: tt)*} {$($example: tt)*} {$($own: tt)*}
-        $Loss: ident [$name: ident: *const T, $len: ident: usize] $($more: tt)*
+        $Loss: ident [$name: ident: *const T, $len: ident: usize, $params: ident: *const $Params: ident] $($more: tt)*
     ) => {
         formula! {
             ($number, $array)

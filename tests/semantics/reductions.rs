@@ -168,6 +168,14 @@ fn check_nothing<T: Float>(call: &Call<T>, is_zero: impl Fn(f64) -> bool) {
             assert!(is_zero(grad) && is_zero(hess), "{} {reduction:?}: {grad} {hess} at {at}", call.name);
         }
         assert!(got.cost.mean().is_nan());
+        // the same bits, but for the mean, which is 0 if it is asked to be; the cost has nothing either way
+        let zero = Options::new().zero_if_empty(true);
+        let mut or_0 = call.run_with(&context(), reduction, zero, &vec![T::of(SENTINEL); call.input.len()]);
+        if reduction == Reduction::Mean {
+            assert_eq!(or_0.loss[0].bits(), 0, "{}: {}", call.name, or_0.loss[0]);
+            or_0.loss.clone_from(&got.loss);
+        }
+        or_0.assert_same_bits(&got, &call.name);
         // joining it to a cost changes nothing
         let (mut cost, mut joined) = (Cost::new(), Cost::new());
         cost.add(3.0, 2.0);
@@ -250,9 +258,111 @@ fn weightless<T: Float>() {
                 assert!(is_zero(&got.grad) && is_zero(&got.hess), "{} {reduction:?}", call.name);
                 assert_eq!(got.summary.weight_sum, 0.0);
                 assert_eq!(got.loss[0].wide().is_nan(), reduction == Reduction::Mean, "{}", call.name);
+                let zero = Options::new().zero_if_empty(true);
+                let or_0 = call.run_with(&context(), reduction, zero, &vec![T::of(SENTINEL); call.input.len()]);
+                assert!(or_0.loss.iter().all(|loss| loss.wide() == 0.0), "{} {reduction:?}", call.name);
+                assert!(is_zero(&or_0.grad) && is_zero(&or_0.hess), "{} {reduction:?}", call.name);
             }
         }
     }
+}
+
+/// A weight of 0 does not hide what is no number, whatever the mean of nothing is.
+#[test]
+fn nan_under_a_weight_of_0_is_nan_though_nothing_counts() {
+    let (shape, logits) = (ClassShape::rows(2, 2), [0.0f32, f32::NAN, 0.0, 0.0]);
+    let (weights, options) = (Weights::new().row(&[0.0, 0.0]), Options::new().zero_if_empty(true));
+    let mut loss = [0.0];
+    let outputs = Outputs::new().loss(&mut loss);
+    CrossEntropy::new().eval(&context(), shape, &logits, Targets::U8(&[0, 1]), weights, &options, outputs).unwrap();
+    assert!(loss[0].is_nan());
+}
+
+/// Weights of the samples that count, no two alike, that add up to 0.
+fn cancelling<T: Float>(counts: &[bool]) -> Vec<T> {
+    let mut weights = vec![0.0; counts.len()];
+    let counted: Vec<_> = (0..counts.len()).filter(|&sample| counts[sample]).collect();
+    for (i, &sample) in counted.iter().enumerate() {
+        weights[sample] = (i + 1) as f64;
+    }
+    if let Some(&last) = counted.last() {
+        weights[last] = 0.0;
+        weights[last] = -weights.iter().sum::<f64>();
+    }
+    all_of(&weights)
+}
+
+/// Neither the mean nor a gradient of it is a number; sums are as ever, and so is what they divide by.
+fn check_cancelled<T: Float>(call: &Call<T>, counts: &[bool]) {
+    for options in [Options::new(), Options::new().zero_if_empty(true)] {
+        let before = vec![T::of(SENTINEL); call.input.len()];
+        let mean = call.run_with(&context(), Reduction::Mean, options, &before);
+        assert!(mean.loss[0].wide().is_nan(), "{}: {}", call.name, mean.loss[0]);
+        assert_eq!(mean.summary.weight_sum, 0.0, "{}", call.name);
+        let sum = call.run_with(&context(), Reduction::Sum, options, &before);
+        assert!(sum.loss[0].wide().is_finite(), "{}: {}", call.name, sum.loss[0]);
+        assert_eq!(sum.summary.weight_sum, 0.0, "{}", call.name);
+        assert_eq!(mean.cost, sum.cost);
+        for (sample, &counts) in counts.iter().enumerate() {
+            for at in (0..call.shape().classes).map(|class| call.shape().at(sample, class)) {
+                let (mean, sum) = (mean.grad[at].wide(), sum.grad[at].wide());
+                assert!(sum.is_finite(), "{}: {sum} at {at}", call.name);
+                // nll's gradient is 0 where the target is not
+                assert!(mean.is_nan() || (mean == 0.0 && sum == 0.0), "{}: {mean} at {at}", call.name);
+                assert!(counts || mean == 0.0, "{}: {mean} at {at}, which is ignored", call.name);
+            }
+        }
+    }
+}
+
+fn cancelling_rows<T: Float>() {
+    for shape in shapes() {
+        for mut call in call::classes::<T>(shape) {
+            let (Loss::CrossEntropy { class, row, .. } | Loss::Nll { class, row, .. }) = &mut call.loss else {
+                unreachable!()
+            };
+            (*class, *row) = (None, None);
+            // of the samples that are ignored the gradient is 0
+            let each = call.run(&context(), Reduction::None);
+            let counts: Vec<_> = each.loss.iter().map(|loss| loss.wide() != 0.0).collect();
+            if counts.iter().filter(|&&counts| counts).count() < 2 {
+                continue;
+            }
+            let (Loss::CrossEntropy { row, .. } | Loss::Nll { row, .. }) = &mut call.loss else { unreachable!() };
+            *row = Some(cancelling(&counts));
+            check_cancelled(&call, &counts);
+        }
+    }
+    // class weights: as many samples of either class, or of three classes
+    let shape = Shape::rows(6, 3);
+    let targets = vec![0, 1, 2, 0, 2, 1];
+    for class in [[1.0, -1.0, 0.0], [1.0, 2.0, -3.0], [0.1, 0.2, -0.3]] {
+        let class = all_of::<T>(&class);
+        let is_0 = class.iter().map(|weight| weight.wide()).sum::<f64>() == 0.0;
+        for smoothing in [0.0, 0.1] {
+            let (goal, class) = (Goal::I64(targets.clone()), Some(class.clone()));
+            let loss = Loss::CrossEntropy { smoothing, z: 0.0, ignore: -100, shape, goal, class, row: None };
+            let call = Call { name: "cross_entropy".to_owned(), input: Random(3).numbers(18, 2.0), loss };
+            // rounded, the last three need not add up to 0: the mean is one, if a large one
+            if is_0 {
+                check_cancelled(&call, &[true; 6]);
+            } else {
+                assert!(call.run(&context(), Reduction::Mean).loss[0].wide().is_finite());
+            }
+        }
+        if is_0 {
+            let class = Some(class.clone());
+            let loss = Loss::Nll { ignore: -100, shape, targets: targets.clone(), class, row: None };
+            let call = Call { name: "nll".to_owned(), input: all_of(&[-0.5; 18]), loss };
+            check_cancelled(&call, &[true; 6]);
+        }
+    }
+}
+
+#[test]
+fn weights_that_add_up_to_0_have_no_mean_and_no_gradient_of_it() {
+    cancelling_rows::<f32>();
+    cancelling_rows::<f64>();
 }
 
 #[test]

@@ -20,6 +20,7 @@ class Options(ctypes.Structure):
         ("grad_scale", c_double),
         ("weight_sum", c_void_p),
         ("cost", c_void_p),
+        ("min_hess", c_double),
     ]
 
 
@@ -46,7 +47,7 @@ class Losskit:
 
     def bce_with_logits(self, logit, target, weight=None, pos_weight=1.0):
         pos_weight = np.array([pos_weight], logit.dtype)
-        return self._pointwise("lk_bce_with_logits", logit, target, weight, [_pointer(pos_weight), c_size_t(1)])
+        return self._pointwise("lk_bce_with_logits", logit, target, weight, [_pointer(pos_weight), c_size_t(1), None])
 
     def cross_entropy(self, logits, target, weight=None):
         logits = np.ascontiguousarray(logits)
@@ -65,7 +66,7 @@ class Losskit:
         return self._call(name, before, prediction, scale)
 
     def _call(self, name, before, prediction, scale=1.0):
-        options = Options(ctypes.sizeof(Options), SUM, 0, scale, None, None)
+        options = Options(ctypes.sizeof(Options), SUM, 0, scale, None, None, 0.0)
         loss, grad, hess = np.empty(1, prediction.dtype), np.empty_like(prediction), np.empty_like(prediction)
         function = getattr(self.library, name + {"float32": "_f32", "float64": "_f64"}[prediction.dtype.name])
         status = function(*before, ctypes.byref(options), _pointer(loss), _pointer(grad), _pointer(hess))

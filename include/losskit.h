@@ -256,8 +256,8 @@ typedef struct lk_cross_entropy_params {
     double z_loss;
     /**
      * c tanh(x / c) takes the logits' place (Gemma 2's soft-capping), where x is not -inf; there is no Hessian then.
-     * 0: none. Bounded logits are rounded, within 3 units in the last place. So each probability, and with it the loss and
-     * the gradient of a confident sample, may be off by a share of itself that is 6 units in the last place of c.
+     * 0: none. Bounded logits are rounded, within 3 units in the last place. So each probability, and with it the loss
+     * and the gradient of a confident sample, may be off by a share of itself that is 6 units in the last place of c.
      */
     double soft_cap;
 } lk_cross_entropy_params;

@@ -248,14 +248,9 @@ impl<'a, T: Real> Sinks<'a, T> {
     pub fn finish(&mut self, _here: Environment, options: &Options, partial: Partial, weight: Divisor) -> Summary {
         if let Some(loss) = self.loss {
             let total = partial.total.value();
+            let mean = || options.undivided_mean(total, weight).unwrap_or_else(|| partial.total.divided_by(weight.sum));
             match options.reduction {
-                Reduction::Mean => loss.set(
-                    0,
-                    T::from_f64(match options.undivided_mean(total, weight) {
-                        Some(mean) => mean,
-                        None => partial.total.divided_by(weight.sum),
-                    }),
-                ),
+                Reduction::Mean => loss.set(0, T::from_f64(mean())),
                 Reduction::Sum => loss.set(0, T::from_f64(total)),
                 Reduction::None => {}
             }

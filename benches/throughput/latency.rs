@@ -108,14 +108,7 @@ fn classes(bench: &mut Bench, contexts: &Contexts, classes: usize) {
     let mut grad = Buffer::new(2, classes, || 0.0);
     let (options, weights, target) = (Options::new(), Weights::new(), [1i64]);
     let rust_shape = ClassShape::rows(1, classes);
-    let shape = lk_class_shape {
-        struct_size: size_of::<lk_class_shape>(),
-        outer: 1,
-        classes,
-        inner: 1,
-        outer_stride: 0,
-        class_stride: 0,
-    };
+    let shape = lk_class_shape::rows(1, classes);
     let mut value = 0.0;
     let value: *mut f32 = &mut value;
 

@@ -61,6 +61,11 @@ pub fn run<T: Float>(bench: &mut Bench) {
     }
 }
 
+/// The first part of an id.
+fn group_name<T: Float>(formula: &Formula<T>, pass: &str) -> String {
+    format!("{}_{}_{pass}", formula.name(), T::NAME)
+}
+
 fn passes<'a, T: Float>(
     bench: &mut Bench,
     formula: &Formula<T>,
@@ -69,7 +74,7 @@ fn passes<'a, T: Float>(
     size: impl Fn(usize) -> Size<'a>,
 ) {
     let (context, options, loss) = (Context::default(), Options::new(), formula.loss());
-    let group = |pass| format!("{}_{}_{pass}", formula.name(), T::NAME);
+    let group = |pass| group_name::<T>(formula, pass);
     // what memory binds takes turns with the roof
     let is_large = T::NAME == "f32" && input.len() >= LARGE;
     let mut scratch = Buffer::new(2, if is_large { input.len() } else { 0 }, || T::of(0.0));
@@ -111,7 +116,7 @@ fn rarer_passes<'a, T: Float>(
     size: impl Fn(usize) -> Size<'a>,
 ) {
     let (context, loss, mut random) = (Context::default(), formula.loss(), Random(3));
-    let group = |pass| format!("{}_{}_{pass}", formula.name(), T::NAME);
+    let group = |pass| group_name::<T>(formula, pass);
     let n = input.len();
     let weight = Buffer::new(0, n, || T::of(random.unit()));
     let (mut value, mut second) = ([T::of(0.0)], Buffer::new(1, n, || T::of(0.0)));

@@ -55,7 +55,8 @@ impl<T: Element> Call<T> {
         let layout = unsafe { lk_class_shape::read(self.shape) }?;
         let (samples, elements) = (layout.samples, layout.elements);
         let is_probabilities = self.probabilities == Some(self.target_type);
-        let mut memory = Memory::new(&options).shaped(layout);
+        let mut memory = Memory::new(&options);
+        memory.shape(layout);
         memory.input_shaped(self.input.name, self.input.elements)?;
         if is_probabilities {
             memory.input_shaped("targets", self.targets.cast::<T>())?;
@@ -127,7 +128,8 @@ unsafe fn distribution<'a, T: Element>(
 ) -> Result<(Layout, &'a Context), Error> {
     // SAFETY: the caller's promise
     let layout = unsafe { lk_class_shape::read(shape) }?;
-    let mut memory = Memory::default().shaped(layout);
+    let mut memory = Memory::default();
+    memory.shape(layout);
     for &(name, pointer) in inputs {
         memory.input_shaped(name, pointer)?;
     }

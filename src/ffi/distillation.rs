@@ -29,7 +29,8 @@ impl<T: Element> Call<T> {
         let layout = unsafe { lk_class_shape::read(self.shape) }?;
         let (rows, elements) = (layout.samples, layout.elements);
         let no_hess = core::ptr::null_mut();
-        let mut memory = Memory::new(&options).shaped(layout);
+        let mut memory = Memory::new(&options);
+        memory.shape(layout);
         memory.input_shaped("student", self.student)?;
         memory.input_shaped("teacher", self.teacher)?;
         memory.input_optional("row_weight", self.row_weight, rows)?;

@@ -233,13 +233,7 @@ impl Memory {
         Memory { accumulate, ..Memory::default() }
     }
 
-    /// With arrays of this shape: all that have one have the same.
-    pub fn shaped(mut self, layout: Layout) -> Self {
-        self.shape(layout);
-        self
-    }
-
-    /// As [`shaped`](Memory::shaped), where the shape is read later.
+    /// The shape of the arrays that have one: it is the same for all of a call.
     pub fn shape(&mut self, layout: Layout) {
         self.layout = Some(layout);
     }
@@ -251,6 +245,12 @@ impl Memory {
         Ok(if len > 0 { Some(Range { name, start, end: start + len * size, size, is_shaped }) } else { None })
     }
 
+    /// An array of the call's shape.
+    #[inline]
+    fn shaped_range<T>(&self, name: &'static str, pointer: *const T) -> Result<Option<Range>, Error> {
+        Self::range(name, pointer, self.layout.map_or(0, |layout| layout.elements), true)
+    }
+
     #[inline]
     pub fn input<T>(&mut self, name: &'static str, pointer: *const T, len: usize) -> Result<(), Error> {
         self.inputs.extend(Self::range(name, pointer, len, false)?);
@@ -260,8 +260,7 @@ impl Memory {
     /// An array of the call's shape.
     #[inline]
     pub fn input_shaped<T>(&mut self, name: &'static str, pointer: *const T) -> Result<(), Error> {
-        let len = self.layout.map_or(0, |layout| layout.elements);
-        self.inputs.extend(Self::range(name, pointer, len, true)?);
+        self.inputs.extend(self.shaped_range(name, pointer)?);
         Ok(())
     }
 
@@ -301,8 +300,7 @@ impl Memory {
     /// An array of the call's shape.
     #[inline]
     pub fn output_shaped<T>(&mut self, name: &'static str, pointer: *mut T) -> Result<(), Error> {
-        let len = self.layout.map_or(0, |layout| layout.elements);
-        self.outputs.extend(Self::range(name, pointer, len, true)?);
+        self.outputs.extend(self.shaped_range(name, pointer)?);
         Ok(())
     }
 

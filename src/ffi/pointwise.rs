@@ -41,7 +41,8 @@ impl<T: Element> Call<T> {
             // SAFETY: just checked, and the caller's promise
             return unsafe { self.evaluate_checked(loss, &options) };
         }
-        let mut memory = Memory::new(&options).shaped(Layout::elements(n));
+        let mut memory = Memory::new(&options);
+        memory.shape(Layout::elements(n));
         memory.input("input", self.input, n)?;
         memory.input("target", self.target, n)?;
         memory.input_optional("weight", self.weight, n)?;

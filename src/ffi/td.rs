@@ -36,7 +36,8 @@ impl<T: Element> Call<T> {
         // SAFETY: the caller's promise
         let layout = unsafe { lk_td_shape::read(self.shape) }?;
         let (batch, elements) = (layout.samples, layout.elements);
-        let mut memory = Memory::new(&options).shaped(layout);
+        let mut memory = Memory::new(&options);
+        memory.shape(layout);
         memory.input_shaped("q", self.q)?;
         memory.indices("action", self.action_type, INDEX_TYPES, self.action, batch)?;
         memory.input("reward", self.reward, batch)?;

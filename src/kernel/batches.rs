@@ -1,7 +1,7 @@
 //! Rows of a block, in batches that are finished at once, a row a lane.
 
 use crate::simd::view::Buffer;
-use crate::simd::{Lanes, Pair, Real, splat};
+use crate::simd::{Lanes, Pair, Real};
 
 /// Each batch's first row, and how many it has.
 pub struct Batches {
@@ -55,6 +55,6 @@ impl<T: Real> Lane<T> {
     /// A row's in all lanes.
     #[inline(always)]
     pub fn splat<S: Lanes>(&self, s: S, row: usize) -> Pair<S, T> {
-        Pair { hi: splat(s, self.0[0].0[row]), lo: splat(s, self.0[1].0[row]) }
+        Pair::splat(s, [self.0[0].0[row], self.0[1].0[row]])
     }
 }

@@ -166,7 +166,7 @@ impl<T: Real> Distillation<'_, T> {
             let [of_p, of_q] = solution.factors(factor.mul(Total::new(1.0).merge(Total::new(-beta))));
             let factors = [splat_factor(s, of_p), splat_factor(s, of_q)];
             let to = Sink { grad, accumulate: self.accumulate };
-            row.emit(MixtureGrad { mixture, mean: splat_pair(s, q), factors, to });
+            row.emit(MixtureGrad { mixture, mean: Pair::splat(s, q.split()), factors, to });
         }
         T::from_f64(weight.to_f64() * (beta * p.value() + (1.0 - beta) * q.value()))
     }
@@ -260,13 +260,6 @@ fn less<S: Lanes, T: Real>(x: Pack<S, T>, error: Pack<S, T>, mean: Pair<S, T>) -
     fast_two_sum(difference.hi, error.same(error).keep(error))
 }
 
-/// A number in all lanes, and what that leaves of it.
-#[inline(always)]
-fn splat_pair<S: Lanes, T: Real>(s: S, x: Total) -> Pair<S, T> {
-    let [hi, lo] = x.split();
-    Pair { hi: splat(s, hi), lo: splat(s, lo) }
-}
-
 /// The shares of the mixture, and what makes probabilities of exponentials. Roundings of these would shift a row's logarithms
 /// all the same way.
 #[derive(Clone, Copy)]
@@ -298,7 +291,7 @@ impl<S: Lanes, T: Real> Mixture<S, T> {
         let rest = Total::new(1.0).merge(Total::new(-beta));
         let [p, q] = solution.factors(Total::new(1.0));
         Mixture {
-            share: [splat_pair(s, Total::new(beta)), splat_pair(s, rest)],
+            share: [Pair::splat(s, Total::new(beta).split()), Pair::splat(s, rest.split())],
             recip: [splat_factor(s, p), splat_factor(s, q)],
         }
     }
@@ -306,13 +299,11 @@ impl<S: Lanes, T: Real> Mixture<S, T> {
     #[inline(always)]
     fn of(&self, kept: Pack<S, T>, below: [T::Extended<S>; 2]) -> Mixed<S, T> {
         let Expm1Pair { exp_shifted, less_one } = expm1_pair(exponent(kept, below));
-        let unshift = unshift(kept.s);
-        let exp = Pair { hi: exp_shifted.hi * unshift, lo: exp_shifted.lo * unshift };
+        let exp = exp_shifted.times_power(unshift(kept.s));
         let is_y = kept.lt(kept.c(0.0));
         let [p, q] = self.share;
-        let a = Pair { hi: is_y.select(q.hi, p.hi), lo: is_y.select(q.lo, p.lo) };
-        let b = Pair { hi: is_y.select(p.hi, q.hi), lo: is_y.select(p.lo, q.lo) };
-        let part = product(exp, b);
+        let [a, b] = [Pair::select(is_y, q, p), Pair::select(is_y, p, q)];
+        let part = exp.product(b);
         let sum = two_sum(a.hi, part.hi);
         let m = Pair { hi: sum.hi, lo: sum.lo + (a.lo + part.lo) };
         // a share and an exponential may both be 0
@@ -320,25 +311,18 @@ impl<S: Lanes, T: Real> Mixture<S, T> {
         let counts = zero.lt(m.hi);
         let inverse = one / counts.select(m.hi, one);
         let d = quotient(less_one, m, inverse);
-        let [over_a, over_b] = [product(d, a), product(d, b)];
+        let [over_a, over_b] = [d.product(a), d.product(b)];
         Mixed {
             is_y,
             m: counts.keep(m.hi),
             other: exp_shifted.hi,
             ratio: [quotient(Pair::new(one), m, inverse), quotient(exp, m, inverse)],
-            excess: [-(over_b.hi + over_b.lo), over_a.hi + over_a.lo],
+            excess: [-over_b.round(), over_a.round()],
         }
     }
 }
 
-/// a b, `hi` not the nearest number.
-#[inline(always)]
-fn product<S: Lanes, T: Real>(a: Pair<S, T>, b: Pair<S, T>) -> Pair<S, T> {
-    let hi = a.hi * b.hi;
-    Pair { hi, lo: a.hi.fma(b.hi, -hi) + a.hi.fma(b.lo, a.lo * b.hi) }
-}
-
-/// a / m, likewise.
+/// a / m, `hi` not the nearest number.
 #[inline(always)]
 fn quotient<S: Lanes, T: Real>(a: Pair<S, T>, m: Pair<S, T>, inverse: Pack<S, T>) -> Pair<S, T> {
     let hi = a.hi * inverse;
@@ -383,7 +367,7 @@ impl<S: Lanes, T: Real> Emission<S, T> for MixtureGrad<'_, S, T> {
     fn vector(&mut self, kept: Pack<S, T>, below: [T::Extended<S>; 2], at: usize, len: usize, i: usize) {
         let Mixed { is_y, other, ratio, excess, .. } = self.mixture.of(kept, below);
         let [a, b] = ratio;
-        let ratio = Pair { hi: is_y.select(a.hi, b.hi), lo: is_y.select(a.lo, b.lo) };
+        let ratio = Pair::select(is_y, a, b);
         let (_, log) = x_log_x(ratio, is_y.select(excess[0], excess[1]));
         let slope = less(log, log.c(0.0), self.mean);
         let [p, q] = self.factors;

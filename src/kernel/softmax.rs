@@ -247,9 +247,7 @@ impl<S: Lanes, T: Real> Penalty<S, T> {
     #[inline(always)]
     pub fn new(call: &Softmax<'_, T>, largest: Pack<S, T>) -> Option<Self> {
         match call.z_loss {
-            Some([hi, lo]) => {
-                Some(Penalty { factor: Pair { hi: splat(largest.s, hi), lo: splat(largest.s, lo) }, largest })
-            }
+            Some(factor) => Some(Penalty { factor: Pair::splat(largest.s, factor), largest }),
             None => None,
         }
     }
@@ -382,8 +380,7 @@ impl<S: Lanes, T: Real> Factors<S, T> {
         slope: Option<Pair<S, T>>,
     ) -> Self {
         let s = weight.s;
-        let scale = Pair { hi: splat(s, scale[0]), lo: splat(s, scale[1]) };
-        let weight = scale.scale(weight);
+        let weight = Pair::splat(s, scale).scale(weight);
         let plain = recip.mul(weight);
         let massive = match slope {
             Some(slope) => plain.mul(mass.add(slope)).round(),

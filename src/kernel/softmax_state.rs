@@ -186,14 +186,14 @@ impl<S: Lanes> Anchor<S> {
         let d = two_diff(self.max, larger.max);
         let e = exp_non_positive_pair(d.hi, d.lo);
         let far = all.mul(self.own.recip()).mul(e).mul(larger.own);
-        Pair { hi: both.select(near.hi, far.hi), lo: both.select(near.lo, far.lo) }
+        Pair::select(both, near, far)
     }
 }
 
 /// Both parts times a power of two.
 #[inline(always)]
 fn times<S: Lanes>(x: Pair<S, f64>, scale: f64) -> Pair<S, f64> {
-    Pair { hi: x.hi * x.hi.c(scale), lo: x.lo * x.lo.c(scale) }
+    x.times_power(x.hi.c(scale))
 }
 
 impl<S: Lanes> States<S> {
@@ -203,15 +203,12 @@ impl<S: Lanes> States<S> {
         let smaller = a.hi.lt(b.hi) | (a.hi.same(b.hi) & a.lo.lt(b.lo));
         let swap = self.max.lt(other.max) | (self.max.same(other.max) & smaller);
         let max = [swap.select(other.max, self.max), swap.select(self.max, other.max)];
-        let rest = [
-            Pair { hi: swap.select(b.hi, a.hi), lo: swap.select(b.lo, a.lo) },
-            Pair { hi: swap.select(a.hi, b.hi), lo: swap.select(a.lo, b.lo) },
-        ];
+        let rest = [Pair::select(swap, b, a), Pair::select(swap, a, b)];
         let all = Anchor::new(max[1]).all_relative_to(&Anchor::new(max[0]), rest[1]);
         // masked classes have no maximum whose exponential would be 1
         let none = max[1].same(max[1].c(f64::NEG_INFINITY));
         let zero = max[1].c(0.0);
-        let sum = rest[0].add(Pair { hi: none.select(zero, all.hi), lo: none.select(zero, all.lo) });
+        let sum = rest[0].add(Pair::select(none, Pair::new(zero), all));
         // where there is no number, none of the state is one
         let rest = Pair { hi: sum.hi, lo: sum.hi.or_nan(sum.lo) };
         States { max: sum.hi.or_nan(max[0]), rest, target: self.target + other.target, seen: self.seen + other.seen }
@@ -451,8 +448,7 @@ impl<T: Real> Kernel for GradientBlock<'_, '_, T> {
                     Some(view) => splat(s, view.get(first + row)),
                     None => one,
                 };
-                let [hi, lo] = Total { hi: recip[0].0[row], lo: recip[1].0[row] }.split::<T>();
-                let recip = Pair { hi: splat(s, hi), lo: splat(s, lo) };
+                let recip = Pair::splat(s, Total { hi: recip[0].0[row], lo: recip[1].0[row] }.split());
                 let top = splat(s, T::from_f64(top.0[row]));
                 let factors = Factors::new(recip, top, Pair::new(one), weight, call.scale, None);
                 let origin = Origin::new(splat(s, T::from_f64(columns.0[0].0[row])));

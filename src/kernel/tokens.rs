@@ -631,15 +631,13 @@ impl<S: Lanes, T: Real> Lines<S, T> {
         if !max.same(row_max).all() {
             let d = two_diff(max, row_max);
             let (shifted, unshift) = (exp_non_positive_pair_shifted(d.hi, d.lo), unshift(max.s));
-            let factor = Pair { hi: shifted.hi * unshift, lo: shifted.lo * unshift };
+            let factor = shifted.times_power(unshift);
             level = level.mul(factor);
             if with_entropy {
                 let is_far = shifted.hi.same(zero);
                 let distance = Pair { hi: is_far.drop(d.hi), lo: is_far.drop(d.lo) };
                 // as below: the factor alone may be subnormal
-                let product = distance.mul(shifted);
-                let product = Pair { hi: product.hi * unshift, lo: product.lo * unshift };
-                level = level.add(slope.mul(product));
+                level = level.add(slope.mul(distance.mul(shifted).times_power(unshift)));
                 slope = slope.mul(factor);
             }
         }

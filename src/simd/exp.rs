@@ -203,8 +203,7 @@ pub fn exp_non_positive_pair_shifted<S: Lanes, T: Real>(x: Pack<S, T>, error: Pa
 /// The same, not shifted.
 #[inline(always)]
 pub fn exp_non_positive_pair<S: Lanes, T: Real>(x: Pack<S, T>, error: Pack<S, T>) -> Pair<S, T> {
-    let (e, unshift) = (exp_non_positive_pair_shifted(x, error), unshift(x.s));
-    Pair { hi: e.hi * unshift, lo: e.lo * unshift }
+    exp_non_positive_pair_shifted(x, error).times_power(unshift(x.s))
 }
 
 /// e^x for any x.
@@ -296,13 +295,6 @@ impl<S: Lanes, T: Real> RelativeExp<S, T> {
     }
 }
 
-/// (hi + lo) * power, where lo is the smaller.
-#[inline(always)]
-fn scaled_sum<S: Lanes, T: Real>(hi: Pack<S, T>, lo: Pack<S, T>, power: Pack<S, T>) -> Pair<S, T> {
-    let sum = fast_two_sum(hi, lo);
-    Pair { hi: sum.hi * power, lo: sum.lo * power }
-}
-
 /// e^x 2^SHIFT and e^x - 1, each with its error.
 pub struct Expm1Pair<S: Lanes, T: Real> {
     pub exp_shifted: Pair<S, T>,
@@ -328,7 +320,7 @@ fn expm1_pair_inlined<S: Lanes, T: Real>(x: Pair<S, T>) -> Expm1Pair<S, T> {
     let sum = fast_two_sum(one, upper);
     let whole = fast_two_sum(power - one, upper * power);
     Expm1Pair {
-        exp_shifted: scaled_sum(sum.hi, sum.lo + rest, shifted),
+        exp_shifted: fast_two_sum(sum.hi, sum.lo + rest).times_power(shifted),
         less_one: fast_two_sum(whole.hi, rest.fma(power, whole.lo)),
     }
 }

@@ -181,8 +181,7 @@ impl<S: Lanes> Extended<S> for Pack<S, f64> {
 impl<S: Lanes> Extended<S> for Pair<S, f64> {
     #[inline(always)]
     fn of(x: Total, s: S) -> Self {
-        let [hi, lo] = x.split();
-        Pair { hi: splat(s, hi), lo: splat(s, lo) }
+        Pair::splat(s, x.split())
     }
     #[inline(always)]
     fn of_exact(x: Pack<S, f64>) -> Self {
@@ -194,7 +193,7 @@ impl<S: Lanes> Extended<S> for Pair<S, f64> {
     }
     #[inline(always)]
     fn round(self) -> Pack<S, f64> {
-        self.hi + self.lo
+        Pair::round(self)
     }
     #[inline(always)]
     fn total(self) -> Total {
@@ -213,16 +212,15 @@ impl<S: Lanes> Extended<S> for Pair<S, f64> {
     }
     #[inline(always)]
     fn mul(self, b: Self) -> Self {
-        let hi = self.hi * b.hi;
-        Pair { hi, lo: self.hi.fma(b.hi, -hi) + self.hi.fma(b.lo, self.lo * b.hi) }
+        self.product(b)
     }
     #[inline(always)]
     fn times_power(self, power: Pack<S, f64>) -> Self {
-        Pair { hi: self.hi * power, lo: self.lo * power }
+        Pair::times_power(self, power)
     }
     #[inline(always)]
     fn select(mask: Mask<S, f64>, a: Self, b: Self) -> Self {
-        Pair { hi: mask.select(a.hi, b.hi), lo: mask.select(a.lo, b.lo) }
+        Pair::select(mask, a, b)
     }
     #[inline(always)]
     fn at_least(self, floor: Pack<S, f64>) -> Self {
@@ -249,12 +247,11 @@ impl<S: Lanes> Extended<S> for Pair<S, f64> {
     fn tail(self) -> Self {
         let s = self.hi.s;
         let mut sum = Pair::new(pack(s, horner_of_pairs::<S, f64>(s, self.hi.v, &HIGHER_TAIL, 0.0)));
-        for [hi, lo] in LOWER_TAIL {
-            let c = Pair { hi: splat(s, hi), lo: splat(s, lo) };
-            sum = c.add_smaller(Extended::mul(sum, self));
+        for c in LOWER_TAIL {
+            sum = Pair::splat(s, c).add_smaller(sum.product(self));
         }
-        let sum = Pair::new(sum.hi.c(0.5)).add_smaller(Extended::mul(sum, self));
-        Extended::mul(Extended::mul(sum, self), self)
+        let sum = Pair::new(sum.hi.c(0.5)).add_smaller(sum.product(self));
+        sum.product(self).product(self)
     }
     #[inline(always)]
     fn add_to(sum: &mut LaneSum<S>, terms: [Self; 2]) {

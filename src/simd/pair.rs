@@ -2,7 +2,7 @@
 //!
 //! Dekker (1971), Knuth (TAOCP 2, 4.2.2); the names are those of Hida, Li and Bailey's QD library.
 
-use super::{Lanes, Pack, Real};
+use super::{Lanes, Mask, Pack, Real, splat};
 
 /// `hi + lo`, `lo` below the last place of `hi`.
 #[derive(Clone, Copy)]
@@ -47,6 +47,18 @@ impl<S: Lanes, T: Real> Pair<S, T> {
         Pair { hi, lo: hi.c(0.0) }
     }
 
+    /// A number and what that leaves, in all lanes.
+    #[inline(always)]
+    pub fn splat(s: S, [hi, lo]: [T; 2]) -> Self {
+        Pair { hi: splat(s, hi), lo: splat(s, lo) }
+    }
+
+    /// `a` where the mask is set, else `b`.
+    #[inline(always)]
+    pub fn select(mask: Mask<S, T>, a: Self, b: Self) -> Self {
+        Pair { hi: mask.select(a.hi, b.hi), lo: mask.select(a.lo, b.lo) }
+    }
+
     /// The first lanes.
     #[inline(always)]
     pub fn first(self) -> [T; 2] {
@@ -70,6 +82,19 @@ impl<S: Lanes, T: Real> Pair<S, T> {
         let hi = self.hi * b.hi;
         let lo = self.hi.fma(b.hi, -hi);
         fast_two_sum(hi, self.hi.fma(b.lo, self.lo.fma(b.hi, lo)))
+    }
+
+    /// As [`mul`](Self::mul), `hi` not the nearest number.
+    #[inline(always)]
+    pub fn product(self, b: Self) -> Self {
+        let hi = self.hi * b.hi;
+        Pair { hi, lo: self.hi.fma(b.hi, -hi) + self.hi.fma(b.lo, self.lo * b.hi) }
+    }
+
+    /// Exact: times a power of two.
+    #[inline(always)]
+    pub fn times_power(self, power: Pack<S, T>) -> Self {
+        Pair { hi: self.hi * power, lo: self.lo * power }
     }
 
     #[inline(always)]

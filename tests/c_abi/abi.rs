@@ -54,6 +54,14 @@ pub struct lk_class_shape {
     pub class_stride: usize,
 }
 
+impl lk_class_shape {
+    /// Dense rows, as LK_CLASS_ROWS makes them.
+    pub const fn rows(outer: usize, classes: usize) -> Self {
+        let struct_size = size_of::<lk_class_shape>();
+        lk_class_shape { struct_size, outer, classes, inner: 1, outer_stride: 0, class_stride: 0 }
+    }
+}
+
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct lk_cross_entropy_params {

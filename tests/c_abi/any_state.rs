@@ -308,14 +308,7 @@ fn parts_of<T: Real>(source: &mut Source<'_>) {
     }
 
     let (mut loss, mut lse, mut whole) = (vec![T::of(7.0); rows], vec![T::of(7.0); rows], vec![T::of(7.0); rows]);
-    let shape = lk_class_shape {
-        struct_size: size_of::<lk_class_shape>(),
-        outer: rows,
-        classes,
-        inner: 1,
-        outer_stride: 0,
-        class_stride: 0,
-    };
+    let shape = lk_class_shape::rows(rows, classes);
     let params = lk_cross_entropy_params {
         struct_size: size_of::<lk_cross_entropy_params>(),
         ignore_index: -1,

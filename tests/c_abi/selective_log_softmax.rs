@@ -5,14 +5,7 @@ use std::ptr::{null, null_mut, without_provenance};
 
 use crate::abi::*;
 
-const SHAPE: lk_class_shape = lk_class_shape {
-    struct_size: size_of::<lk_class_shape>(),
-    outer: 2,
-    classes: 3,
-    inner: 1,
-    outer_stride: 4,
-    class_stride: 0,
-};
+const SHAPE: lk_class_shape = lk_class_shape { outer_stride: 4, ..lk_class_shape::rows(2, 3) };
 
 const PARAMS: lk_selective_log_softmax_params = lk_selective_log_softmax_params {
     struct_size: size_of::<lk_selective_log_softmax_params>(),

@@ -127,14 +127,7 @@ fn others<T: Real>(suffix: &str, rows: usize, classes: usize) {
         (numbers(rows * classes), numbers(rows), numbers(rows * WIDTH), numbers(classes * WIDTH));
     let indices: Vec<i64> = (0..rows).map(|row| (row % classes) as i64).collect();
     let indices: *const c_void = indices.as_ptr().cast();
-    let shape = lk_class_shape {
-        struct_size: size_of::<lk_class_shape>(),
-        outer: rows,
-        classes,
-        inner: 1,
-        outer_stride: 0,
-        class_stride: 0,
-    };
+    let shape = lk_class_shape::rows(rows, classes);
     let chunk = lk_class_chunk {
         struct_size: size_of::<lk_class_chunk>(),
         rows,

@@ -16,7 +16,8 @@ pub struct Ratios<'a, S: Lanes, T: Real> {
     temperature: f64,
     inverse: T::Extended<S>,
     /// What the exponentials are relative to: the largest logits; that of y a little off, if the row was summed up twice.
-    tops: [Total; 2],
+    top_x: f64,
+    top_y: Total,
     maxima: [T::Extended<S>; 2],
     /// Beyond it u_j T is taken to be it, and [`beyond`] has the rest.
     furthest: Pack<S, f64>,
@@ -118,29 +119,30 @@ impl<'a, S: Lanes, T: Real> Ratios<'a, S, T> {
         let is_number = largest[0].to_f64().is_finite() && largest[1].to_f64().is_finite();
         let tops = if is_number { largest } else { [T::ZERO; 2] };
         let y_at_top = if keeps_x { y_where(s, logits, tops[0]) } else { tops[1] };
-        let tops = [Total::new(tops[0].to_f64()), Total::new(tops[1].to_f64())];
+        let tops = [tops[0].to_f64(), tops[1].to_f64()];
         let ratios = Ratios {
             logits,
             temperature,
             inverse: T::Extended::of(Total::new(1.0).over(Total::new(temperature)), s),
-            tops,
-            maxima: [T::Extended::of(tops[0], s), T::Extended::of(tops[1], s)],
+            top_x: tops[0],
+            top_y: Total::new(tops[1]),
+            maxima: [T::Extended::of_exact(splat(s, tops[0])), T::Extended::of_exact(splat(s, tops[1]))],
             furthest: splat(s, furthest::<T>(temperature)),
             is_number,
             keeps_x,
             y_at_top,
             u_at_top: T::Extended::of(Total::ZERO, s),
         };
-        ratios.with_top(ratios.tops[1])
+        ratios.with_top(ratios.top_y)
     }
 
     /// With this in the place of the largest y.
     #[inline(always)]
     fn with_top(mut self, top: Total) -> Self {
         let s = self.furthest.s;
-        self.tops[1] = top;
+        self.top_y = top;
         self.maxima[1] = T::Extended::of(top, s);
-        let at_top = [splat(s, self.tops[0].hi), splat(s, self.y_at_top.to_f64())];
+        let at_top = [splat(s, self.top_x), splat(s, self.y_at_top.to_f64())];
         self.u_at_top = self.gap(at_top[0], at_top[1]).1;
         self
     }
@@ -188,7 +190,10 @@ impl<'a, S: Lanes, T: Real> Ratios<'a, S, T> {
         loop {
             let zeros = S::per_group(LaneSum::zero(s));
             let pass = each_group::<T, _>(len, Sums { ratios: self, kept, sums: [zeros; 4], is_far: false });
-            let beyond = if pass.is_far { beyond(self.logits, self.tops, self.temperature) } else { Beyond::Nothing };
+            let beyond = match pass.is_far {
+                true => beyond(self.logits, [self.top_x, self.top_y.hi], self.temperature),
+                false => Beyond::Nothing,
+            };
             let solution = self.solution(pass.sums, beyond);
             if !(is_first && solution.is_small) {
                 if self.keeps_x
@@ -199,7 +204,7 @@ impl<'a, S: Lanes, T: Real> Ratios<'a, S, T> {
                 return (self, solution);
             }
             is_first = false;
-            self = self.with_top(self.tops[1].merge(solution.log.mul(Total::new(self.temperature))));
+            self = self.with_top(self.top_y.merge(solution.log.mul(Total::new(self.temperature))));
         }
     }
 
@@ -217,7 +222,7 @@ impl<'a, S: Lanes, T: Real> Ratios<'a, S, T> {
         let less_one = less_one.total();
         let step = ratio.minus(less_one).value() / (1.0 + less_one.hi);
         let tail = tail.merge(Total::new(less_one.hi * step));
-        let log = Total::new(guess.first()).merge(Total::new(step));
+        let log = Total::sum(guess.first(), step);
         let (mut whole, mut mean) = (divergence.minus(tail), total::<S, T>(s, sums[3]).over(x));
         let is_small = whole.value() < LEAST_SHARE * divergence.value();
         match beyond {
@@ -451,7 +456,7 @@ fn furthest<T: Real>(temperature: f64) -> f64 {
 
 /// In plain numbers, for it is seldom needed.
 #[inline(never)]
-fn beyond<T: Real>(logits: [In<'_, T>; 2], tops: [Total; 2], temperature: f64) -> Beyond {
+fn beyond<T: Real>(logits: [In<'_, T>; 2], tops: [f64; 2], temperature: f64) -> Beyond {
     let s = pulp::Scalar::new();
     let (mut sum, mut result) = (Total::ZERO, Beyond::Nothing);
     let furthest = furthest::<T>(temperature);
@@ -461,7 +466,7 @@ fn beyond<T: Real>(logits: [In<'_, T>; 2], tops: [Total; 2], temperature: f64) -
             return Beyond::Infinite;
         }
         // quarters, which do not overflow
-        let below = [x * 0.25 - tops[0].hi * 0.25, y * 0.25 - tops[1].hi * 0.25];
+        let below = [x * 0.25 - tops[0] * 0.25, y * 0.25 - tops[1] * 0.25];
         let further = (below[0] - below[1]) - furthest * 0.25;
         if size_of::<T>() == size_of::<f64>() && further > 0.0 && below[0] > -1e12 {
             let exponent = splat::<_, f64>(s, below[0] * 4.0 / temperature).at_least(splat(s, floor(f64::EXP.shift())));

@@ -332,12 +332,18 @@ impl Total {
         Total { hi: x, lo: 0.0 }
     }
 
+    /// The exact a + b, whichever is larger.
+    #[inline]
+    pub fn sum(a: f64, b: f64) -> Total {
+        let hi = a + b;
+        let from_b = hi - a;
+        Total { hi, lo: (a - (hi - from_b)) + (b - from_b) }
+    }
+
     #[inline]
     pub fn merge(self, b: Total) -> Total {
-        let hi = self.hi + b.hi;
-        let from_b = hi - self.hi;
-        let error = (self.hi - (hi - from_b)) + (b.hi - from_b);
-        Total { hi, lo: error + (self.lo + b.lo) }
+        let sum = Total::sum(self.hi, b.hi);
+        Total { hi: sum.hi, lo: sum.lo + (self.lo + b.lo) }
     }
 
     pub fn minus(self, b: Total) -> Total {

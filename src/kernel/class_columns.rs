@@ -464,15 +464,14 @@ impl<'a, T: Real> Columns<'a, T> {
         out.store(i, result);
     }
 
-    /// The target distribution's share in a class, but for an index target's own.
+    /// A class's probabilities, if it has any.
     #[inline(always)]
     #[allow(clippy::manual_map, reason = "closures may be compiled apart, without the instruction set")]
-    fn share<S: Lanes, const TILE: bool>(&self, call: &Softmax<'_, T>, s: S, class: usize, i: usize) -> Pack<S, T> {
-        let probability = match self.probabilities {
+    fn probability<S: Lanes, const TILE: bool>(&self, s: S, class: usize, i: usize) -> Option<Pack<S, T>> {
+        match self.probabilities {
             Some(planes) => Some(planes.class::<TILE>(class).load(s, i)),
             None => None,
-        };
-        call.share_of(s, class, probability)
+        }
     }
 
     /// Outputs from the exponentials.
@@ -506,7 +505,9 @@ impl<'a, T: Real> Columns<'a, T> {
                         let x = self.logits::<S, TILE>(s, targets, class, i);
                         -(x.same(max).drop(max - x) + log)
                     } else if SOFT && call.is_soft() {
-                        let grad = factors.grad(e, self.share::<S, TILE>(call, s, class, i), slope);
+                        let class_weight = call.share_weight_of(s, class);
+                        let share = call.share(s, self.probability::<S, TILE>(s, class, i), class_weight);
+                        let grad = factors.grad(e, share, slope, call.smoothing().zip(class_weight));
                         match self.cap_slopes {
                             _ if call.soft_cap.is_none() => grad,
                             Some(slopes) => grad * slopes.as_planes().class::<TILE>(class).load(s, i),
@@ -663,7 +664,8 @@ impl<S: Lanes, T: Real> Visit<'_, '_, S, T> {
                 stash.class::<TILE>(class).store(*i + k, e);
             }
             if SOFT {
-                seen[k].share = columns.share::<S, TILE>(call, s, class, *i + k);
+                seen[k].share =
+                    call.gap_share(s, columns.probability::<S, TILE>(s, class, *i + k), call.share_weight_of(s, class));
             }
         }
         seen
@@ -793,7 +795,12 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const TILE: bool>(
             }
             rests.as_mut()[i] = rest;
             if is_soft {
-                (gaps.as_mut()[i], shares.as_mut()[i]) = (gap.lanes(s, 1.0), mass.lanes(s, 1.0));
+                let gap = gap.lanes(s, 1.0);
+                gaps.as_mut()[i] = match call.smoothing() {
+                    Some(smoothing) => smoothing.gap(gap),
+                    None => gap,
+                };
+                shares.as_mut()[i] = mass.lanes(s, 1.0);
             }
         }
     }
@@ -832,7 +839,8 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const TILE: bool>(
         let penalty = Penalty::new(call, largest.as_ref()[i]);
         let max = max.as_ref()[i];
         let target = if is_capped && !TILE { call.capped(logit(i), max) } else { logit(i) };
-        let finished = Sample { max, rest, target, hot, gap, mass: mass.hi, weight, penalty }.finish();
+        let exact_mass = if with_probabilities { Pair::new(mass.hi) } else { mass };
+        let finished = Sample { max, rest, target, hot, gap, mass: exact_mass, weight, penalty }.finish();
         let value = targets.hide(finished.loss, zero, i);
         if call.needs_total {
             sums.as_mut()[i].add(value);
@@ -840,23 +848,24 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const TILE: bool>(
         if let Some(loss) = call.loss {
             loss.part(sample, targets.count).store(i, value);
         }
-        let factor = Factors::new(finished.recip, finished.top, mass, weight, call.scale, finished.slope);
+        let factor = Factors::new(finished.recip, finished.top, mass, weight, call.scale, finished.slope).with_hot(hot);
         let slope = match finished.slope {
             Some(slope) => slope.hi,
             None => zero,
         };
         if has_target_grad {
             let e = if TILE { kept.group().load(s, i) * unshift(s) } else { Origin::new(max).exponential(target) };
-            let result = if is_soft {
-                let base = call.share(s, None, Some(class_weight.group().load(s, i)));
-                let grad = factor.grad(e, hot + base, slope);
+            let result = if is_soft && let Some(smoothing) = call.smoothing() {
+                let (own, others) = smoothing.target_shares(class_weight.group().load(s, i));
+                let grad = Factors::new(finished.recip, finished.top, others, weight, call.scale, finished.slope)
+                    .grad_beside_others(e, own);
                 match columns.cap_slopes {
                     _ if !is_capped => grad,
                     Some(_) => grad * cap_slope.group().load(s, i),
                     None => grad * call.cap_slope(logit(i)),
                 }
             } else if call.z_loss.is_some() {
-                factor.grad(e, one, slope)
+                factor.grad(e, one, slope, None)
             } else {
                 factor.target_grad(e)
             };

@@ -148,8 +148,8 @@ struct Rows<T> {
     mass: Lane<T>,
     weight: Buffer<T>,
     hot: Buffer<T>,
-    /// All of the target's share.
-    share: Buffer<T>,
+    /// The class weight of a target with smoothing.
+    class_weight: Buffer<T>,
     logit: Buffer<T>,
 }
 
@@ -170,7 +170,7 @@ fn batch_of_rows<S: Lanes, T: Real>(
         mass: Lane::zero(),
         weight: empty,
         hot: empty,
-        share: empty,
+        class_weight: Buffer::new(T::from_f64(1.0)),
         logit: empty,
     };
     let mut targets = ArrayVec::<_, MAX_GROUP>::new();
@@ -189,7 +189,9 @@ fn batch_of_rows<S: Lanes, T: Real>(
         rows.max.0[i] = first_maximum(&row, classes);
         rows.weight.0[i] = target.weight;
         rows.hot.0[i] = target.hot;
-        rows.share.0[i] = (splat(s, target.hot) + call.share_of(s, target.class, None)).first();
+        if let Some(view) = call.share_weight() {
+            rows.class_weight.0[i] = view.get(target.class);
+        }
     }
     for (i, &target) in targets.iter().enumerate() {
         if target.ignored {
@@ -199,7 +201,11 @@ fn batch_of_rows<S: Lanes, T: Real>(
         let sum = sum_chunks(&row, classes, rows.max.0[i], &mut maxima);
         rows.max.0[i] = sum.max;
         rows.rest.set(i, sum.rest.split());
-        rows.gap.set(i, sum.gap.split());
+        let gap = match call.smoothing() {
+            Some(smoothing) => sum.gap.mul(smoothing.gap_factor),
+            None => sum.gap,
+        };
+        rows.gap.set(i, gap.split());
         rows.mass.set(i, if with_probabilities { sum.mass.split() } else { target.mass });
     }
 
@@ -217,7 +223,7 @@ fn batch_of_rows<S: Lanes, T: Real>(
             target,
             hot: rows.hot.group().load(s, i),
             gap: rows.gap.load(s, i),
-            mass: mass.hi,
+            mass: if with_probabilities { Pair::new(mass.hi) } else { mass },
             weight,
             penalty: Penalty::new(call, max),
         };
@@ -231,7 +237,8 @@ fn batch_of_rows<S: Lanes, T: Real>(
         if !has_outputs {
             continue;
         }
-        let factor = Factors::new(finished.recip, finished.top, mass, weight, call.scale, finished.slope);
+        let factor = Factors::new(finished.recip, finished.top, mass, weight, call.scale, finished.slope)
+            .with_hot(rows.hot.group().load(s, i));
         if let Some(first) = finished.slope {
             slope.store(i, first);
         }
@@ -240,7 +247,14 @@ fn batch_of_rows<S: Lanes, T: Real>(
         log.group_mut().store(i, finished.log);
         if has_target_grad {
             let e = Origin::new(max).exponential(target);
-            let grad = factor.grad(e, rows.share.group().load(s, i), slope.load(s, i).hi);
+            let grad = match call.smoothing() {
+                Some(smoothing) => {
+                    let (own, others) = smoothing.target_shares(rows.class_weight.group().load(s, i));
+                    Factors::new(finished.recip, finished.top, others, weight, call.scale, finished.slope)
+                        .grad_beside_others(e, own)
+                }
+                None => factor.grad(e, e.c(1.0), slope.load(s, i).hi, None),
+            };
             at_target.group_mut().store(i, if call.soft_cap.is_some() { grad * call.cap_slope(logit) } else { grad });
         }
     }
@@ -375,7 +389,8 @@ impl<'a, S: Lanes, T: Real> Row<'a, '_, S, T> {
                 let recip = row.recip.mul(exp_non_positive_pair(d.hi, d.lo));
                 let top = splat::<S, T>(s, T::from_f64(1.0)) - recip.round();
                 let slope = if call.z_loss.is_some() { Some(row.slope) } else { None };
-                factors = Factors::new(recip, top, row.mass, splat(s, row.weight), call.scale, slope);
+                factors =
+                    Factors::new(recip, top, row.mass, splat(s, row.weight), call.scale, slope).with_hot(factors.hot());
             }
             let stretch = self.stretch(start, len);
             let is_plain = call.hess.is_none() && !call.accumulate && !matches!(call.goal, Goal::LogSoftmax);
@@ -584,12 +599,12 @@ struct Gaps<'a, 'b, S: Lanes, T: Real> {
 }
 
 impl<S: Lanes, T: Real> Gaps<'_, '_, S, T> {
-    /// The target distribution's shares in the `i`-th vector of the group `x` at `at`; 0 beyond its end.
+    /// The gap's shares in the `i`-th vector of the group `x` at `at`; 0 beyond its end.
     #[inline(always)]
     fn share(&self, x: Group<'_, T>, at: usize, len: usize, i: usize) -> Pack<S, T> {
         let s = self.max.s;
         let (probabilities, class_weight) = shares(&self.stretch, at, len);
-        let q = self.call.share(s, probabilities.map(|q| q.load(s, i)), class_weight.map(|w| w.load(s, i)));
+        let q = self.call.gap_share(s, probabilities.map(|q| q.load(s, i)), class_weight.map(|w| w.load(s, i)));
         x.or(i, q, self.max.c(0.0))
     }
 }
@@ -793,7 +808,9 @@ impl<S: Lanes, T: Real, const SOFT: bool> Groups for Emission<'_, '_, S, T, SOFT
                     -(x.same(*row_max).select(x.c(0.0), *row_max - x) + *log)
                 } else if SOFT && call.is_soft() {
                     let probability = probabilities.map(|q| q.load(s, i));
-                    let grad = factors.grad(e, call.share(s, probability, class_weight.map(|w| w.load(s, i))), *slope);
+                    let class_weight = class_weight.map(|w| w.load(s, i));
+                    let share = call.share(s, probability, class_weight);
+                    let grad = factors.grad(e, share, *slope, call.smoothing().zip(class_weight));
                     match slopes {
                         Some(slopes) => grad * slopes.part(at, len).load(s, i),
                         None => grad,

@@ -12,6 +12,8 @@
 //!
 //! q is the target distribution: for an index t, `hot` at t and `base` (times its class weight)
 //! everywhere; hot = 1, base = 0 without smoothing, and then Q = 1, the weight w carrying the class's.
+//! With smoothing, Q - q is not a difference of shares, which are rounded, but base times a difference of class weights,
+//! which are exact: where a confident row has most of its distribution at one class, it is a small number.
 //!
 //! Bounded logits are c tanh(x / c) in the place of x, and gradients are times 1 - tanh^2.
 //!
@@ -43,15 +45,27 @@ pub enum Goal<'a, T> {
     LogSoftmax,
 }
 
-/// Label smoothing of index targets.
+/// Label smoothing of index targets. Without class weights these are 1.
 #[derive(Clone, Copy)]
 pub struct Smoothing<T> {
     /// 1 - label_smoothing
-    pub hot: Total,
+    hot: Total,
     /// label_smoothing / classes: value and error
-    pub base: [T; 2],
+    base: [T; 2],
     /// The sum over all classes of base times class weight.
-    pub mass: Total,
+    mass: Total,
+    /// What the target has for each unit of its class weight, hot + base: value and error.
+    own: [T; 2],
+    /// A power of two that class weights are multiplied by before they are subtracted from their sum.
+    unit: T,
+    /// The sum of all class weights in that unit: value, error, and the error's error.
+    weights: [T; 3],
+    /// base by that unit: value and error
+    base_of_unit: [T; 2],
+    /// A power of two about as large as base: what a class has in the gap, by its weight, so that nothing is rounded.
+    gap_share: T,
+    /// base by that share.
+    pub gap_factor: Total,
 }
 
 /// A call.
@@ -184,15 +198,38 @@ impl<T: Real> Softmax<'_, T> {
         }
     }
 
-    /// The same for one class in all lanes.
+    /// As [`share`](Self::share), for the sum that the gap is made of.
+    #[inline(always)]
+    pub fn gap_share<S: Lanes>(
+        &self,
+        s: S,
+        probability: Option<Pack<S, T>>,
+        class_weight: Option<Pack<S, T>>,
+    ) -> Pack<S, T> {
+        match (self.smoothing(), class_weight) {
+            (Some(smoothing), Some(weight)) => weight * splat(s, smoothing.gap_share),
+            (Some(smoothing), None) => splat(s, smoothing.gap_share),
+            (None, _) => self.share(s, probability, class_weight),
+        }
+    }
+
+    /// The weight of a class in all lanes, where every class has a share of the distribution.
     #[inline(always)]
     #[allow(clippy::manual_map, reason = "closures may be compiled apart, without the instruction set")]
-    pub fn share_of<S: Lanes>(&self, s: S, class: usize, probability: Option<Pack<S, T>>) -> Pack<S, T> {
-        let class_weight = match self.share_weight() {
+    pub fn share_weight_of<S: Lanes>(&self, s: S, class: usize) -> Option<Pack<S, T>> {
+        match self.share_weight() {
             Some(view) => Some(splat(s, view.get(class))),
             None => None,
-        };
-        self.share(s, probability, class_weight)
+        }
+    }
+
+    /// The label smoothing of index targets, if every class has a share of the distribution.
+    #[inline(always)]
+    pub fn smoothing(&self) -> Option<&Smoothing<T>> {
+        match &self.goal {
+            Goal::Indices { smoothing, .. } => smoothing.as_ref(),
+            _ => None,
+        }
     }
 
     /// The weights of the classes where every class has a share of the distribution.
@@ -203,6 +240,60 @@ impl<T: Real> Softmax<'_, T> {
 }
 
 impl<T: Real> Smoothing<T> {
+    /// Of `hot` = 1 - label_smoothing and `base` = label_smoothing / classes, given the sum of all class weights.
+    pub fn new(hot: Total, base: Total, weights: Total) -> Self {
+        // 2^-64 brings a sum that is beyond the range of f32 back, whatever the number of classes
+        let fits = T::from_f64(weights.value().abs()) < T::INFINITY;
+        let unit = if fits { 1.0 } else { 1.0 / 18_446_744_073_709_551_616.0 };
+        // (no smaller than 2^-64, nor is there one without smoothing)
+        let exponent = f64::INFINITY.to_bits();
+        let gap_share = f64::from_bits(base.value().max(1.0 / 18_446_744_073_709_551_616.0).to_bits() & exponent);
+        let gap_share = if base.value() == 0.0 { 0.0 } else { gap_share };
+        let scaled = weights.mul(Total::new(unit));
+        let [first, second] = scaled.split::<T>();
+        let third = ((scaled.hi - first.to_f64()) - second.to_f64()) + scaled.lo;
+        let third = if third.is_finite() { T::from_f64(third) } else { T::ZERO };
+        Smoothing {
+            hot,
+            base: base.split(),
+            mass: base.mul(weights),
+            own: hot.merge(base).split(),
+            unit: T::from_f64(unit),
+            weights: [first, second, third],
+            base_of_unit: base.mul(Total::new(1.0 / unit)).split(),
+            gap_share: T::from_f64(gap_share),
+            gap_factor: if gap_share == 0.0 { Total::new(1.0) } else { base.over(Total::new(gap_share)) },
+        }
+    }
+
+    /// The gap from the sum of gap shares times max - x_j.
+    #[inline(always)]
+    pub fn gap<S: Lanes>(&self, sum: Pair<S, T>) -> Pair<S, T> {
+        let (s, [hi, lo]) = (sum.hi.s, self.gap_factor.split::<T>());
+        let (product, plain) = (sum.mul(Pair { hi: splat(s, hi), lo: splat(s, lo) }), sum.hi * splat(s, hi));
+        // an infinite one has no error
+        let is_finite = plain.abs().lt(plain.c(f64::INFINITY));
+        Pair { hi: is_finite.select(product.hi, plain), lo: is_finite.keep(product.lo) }
+    }
+
+    /// A target's share, and what all others have: value and error.
+    #[inline(always)]
+    pub fn target_shares<S: Lanes>(&self, class_weight: Pack<S, T>) -> (Pack<S, T>, Pair<S, T>) {
+        let (s, [hi, lo]) = (class_weight.s, self.own);
+        let own = Pair { hi: splat(s, hi), lo: splat(s, lo) }.scale(class_weight).round();
+        (own, self.of_others(class_weight))
+    }
+
+    /// The share of all classes but one, of this weight, which is not the target: value and error.
+    #[inline(always)]
+    fn of_others<S: Lanes>(&self, class_weight: Pack<S, T>) -> Pair<S, T> {
+        let s = class_weight.s;
+        let ([first, second, third], [hi, lo]) = (self.weights, self.base_of_unit);
+        let weights = two_diff(splat(s, first), class_weight * splat(s, self.unit));
+        let weights = fast_two_sum(weights.hi, weights.lo + (splat(s, second) + splat(s, third)));
+        weights.mul(Pair { hi: splat(s, hi), lo: splat(s, lo) })
+    }
+
     /// A class's share of what is spread over all of them.
     #[inline(always)]
     pub fn base<S: Lanes>(&self, s: S, class_weight: Option<Pack<S, T>>) -> Pack<S, T> {
@@ -230,7 +321,7 @@ pub struct Sample<S: Lanes, T: Real> {
     pub hot: Pack<S, T>,
     /// The sum of `base q_j (m - x_j)`.
     pub gap: Pair<S, T>,
-    pub mass: Pack<S, T>,
+    pub mass: Pair<S, T>,
     pub weight: Pack<S, T>,
     pub penalty: Option<Penalty<S, T>>,
 }
@@ -312,7 +403,7 @@ impl<S: Lanes, T: Real> Sample<S, T> {
         // apart, where the difference is larger than any number
         let far = lead.hi.same(infinity).select(self.hot * self.max - self.hot * self.target, zero);
         let large = lead.hi.lt(infinity).select(self.hot.fma(lead.hi, self.gap.hi), far + self.gap.hi);
-        let small = self.mass.fma(log, self.hot.fma(lead.lo, self.gap.lo));
+        let small = self.mass.hi.fma(log, self.hot.fma(lead.lo, self.mass.lo.fma(log, self.gap.lo)));
         let recip = rest.add(Pair::new(rest.hi.c(1.0))).recip();
         let top = rest.mul(recip).round();
         let (mut value, mut slope) = (large + small, None);
@@ -336,6 +427,8 @@ pub struct Factors<S: Lanes, T: Real> {
     plain: Pack<S, T>,
     pub massive: Pack<S, T>,
     mass: Pack<S, T>,
+    /// The target's own share with smoothing, or 0.
+    hot: Pack<S, T>,
     /// Sample weight times scale.
     weight: Pack<S, T>,
 }
@@ -393,8 +486,21 @@ impl<S: Lanes, T: Real> Factors<S, T> {
             plain: plain.round(),
             massive,
             mass: mass.hi,
+            hot: weight.hi.c(0.0),
             weight: weight.round(),
         }
+    }
+
+    /// With the share that an index target has besides what every class has.
+    #[inline(always)]
+    pub fn with_hot(self, hot: Pack<S, T>) -> Self {
+        Factors { hot, ..self }
+    }
+
+    /// That share.
+    #[inline(always)]
+    pub fn hot(&self) -> Pack<S, T> {
+        self.hot
     }
 
     #[inline(always)]
@@ -406,7 +512,16 @@ impl<S: Lanes, T: Real> Factors<S, T> {
     #[inline(always)]
     pub fn zero(s: S) -> Self {
         let zero = splat(s, T::from_f64(0.0));
-        Factors { recip: zero, complement: zero, top: zero, plain: zero, massive: zero, mass: zero, weight: zero }
+        Factors {
+            recip: zero,
+            complement: zero,
+            top: zero,
+            plain: zero,
+            massive: zero,
+            mass: zero,
+            hot: zero,
+            weight: zero,
+        }
     }
 
     /// The probability times the sample's weight, and its complement times it.
@@ -417,16 +532,34 @@ impl<S: Lanes, T: Real> Factors<S, T> {
     }
 
     /// The gradient where the target distribution has the share q. Where that is most of the distribution, both
-    /// terms of Q p - q lose what they have in common first. `slope` is that of a z-loss, or 0.
+    /// terms of Q p - q lose what they have in common first. `slope` is that of a z-loss, or 0. `smoothed` says how q was
+    /// made, if it is that of an index target and not its own class.
     #[inline(always)]
-    pub fn grad(&self, e: Pack<S, T>, q: Pack<S, T>, slope: Pack<S, T>) -> Pack<S, T> {
+    pub fn grad(
+        &self,
+        e: Pack<S, T>,
+        q: Pack<S, T>,
+        slope: Pack<S, T>,
+        smoothed: Option<(&Smoothing<T>, Pack<S, T>)>,
+    ) -> Pack<S, T> {
         let rest = (self.mass - q) + slope;
         let (grad, is_most) = (e.fma(self.massive, -(q * self.weight)), rest.lt(q));
         if !is_most.any() {
             return grad;
         }
+        let rest = match smoothed {
+            Some((smoothing, class_weight)) => (self.hot + smoothing.of_others(class_weight).round()) + slope,
+            None => rest,
+        };
         let (p, complement) = self.weighted(e);
         is_most.select((-q).fma(complement, p * rest), grad)
+    }
+
+    /// The gradient where the target distribution has the share q, and these are factors with the sum of all others' shares
+    /// as mass.
+    #[inline(always)]
+    pub fn grad_beside_others(&self, e: Pack<S, T>, q: Pack<S, T>) -> Pack<S, T> {
+        (-q).fma(self.weighted(e).1, e * self.massive)
     }
 
     /// The gradient at the target that has all of it, without a z-loss.
@@ -470,17 +603,17 @@ impl<S: Lanes, T: Real> Factors<S, T> {
 }
 
 /// Factors of many samples, a sample a lane.
-pub struct FactorLanes<T>([Buffer<T>; 7]);
+pub struct FactorLanes<T>([Buffer<T>; 8]);
 
 impl<T: Real> FactorLanes<T> {
     #[inline(always)]
     pub fn zero() -> Self {
-        FactorLanes([Buffer::new(T::ZERO); 7])
+        FactorLanes([Buffer::new(T::ZERO); 8])
     }
     #[inline(always)]
     pub fn store<S: Lanes>(&mut self, i: usize, factors: Factors<S, T>) {
-        let Factors { recip, complement, top, plain, massive, mass, weight } = factors;
-        let numbers = [recip, complement, top, plain, massive, mass, weight];
+        let Factors { recip, complement, top, plain, massive, mass, hot, weight } = factors;
+        let numbers = [recip, complement, top, plain, massive, mass, hot, weight];
         for (k, &x) in numbers.iter().enumerate() {
             self.0[k].group_mut().store(i, x);
         }
@@ -488,7 +621,7 @@ impl<T: Real> FactorLanes<T> {
     /// One sample's in all lanes.
     #[inline(always)]
     pub fn splat<S: Lanes>(&self, s: S, sample: usize) -> Factors<S, T> {
-        let [recip, complement, top, plain, massive, mass, weight] = &self.0;
+        let [recip, complement, top, plain, massive, mass, hot, weight] = &self.0;
         Factors {
             recip: splat(s, recip.0[sample]),
             complement: splat(s, complement.0[sample]),
@@ -496,6 +629,7 @@ impl<T: Real> FactorLanes<T> {
             plain: splat(s, plain.0[sample]),
             massive: splat(s, massive.0[sample]),
             mass: splat(s, mass.0[sample]),
+            hot: splat(s, hot.0[sample]),
             weight: splat(s, weight.0[sample]),
         }
     }

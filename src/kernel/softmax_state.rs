@@ -223,7 +223,7 @@ impl<S: Lanes> States<S> {
             target: self.target,
             hot: one,
             gap: Pair::new(zero),
-            mass: one,
+            mass: Pair::new(one),
             weight: one,
             penalty: None,
         }

@@ -373,7 +373,7 @@ impl<T: Real> Summed<T> {
             target: max,
             hot: one,
             gap: zero,
-            mass: one,
+            mass: Pair::new(one),
             weight: one,
             penalty: None,
         }

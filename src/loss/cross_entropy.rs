@@ -83,6 +83,17 @@ impl CrossEntropy {
     }
     /// The share of the target distribution that is spread over all classes, from 0 to 1 (else calls give
     /// [`Error::InvalidLabelSmoothing`]).
+    ///
+    /// With class indices the gradient is within 4 units in the last place of `p (Q - q) + q (1 - p)`: of Q p and q, whose
+    /// difference it is, without what they have in common. A confident row's gradient keeps its digits.
+    ///
+    /// ```
+    /// use losskit::{ClassShape, CrossEntropy, Targets};
+    /// let (shape, logits, mut grad) = (ClassShape::rows(1, 2), [100.0f32, 0.0], [0.0; 2]);
+    /// CrossEntropy::new().label_smoothing(1e-6).mean_with_grad(shape, &logits, Targets::U8(&[0]), &mut grad)?;
+    /// assert_eq!(grad, [5e-7, -5e-7]);         // the share of class 1; 1 - (1 - 5e-7) in float would be 4.8e-7
+    /// # Ok::<(), losskit::Error>(())
+    /// ```
     pub const fn label_smoothing(mut self, share: f64) -> Self {
         self.label_smoothing = share;
         self
@@ -271,7 +282,7 @@ impl CrossEntropy {
                     } else {
                         let classes = Total::new(layout.classes as f64);
                         let all = weights.class.map_or(classes, |weights| targets::sum(here, context, weights));
-                        Some(Smoothing { hot, base: base.split(), mass: base.mul(all) })
+                        Some(Smoothing::new(hot, base, all))
                     };
                     (Goal::Indices { targets, ignore_index, smoothing }, divisor)
                 }

@@ -239,11 +239,27 @@ fn cross_entropy<T: Float>(call: &Call<T>) -> Reference {
         // an error of the sum's logarithm shows in the square as often as the slope says
         let scale = value.hi.max(log.hi * slope.hi.abs());
         all.loss[sample] = Term { value, scale }.times(w);
-        for (class, &q) in q.iter().enumerate() {
-            let (at, p, not_p) = (shape.at(sample, class), distribution.p(class), distribution.not_p(class));
+        let class_weights: Exact = (0..classes).map(|class_| weight(class, class_)).sum();
+        for (index, &q) in q.iter().enumerate() {
+            let (at, p, not_p) = (shape.at(sample, index), distribution.p(index), distribution.not_p(index));
             // as Q p - q, the opposed terms, but with their common part taken out
-            let scale = (mass * p).max(q).max((slope * p).abs()).hi;
-            let value = p * (mass + slope - q) - q * not_p;
+            let rest = match target {
+                // the sum of the others' shares without the target's, which may be so large that they are lost beside it
+                Some(target) => {
+                    let hot =
+                        if target as usize == index { Exact::ZERO } else { keep * weight(class, target as usize) };
+                    hot + base * (class_weights - weight(class, index))
+                }
+                None => mass - q,
+            };
+            let (others, own) = (p * rest, q * not_p);
+            let opposed = match target {
+                // label smoothing: what is left of them without that part
+                Some(_) => others + own,
+                None => (mass * p).max(q),
+            };
+            let scale = opposed.max((slope * p).abs()).hi;
+            let value = others + slope * p - own;
             all.grad[at] = Term { value, scale: scale.max(value.hi.abs()) }.times(w);
             let terms = [mass * p * not_p, slope * p * not_p, (z + z) * p * p];
             let scale = terms.iter().fold(0.0, |most: f64, term| most.max(term.hi.abs()));

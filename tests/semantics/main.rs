@@ -6,6 +6,7 @@ mod common;
 mod accuracy;
 mod families;
 mod hard_labels;
+mod label_smoothing;
 mod labels;
 mod layouts;
 mod min_hess;

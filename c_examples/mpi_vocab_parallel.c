@@ -1,9 +1,9 @@
 /* Cross-entropy over a vocabulary that is shared out among processes: each has the logits of some of the classes, of all
  * rows. No process ever sees a whole row.
  *
- *     mpirun -n 4 build/static/mpi_vocab_parallel
+ *     mpirun -n 4 build/static/mpi_vocab_parallel [--label-smoothing 0.1]
  *
- * 1. Each process takes in its own classes: a state of 40 bytes a row.
+ * 1. Each process takes in its own classes: a state of 88 bytes a row.
  * 2. MPI_Allreduce merges the states, by an operation made of lk_softmax_state_merge.
  * 3. Each has every row's loss now, and makes its own classes' gradients, without talking to anybody.
  *
@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "check.h"
 #include "losskit.h"
@@ -56,11 +57,26 @@ static void merge(void *from, void *into, int *rows, MPI_Datatype *type)
     check("lk_softmax_state_merge", lk_softmax_state_merge(NULL, (size_t)*rows, into, from));
 }
 
-/* The distance of two numbers in units of the smaller one's last place. */
-static double apart(float a, float b)
+/* The distance of two numbers in units in the last place of the smaller one, or of `least` where that is larger: what they
+ * are differences of. */
+static double apart(float a, float b, double least)
 {
-    const float smaller = fminf(fabsf(a), fabsf(b));
-    return a == b ? 0 : fabs((double)a - b) / (nextafterf(smaller, FLT_MAX) - smaller);
+    const float size = fmaxf(fminf(fabsf(a), fabsf(b)), (float)least);
+    return a == b ? 0 : fabs((double)a - b) / (nextafterf(size, FLT_MAX) - size);
+}
+
+/* The share of the target distribution that is spread over all classes. */
+static double label_smoothing(int argc, char **argv)
+{
+    char *end = NULL;
+    if (argc == 1)
+        return 0;
+    const double share = argc == 3 && strcmp(argv[1], "--label-smoothing") == 0 ? strtod(argv[2], &end) : 0;
+    if (end == NULL || end == argv[2] || *end != 0) {
+        fprintf(stderr, "usage: %s [--label-smoothing SHARE]\n", argv[0]);
+        MPI_Abort(MPI_COMM_WORLD, EXIT_FAILURE);
+    }
+    return share;
 }
 
 static double larger(double a, double b)
@@ -82,9 +98,13 @@ int main(int argc, char **argv)
     MPI_Init(&argc, &argv);
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     MPI_Comm_size(MPI_COMM_WORLD, &size);
-    MPI_Type_contiguous(5, MPI_DOUBLE, &state_type);
+    MPI_Type_contiguous(11, MPI_DOUBLE, &state_type);
     MPI_Type_commit(&state_type);
     MPI_Op_create(merge, 1, &merging);
+
+    /* the same for all that is done with a state */
+    lk_softmax_state_params params = LK_SOFTMAX_STATE_PARAMS_INIT;
+    params.label_smoothing = label_smoothing(argc, argv);
 
     uint64_t seed = 1;
     for (size_t row = 0; row < ROWS; row++)
@@ -101,27 +121,31 @@ int main(int argc, char **argv)
 
     check("lk_softmax_state_init", lk_softmax_state_init(ROWS, states));
     check("lk_softmax_state_update_f32",
-          lk_softmax_state_update_f32(NULL, &chunk, logits, LK_I64, targets, states));
+          lk_softmax_state_update_f32(NULL, &chunk, logits, LK_I64, targets, NULL, &params, states));
     MPI_Allreduce(MPI_IN_PLACE, states, ROWS, state_type, merging, MPI_COMM_WORLD);
-    check("lk_softmax_state_finish_f32", lk_softmax_state_finish_f32(NULL, ROWS, states, loss, NULL));
+    check("lk_softmax_state_finish_f32", lk_softmax_state_finish_f32(NULL, ROWS, states, &params, loss, NULL));
     /* the gradients take the logits' place */
     check("lk_softmax_state_grad_f32",
-          lk_softmax_state_grad_f32(NULL, &chunk, logits, LK_I64, targets, states, NULL, grad_scale, logits));
+          lk_softmax_state_grad_f32(NULL, &chunk, logits, LK_I64, targets, states, NULL, NULL, &params, grad_scale,
+                                    logits));
 
     /* whole rows, as one process would do it */
     const lk_class_shape shape = LK_CLASS_ROWS(ROWS, CLASSES);
     lk_options options = LK_OPTIONS_INIT;
+    lk_cross_entropy_params whole_params = LK_CROSS_ENTROPY_PARAMS_INIT;
     float *whole = room((size_t)ROWS * CLASSES);
     fill(0, CLASSES, whole);
     options.reduction = LK_NONE;
     options.grad_scale = grad_scale;
+    whole_params.label_smoothing = params.label_smoothing;
     check("lk_cross_entropy_f32",
-          lk_cross_entropy_f32(NULL, &shape, whole, LK_I64, targets, NULL, NULL, NULL, &options, whole_loss, whole,
-                               NULL));
+          lk_cross_entropy_f32(NULL, &shape, whole, LK_I64, targets, NULL, NULL, &whole_params, &options, whole_loss,
+                               whole, NULL));
     for (size_t row = 0; row < ROWS; row++) {
-        off[0] = larger(off[0], apart(loss[row], whole_loss[row]));
+        off[0] = larger(off[0], apart(loss[row], whole_loss[row], 0));
         for (size_t i = 0; i < classes; i++)
-            off[1] = larger(off[1], apart(logits[row * classes + i], whole[row * CLASSES + first + i]));
+            off[1] = larger(off[1], apart(logits[row * classes + i], whole[row * CLASSES + first + i],
+                                          params.label_smoothing * grad_scale / CLASSES));
         if (row != IGNORED_ROW)
             check("lk_cost_add", lk_cost_add(&cost, loss[row], 1));
     }

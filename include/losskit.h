@@ -49,13 +49,17 @@
 #define LK_BCE_WITH_LOGITS_PARAMS_INIT { sizeof(lk_bce_with_logits_params), 1 }
 
 /** ignore_index -100, no label smoothing. */
-#define LK_CROSS_ENTROPY_PARAMS_INIT { sizeof(lk_cross_entropy_params), -100, 0.0, 0.0, 0.0 }
+#define LK_CROSS_ENTROPY_PARAMS_INIT { sizeof(lk_cross_entropy_params), -100, 0.0, 0.0, 0.0, NULL, NULL }
+
+/** No label smoothing, no z-loss, no soft cap. */
+#define LK_SOFTMAX_STATE_PARAMS_INIT { sizeof(lk_softmax_state_params), 0.0, 0.0, 0.0 }
 
 /** Dense rows of hidden activations, and a row of weights for each class. */
 #define LK_LINEAR_SHAPE(rows, width, classes) { sizeof(lk_linear_shape), (rows), (width), (classes) }
 
 /** ignore_index -100, no label smoothing, no z-loss, no soft cap, 64 MiB. */
-#define LK_LINEAR_CROSS_ENTROPY_PARAMS_INIT { sizeof(lk_linear_cross_entropy_params), -100, 0.0, 0.0, 0.0, 67108864 }
+#define LK_LINEAR_CROSS_ENTROPY_PARAMS_INIT \
+    { sizeof(lk_linear_cross_entropy_params), -100, 0.0, 0.0, 0.0, 67108864, NULL, NULL }
 
 /** ignore_index -100. */
 #define LK_NLL_PARAMS_INIT { sizeof(lk_nll_params), -100 }
@@ -260,6 +264,16 @@ typedef struct lk_cross_entropy_params {
      * and the gradient of a confident sample, may be off by a share of itself that is 6 units in the last place of c.
      */
     double soft_cap;
+    /**
+     * Out, may be NULL: the number of right predictions, which are those samples whose largest logit, or the first of
+     * several, is the target's. Ignored samples do not count, nor do those with a NaN; weights do not matter. With
+     * class probabilities LK_UNSUPPORTED_OPTION.
+     */
+    uint64_t *correct;
+    /**
+     * Out, may be NULL: 1 for each sample whose prediction is right, 0 for each other, [outer][inner].
+     */
+    uint8_t *is_correct;
 } lk_cross_entropy_params;
 
 /**
@@ -317,6 +331,14 @@ typedef struct lk_linear_cross_entropy_params {
      * How many bytes of logits stand in memory at once, never less than one row; 0 for 64 MiB.
      */
     size_t memory;
+    /**
+     * As in lk_cross_entropy_params.
+     */
+    uint64_t *correct;
+    /**
+     * As in lk_cross_entropy_params, [rows].
+     */
+    uint8_t *is_correct;
 } lk_linear_cross_entropy_params;
 
 /**
@@ -357,7 +379,7 @@ typedef struct lk_distillation_params {
 
 /**
  * What was seen of a row of logits whose classes come in pieces. Made by lk_softmax_state_init; to be copied, sent
- * and merged as one likes. Its fields are five doubles: for MPI, MPI_Type_contiguous(5, MPI_DOUBLE, ...), and an
+ * and merged as one likes. Its fields are eleven doubles: for MPI, MPI_Type_contiguous(11, MPI_DOUBLE, ...), and an
  * operator that calls lk_softmax_state_merge and commutes.
  */
 typedef struct lk_softmax_state {
@@ -378,6 +400,21 @@ typedef struct lk_softmax_state {
      * How often the target was seen; infinity for a row that is ignored.
      */
     double seen;
+    /**
+     * The target's class weight, 1 without class weights; 0 until the target is seen, and for a row that is ignored.
+     */
+    double target_weight;
+    /**
+     * With label smoothing, else 0: the number of classes seen, and the sum of their weights, value and error.
+     */
+    double classes;
+    double weights;
+    double weights_error;
+    /**
+     * With label smoothing, else 0: the sum of class weight times max - x_j, times 2^-32: value and error.
+     */
+    double gap;
+    double gap_error;
 } lk_softmax_state;
 
 /**
@@ -404,6 +441,29 @@ typedef struct lk_class_chunk {
      */
     int64_t ignore_index;
 } lk_class_chunk;
+
+/**
+ * Options of softmax states. Begin with LK_SOFTMAX_STATE_PARAMS_INIT; a row's states are updated, finished and made
+ * gradients of with the same.
+ */
+typedef struct lk_softmax_state_params {
+    /**
+     * sizeof(lk_softmax_state_params)
+     */
+    size_t struct_size;
+    /**
+     * As in lk_cross_entropy_params, over the classes of all pieces.
+     */
+    double label_smoothing;
+    /**
+     * As in lk_cross_entropy_params.
+     */
+    double z_loss;
+    /**
+     * As in lk_cross_entropy_params.
+     */
+    double soft_cap;
+} lk_softmax_state_params;
 
 /**
  * Shape of td: q[batch][actions]. Begin with LK_TD_SHAPE.
@@ -1367,12 +1427,17 @@ lk_status lk_softmax_state_init(size_t rows, struct lk_softmax_state *states);
  * `targets`: an LK_I32, LK_I64 or LK_U8 index a row among all classes; one that is not in this chunk will be, or was,
  * in another. A negative one that is not `ignore_index` is LK_TARGET_OUT_OF_RANGE. NULL: there is no loss, only
  * the logarithm of the sum of exponentials. Logits of -inf are masked classes.
+ *
+ * `class_weight` has the weights of the chunk's classes and may be NULL (all 1). `params` may be NULL; it is to be the
+ * same for all updates of a row, for what its state comes to and for its gradients.
  */
 lk_status lk_softmax_state_update_f32(const struct lk_context *ctx,
                                       const struct lk_class_chunk *chunk,
                                       const float *logits,
                                       lk_dtype target_type,
                                       const void *targets,
+                                      const float *class_weight,
+                                      const struct lk_softmax_state_params *params,
                                       struct lk_softmax_state *states);
 
 /**
@@ -1383,6 +1448,8 @@ lk_status lk_softmax_state_update_f64(const struct lk_context *ctx,
                                       const double *logits,
                                       lk_dtype target_type,
                                       const void *targets,
+                                      const double *class_weight,
+                                      const struct lk_softmax_state_params *params,
                                       struct lk_softmax_state *states);
 
 /**
@@ -1399,11 +1466,13 @@ lk_status lk_softmax_state_merge(const struct lk_context *ctx,
  * Each row's loss (0 where it is ignored), and the logarithm of its sum of exponentials (-inf there).
  *
  * Both have `rows` elements and may be NULL. If there is a loss, a row that is not ignored and whose target was not
- * seen exactly once is LK_INCOMPLETE_STATE.
+ * seen exactly once is LK_INCOMPLETE_STATE. The loss is that of lk_cross_entropy_f32 with the same class weights and
+ * options; what its mean divides by is the sum of the states' `target_weight`.
  */
 lk_status lk_softmax_state_finish_f32(const struct lk_context *ctx,
                                       size_t rows,
                                       const struct lk_softmax_state *states,
+                                      const struct lk_softmax_state_params *params,
                                       float *loss,
                                       float *lse);
 
@@ -1413,15 +1482,17 @@ lk_status lk_softmax_state_finish_f32(const struct lk_context *ctx,
 lk_status lk_softmax_state_finish_f64(const struct lk_context *ctx,
                                       size_t rows,
                                       const struct lk_softmax_state *states,
+                                      const struct lk_softmax_state_params *params,
                                       double *loss,
                                       double *lse);
 
 /**
  * The gradient of a chunk's logits, once its rows' states have seen all classes:
- * row_weight grad_scale (p_j - q_j), q_j being 1 for the target and 0 elsewhere; 0 for ignored rows.
+ * row_weight grad_scale (Q p_j - q_j), q being the target distribution as in lk_cross_entropy_f32 (1 for the target and 0
+ * elsewhere, without class weights and label smoothing) and Q its sum; 0 for ignored rows.
  *
- * `chunk` and `targets` as they were for the update; without targets, the gradient of the logarithm of the sum of
- * exponentials. `row_weight` has `rows` elements and may be NULL (all 1). For a batch's mean, `grad_scale` is 1 / the
+ * `chunk`, `targets`, `class_weight` and `params` as they were for the update; without targets, the gradient of the
+ * logarithm of the sum of exponentials. `row_weight` has `rows` elements and may be NULL (all 1). For a batch's mean, `grad_scale` is 1 / the
  * number of rows that count, or the sum of their weights. `grad` has the shape and stride of the logits and may be the
  * logits themselves.
  */
@@ -1431,7 +1502,9 @@ lk_status lk_softmax_state_grad_f32(const struct lk_context *ctx,
                                     lk_dtype target_type,
                                     const void *targets,
                                     const struct lk_softmax_state *states,
+                                    const float *class_weight,
                                     const float *row_weight,
+                                    const struct lk_softmax_state_params *params,
                                     double grad_scale,
                                     float *grad);
 
@@ -1444,7 +1517,9 @@ lk_status lk_softmax_state_grad_f64(const struct lk_context *ctx,
                                     lk_dtype target_type,
                                     const void *targets,
                                     const struct lk_softmax_state *states,
+                                    const double *class_weight,
                                     const double *row_weight,
+                                    const struct lk_softmax_state_params *params,
                                     double grad_scale,
                                     double *grad);
 

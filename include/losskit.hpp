@@ -659,6 +659,8 @@ struct cross_entropy_options {
     double *weight_sum = nullptr;
     losskit::cost *cost = nullptr;
     const losskit::context *context = nullptr;
+    std::uint64_t *correct = nullptr; ///< out: the number of samples whose first largest logit is the target's
+    std::optional<span<std::uint8_t>> is_correct{}; ///< out: 1 for each of those samples, 0 for each other
 };
 
 /// Options of distillation.
@@ -714,6 +716,8 @@ struct linear_cross_entropy_options {
     double *weight_sum = nullptr;
     losskit::cost *cost = nullptr;
     const losskit::context *context = nullptr;
+    std::uint64_t *correct = nullptr;               ///< as in cross_entropy_options
+    std::optional<span<std::uint8_t>> is_correct{}; ///< the same
 };
 
 /// What td reads besides q.
@@ -928,7 +932,20 @@ lk_status call_with_own(const cross_entropy_options<T> &own, Function function) 
     params.label_smoothing = own.label_smoothing;
     params.z_loss = own.z_loss;
     params.soft_cap = own.soft_cap;
+    params.correct = own.correct;
+    params.is_correct = pointer(own.is_correct);
     return function(&params);
+}
+
+template <class T>
+void check_own(lengths &, const nll_options<T> &, const extent &) noexcept
+{
+}
+
+template <class T>
+void check_own(lengths &all, const cross_entropy_options<T> &own, const extent &of) noexcept
+{
+    all.check("is_correct", own.is_correct, of.samples);
 }
 
 template <class T>
@@ -1060,6 +1077,7 @@ struct class_loss {
             lengths.check("targets", of.size(), extent.samples);
         lengths.check("class_weight", how.class_weight, shape.classes);
         lengths.check("row_weight", how.row_weight, extent.samples);
+        detail::check_own(lengths, how, extent);
         lengths.check_outputs(out, how.reduction, extent);
         if (!lengths.fit())
             return lengths.misfit();
@@ -1244,6 +1262,7 @@ struct linear_cross_entropy_function {
         lengths.check("grad_hidden", out.grad_hidden, hidden_size);
         lengths.check("grad_weight", out.grad_weight, weight_size);
         lengths.check("grad_bias", out.grad_bias, shape.classes);
+        lengths.check("is_correct", how.is_correct, shape.rows);
         if (!lengths.fit())
             return lengths.misfit();
         const lk_linear_shape c_shape = LK_LINEAR_SHAPE(shape.rows, shape.width, shape.classes);
@@ -1254,6 +1273,8 @@ struct linear_cross_entropy_function {
         params.z_loss = how.z_loss;
         params.soft_cap = how.soft_cap;
         params.memory = how.memory;
+        params.correct = how.correct;
+        params.is_correct = detail::pointer(how.is_correct);
         return result(detail::function<T, lk_linear_cross_entropy_f32, lk_linear_cross_entropy_f64>()(
             detail::handle(how.context), &c_shape, std::data(hidden), in.weight.data(), detail::pointer(in.bias),
             in.targets.type(), in.targets.data(), detail::pointer(how.class_weight), detail::pointer(how.row_weight),
@@ -1467,38 +1488,53 @@ struct entropy_backward_function {
     }
 };
 
+/// Options of softmax_states.
+struct softmax_state_options {
+    double label_smoothing = 0.0; ///< as in cross_entropy_options, over the classes of all pieces
+    double z_loss = 0.0;          ///< as in cross_entropy_options
+    double soft_cap = 0.0;        ///< as in cross_entropy_options
+};
+
 /// The softmax of rows whose classes come in pieces, in any order: what was seen of each row. Functions of losskit.h
 /// that begin with lk_softmax_state, where it is said what they compute.
 class softmax_states {
 public:
     /// Of as many rows, of which nothing was seen.
-    explicit softmax_states(std::size_t rows) : states_(rows) { lk_softmax_state_init(rows, states_.data()); }
+    explicit softmax_states(std::size_t rows, const softmax_state_options &how = {}) : states_(rows)
+    {
+        params_.label_smoothing = how.label_smoothing;
+        params_.z_loss = how.z_loss;
+        params_.soft_cap = how.soft_cap;
+        lk_softmax_state_init(rows, states_.data());
+    }
 
     std::size_t size() const noexcept { return states_.size(); }
     /// For losskit.h, or to be sent elsewhere.
     lk_softmax_state *data() noexcept { return states_.data(); }
     const lk_softmax_state *data() const noexcept { return states_.data(); }
 
-    /// Adds a chunk of classes; without targets there will be no loss.
+    /// Adds a chunk of classes, whose weights may be given; without targets there will be no loss.
     template <class Logits, class T = detail::real<Logits>>
     void update(const class_chunk &chunk, const Logits &logits, const std::optional<indices> &targets,
-                const context *with = nullptr)
+                const context *with = nullptr, const detail::given<optional_input<T>> &class_weight = {})
     {
-        update(std::nothrow, chunk, logits, targets, with).or_throw();
+        update(std::nothrow, chunk, logits, targets, with, class_weight).or_throw();
     }
 
     /// The same, without exceptions.
     template <class Logits, class T = detail::real<Logits>>
     result update(std::nothrow_t, const class_chunk &chunk, const Logits &logits,
-                  const std::optional<indices> &targets, const context *with = nullptr) noexcept
+                  const std::optional<indices> &targets, const context *with = nullptr,
+                  const detail::given<optional_input<T>> &class_weight = {}) noexcept
     {
-        const detail::lengths lengths = lengths_of(chunk, detail::size_of(logits), targets);
+        detail::lengths lengths = lengths_of(chunk, detail::size_of(logits), targets);
+        lengths.check("class_weight", class_weight, chunk.classes);
         if (!lengths.fit())
             return lengths.misfit();
         const lk_class_chunk c_chunk = detail::to_c(chunk);
         return result(detail::function<T, lk_softmax_state_update_f32, lk_softmax_state_update_f64>()(
             detail::handle(with), &c_chunk, std::data(logits), detail::type_of(targets), detail::pointer_of(targets),
-            data()));
+            detail::pointer(class_weight), &params_, data()));
     }
 
     /// Takes in what others have seen of the same rows.
@@ -1547,19 +1583,22 @@ public:
     template <class Logits, class T = detail::real<Logits>>
     void grad(const class_chunk &chunk, const Logits &logits, const std::optional<indices> &targets,
               detail::given<span<T>> grad, double grad_scale = 1,
-              const detail::given<optional_input<T>> &row_weight = {}, const context *with = nullptr) const
+              const detail::given<optional_input<T>> &row_weight = {}, const context *with = nullptr,
+              const detail::given<optional_input<T>> &class_weight = {}) const
     {
-        this->grad(std::nothrow, chunk, logits, targets, grad, grad_scale, row_weight, with).or_throw();
+        this->grad(std::nothrow, chunk, logits, targets, grad, grad_scale, row_weight, with, class_weight).or_throw();
     }
 
     /// The same, without exceptions.
     template <class Logits, class T = detail::real<Logits>>
     result grad(std::nothrow_t, const class_chunk &chunk, const Logits &logits, const std::optional<indices> &targets,
                 detail::given<span<T>> grad, double grad_scale = 1,
-                const detail::given<optional_input<T>> &row_weight = {}, const context *with = nullptr) const noexcept
+                const detail::given<optional_input<T>> &row_weight = {}, const context *with = nullptr,
+                const detail::given<optional_input<T>> &class_weight = {}) const noexcept
     {
         const detail::extent extent = detail::extent_of(chunk);
         detail::lengths lengths = lengths_of(chunk, detail::size_of(logits), targets);
+        lengths.check("class_weight", class_weight, chunk.classes);
         lengths.check("row_weight", row_weight, extent.samples);
         lengths.check("grad", grad.size(), extent.elements, extent.has_gaps);
         if (!lengths.fit())
@@ -1567,7 +1606,7 @@ public:
         const lk_class_chunk c_chunk = detail::to_c(chunk);
         return result(detail::function<T, lk_softmax_state_grad_f32, lk_softmax_state_grad_f64>()(
             detail::handle(with), &c_chunk, std::data(logits), detail::type_of(targets), detail::pointer_of(targets),
-            data(), detail::pointer(row_weight), grad_scale, grad.data()));
+            data(), detail::pointer(class_weight), detail::pointer(row_weight), &params_, grad_scale, grad.data()));
     }
 
 private:
@@ -1589,10 +1628,11 @@ private:
         if (length != size())
             return result(array, length, size());
         return result(detail::function<T, lk_softmax_state_finish_f32, lk_softmax_state_finish_f64>()(
-            detail::handle(with), size(), data(), loss, lse));
+            detail::handle(with), size(), data(), &params_, loss, lse));
     }
 
     std::vector<lk_softmax_state> states_;
+    lk_softmax_state_params params_ = LK_SOFTMAX_STATE_PARAMS_INIT;
 };
 
 // Begin of what is made from the sources, as the C header is.

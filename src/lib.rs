@@ -27,8 +27,8 @@ pub use error::Error;
 pub use kernel::elementary::Function as ElementaryFunction;
 pub use loss::pointwise_losses::*;
 pub use loss::{
-    ClassChunk, CrossEntropy, Distillation, Element, Entropy, LogSoftmax, Nll, SelectiveLogSoftmax, Softmax, Td,
-    TdInputs, TokenGrads, TokenOutputs,
+    ChunkedCrossEntropy, ClassChunk, CrossEntropy, Distillation, Element, Entropy, LogSoftmax, Nll,
+    SelectiveLogSoftmax, Softmax, Td, TdInputs, TokenGrads, TokenOutputs,
 };
 #[cfg(feature = "linear")]
 pub use loss::{LinearCrossEntropy, LinearInputs, LinearOutputs};

@@ -142,12 +142,14 @@ pub struct Outputs<'a, T> {
     pub(crate) grad: Option<&'a mut [T]>,
     pub(crate) hess: Option<&'a mut [T]>,
     pub(crate) cost: Option<&'a mut Cost>,
+    pub(crate) correct: Option<&'a mut u64>,
+    pub(crate) is_correct: Option<&'a mut [bool]>,
 }
 
 impl<'a, T> Outputs<'a, T> {
     /// No outputs.
     pub const fn new() -> Self {
-        Outputs { loss: None, grad: None, hess: None, cost: None }
+        Outputs { loss: None, grad: None, hess: None, cost: None, correct: None, is_correct: None }
     }
     /// The reduced loss, or each sample's.
     pub fn loss(mut self, loss: &'a mut [T]) -> Self {
@@ -167,6 +169,33 @@ impl<'a, T> Outputs<'a, T> {
     /// Add this batch to a data set's cost, unrounded.
     pub fn cost(mut self, cost: &'a mut Cost) -> Self {
         self.cost = Some(cost);
+        self
+    }
+    /// The number of right predictions, of [`CrossEntropy`](crate::CrossEntropy) with class indices: how many samples have
+    /// their largest logit, or the first of several, at the target (as PyTorch's `argmax(1) == target` is counted). Ignored
+    /// samples do not count, nor do those with a NaN; weights do not matter. Other losses, and class probabilities, give
+    /// [`Error::UnsupportedOption`].
+    ///
+    /// The logits are looked at block by block before the loss reads them from the caches, and before gradients may take
+    /// their place.
+    ///
+    /// ```
+    /// use losskit::{ClassShape, Context, CrossEntropy, Options, Outputs, Targets, Weights};
+    /// let logits = [2.0f32, 1.0, 0.1, 0.5, 2.5, 0.0];
+    /// let (shape, targets) = (ClassShape::rows(2, 3), Targets::U8(&[0, 2]));
+    /// let (mut loss, mut correct, mut is_correct) = ([0.0], 0, [false; 2]);
+    /// let outputs = Outputs::new().loss(&mut loss).correct(&mut correct).is_correct(&mut is_correct);
+    /// CrossEntropy::new().eval(&Context::default(), shape, &logits, targets, Weights::new(), &Options::new(), outputs)?;
+    /// assert_eq!((correct, is_correct), (1, [true, false]));
+    /// # Ok::<(), losskit::Error>(())
+    /// ```
+    pub fn correct(mut self, count: &'a mut u64) -> Self {
+        self.correct = Some(count);
+        self
+    }
+    /// Whether each sample is one of those that [`correct`](Self::correct) counts; one for each sample.
+    pub fn is_correct(mut self, each: &'a mut [bool]) -> Self {
+        self.is_correct = Some(each);
         self
     }
 }
@@ -194,6 +223,8 @@ pub(crate) struct Sinks<'a, T> {
     pub grad: Option<Out<'a, T>>,
     pub hess: Option<Out<'a, T>>,
     pub cost: Option<&'a mut Cost>,
+    pub correct: Option<&'a mut u64>,
+    pub is_correct: Option<Out<'a, bool>>,
 }
 
 pub(crate) fn check_length(name: &'static str, length: usize, needed: usize) -> Result<(), Error> {
@@ -220,6 +251,14 @@ impl<'a, T: Real> Sinks<'a, T> {
 
     /// For a loss over classes.
     pub fn of_classes(outputs: Outputs<'a, T>, reduction: Reduction, layout: &Layout) -> Result<Self, Error> {
+        if outputs.correct.is_some() || outputs.is_correct.is_some() {
+            return Err(Error::UnsupportedOption { name: "correct" });
+        }
+        Self::of_predictions(outputs, reduction, layout)
+    }
+
+    /// For a loss over classes whose predictions may be right.
+    pub fn of_predictions(outputs: Outputs<'a, T>, reduction: Reduction, layout: &Layout) -> Result<Self, Error> {
         for (name, slice) in [("grad", &outputs.grad), ("hess", &outputs.hess)] {
             slice.as_ref().map_or(Ok(()), |slice| check_elements(layout, name, slice.len()))?;
         }
@@ -227,11 +266,16 @@ impl<'a, T: Real> Sinks<'a, T> {
         if let Some(loss) = &outputs.loss {
             check_length("loss", loss.len(), losses)?;
         }
+        if let Some(each) = &outputs.is_correct {
+            check_length("is_correct", each.len(), layout.samples)?;
+        }
         Ok(Sinks {
             loss: outputs.loss.map(Out::from),
             grad: outputs.grad.map(Out::from),
             hess: outputs.hess.map(Out::from),
             cost: outputs.cost,
+            correct: outputs.correct,
+            is_correct: outputs.is_correct.map(Out::from),
         })
     }
 
@@ -259,6 +303,11 @@ impl<'a, T: Real> Sinks<'a, T> {
             cost.add_totals(partial.total, weight.sum);
         }
         Summary { weight_sum: weight.sum.value(), out_of_domain: partial.out_of_domain }
+    }
+
+    /// Whether right predictions are asked for.
+    pub fn wants_correct(&self) -> bool {
+        self.correct.is_some() || self.is_correct.is_some()
     }
 
     /// Whether the samples' losses have to be added up.

@@ -39,19 +39,57 @@ pub struct SoftmaxState {
     pub(crate) target: f64,
     /// How often it was seen; infinity for a row that is ignored.
     pub(crate) seen: f64,
+    /// Its class weight; 0 until it is seen.
+    pub(crate) target_weight: f64,
+    pub(crate) spread: Spread,
 }
 
-impl SoftmaxState {
-    pub(crate) const EMPTY: Self =
-        SoftmaxState { max: f64::NEG_INFINITY, rest: 0.0, rest_error: 0.0, target: 0.0, seen: 0.0 };
+/// What a state has with label smoothing only; all 0 without.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[repr(C)]
+pub(crate) struct Spread {
+    /// The number of classes seen.
+    pub classes: f64,
+    /// The sum of their weights: value and error.
+    pub weights: f64,
+    pub weights_error: f64,
+    /// The sum of class weight times max - x_j, times 2^-32: value and error.
+    pub gap: f64,
+    pub gap_error: f64,
+}
 
-    #[inline(always)]
-    pub(crate) fn numbers(self) -> [f64; 5] {
-        [self.max, self.rest, self.rest_error, self.target, self.seen]
+impl Spread {
+    pub const NONE: Self = Spread { classes: 0.0, weights: 0.0, weights_error: 0.0, gap: 0.0, gap_error: 0.0 };
+}
+
+/// A state's numbers without those of label smoothing.
+pub(crate) const NUMBERS: usize = 6;
+
+impl SoftmaxState {
+    pub(crate) const EMPTY: Self = SoftmaxState {
+        max: f64::NEG_INFINITY,
+        rest: 0.0,
+        rest_error: 0.0,
+        target: 0.0,
+        seen: 0.0,
+        target_weight: 0.0,
+        spread: Spread::NONE,
+    };
+
+    /// The class weight of the row's target, 1 without class weights: what a mean divides by is the sum of it over the rows
+    /// that count. 0 for rows that are ignored, and until the target is seen.
+    pub const fn target_weight(&self) -> f64 {
+        self.target_weight
     }
 
     #[inline(always)]
-    pub(crate) fn from_numbers([max, rest, rest_error, target, seen]: [f64; 5]) -> Self {
-        SoftmaxState { max, rest, rest_error, target, seen }
+    pub(crate) fn numbers(&self) -> [f64; NUMBERS] {
+        [self.max, self.rest, self.rest_error, self.target, self.seen, self.target_weight]
+    }
+
+    /// Without label smoothing.
+    #[inline(always)]
+    pub(crate) fn from_numbers([max, rest, rest_error, target, seen, target_weight]: [f64; NUMBERS]) -> Self {
+        SoftmaxState { max, rest, rest_error, target, seen, target_weight, spread: Spread::NONE }
     }
 }

@@ -36,7 +36,8 @@ fn field_name(field: &str) -> String {
 }
 
 fn declarations() -> Vec<Declaration> {
-    let code = without_comments(HEADER);
+    // a macro of two lines is one line
+    let code = without_comments(&HEADER.replace("\\\n", ""));
     let code: String = code.lines().filter(|line| !line.starts_with('#')).map(|line| format!("{line}\n")).collect();
     let code = code.replacen("extern \"C\" {", "", 1);
     let mut found = Vec::new();

@@ -76,6 +76,7 @@ fn every_status_is_in_the_cpp_header() {
 fn plain(value: &str) -> String {
     let value = value.trim().replace('_', "").to_lowercase();
     match value.parse::<f64>() {
+        _ if value.contains("null") => "null".to_owned(),
         Ok(number) => number.to_string(),
         Err(_) => value.rsplit("::").next().unwrap_or_default().trim_start_matches("lktd").to_owned(),
     }
@@ -83,7 +84,9 @@ fn plain(value: &str) -> String {
 
 /// Fields and defaults of the initialiser macros, by the structs' names.
 fn initialisers() -> Vec<(&'static str, Vec<(&'static str, String)>)> {
-    let values = HEADER.lines().filter_map(|line| {
+    // a macro of two lines is one line
+    let header: &'static str = Box::leak(HEADER.replace("\\\n    ", "").into_boxed_str());
+    let values = header.lines().filter_map(|line| {
         let (_, values) = line.strip_prefix("#define LK_")?.split_once("_PARAMS_INIT { sizeof(")?;
         values.trim_end_matches(" }").split_once("), ")
     });
@@ -120,7 +123,9 @@ fn options_of_cpp_begin_as_the_initialisers_do() {
         };
         let fields = after(CPP, &format!("struct {own} {{"), "\n};").unwrap_or_else(|| panic!("{own}: no such struct"));
         for (field, value) in defaults {
-            let found = after(fields, &format!(" {field} = "), ";").map(plain);
+            let found = after(fields, &format!(" *{field} = "), ";").or(after(fields, &format!(" {field} = "), ";"));
+            // an output that there need not be
+            let found = found.map(plain).or(after(fields, &format!(" {field}{{}}"), ";").map(|_| "null".to_owned()));
             assert_eq!(found, Some(value), "{own}::{field} in include/losskit.hpp");
         }
     }

@@ -237,8 +237,9 @@ fn a_row_in_one_piece_has_the_bits_of_cross_entropy_in_f64() {
 }
 
 fn words(states: &[SoftmaxState]) -> Vec<u64> {
-    // SAFETY: five numbers, repr(C)
-    let numbers = unsafe { std::slice::from_raw_parts(states.as_ptr().cast::<f64>(), states.len() * 5) };
+    let count = size_of_val(states) / size_of::<f64>();
+    // SAFETY: so many numbers, repr(C)
+    let numbers = unsafe { std::slice::from_raw_parts(states.as_ptr().cast::<f64>(), count) };
     bits(numbers)
 }
 

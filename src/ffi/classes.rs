@@ -5,7 +5,7 @@ use core::ffi::c_void;
 use super::element_types::{CElement, for_each_element_type};
 use super::memory::{INDEX_TYPES, Memory, context, view, view_mut, view_optional};
 use super::types::{
-    LK_OK, lk_class_shape, lk_context, lk_cross_entropy_params, lk_dtype, lk_nll_params, lk_options, lk_status,
+    Correct, LK_OK, lk_class_shape, lk_context, lk_cross_entropy_params, lk_dtype, lk_nll_params, lk_options, lk_status,
 };
 use crate::context::Context;
 use crate::error::Error;
@@ -35,6 +35,7 @@ struct Call<T> {
     loss: *mut T,
     grad: *mut T,
     hess: *mut T,
+    correct: Correct,
 }
 
 /// A call's arguments, read and checked.
@@ -66,6 +67,7 @@ impl<T: Element> Call<T> {
         memory.input_optional("class_weight", self.input.class_weight, layout.classes)?;
         memory.input_optional("row_weight", self.input.row_weight, samples)?;
         memory.outputs(self.loss, self.grad, self.hess, samples)?;
+        self.correct.check(&mut memory, samples)?;
         memory.check((self.input.name, "grad"))?;
         // SAFETY: not NULL where elements are needed, aligned, of a size that memory can have, and nothing
         // overlaps but what may; that it is valid is the caller's promise
@@ -91,6 +93,7 @@ impl<T: Element> Call<T> {
             let Checked { layout, targets, weights, options } = self.check()?;
             let logits = view(self.input.elements, layout.elements);
             let sinks = options.sinks(self.loss, self.grad, self.hess, layout.samples, layout.elements);
+            let sinks = self.correct.sinks(sinks, layout.samples);
             let inputs = CrossEntropyInputs { layout, logits, targets, weights };
             let summary = loss.run(context(self.ctx), inputs, &options.options, sinks)?;
             Ok(options.finish(summary))
@@ -174,12 +177,12 @@ for_each_element_type! {
         grad: *mut T,
         hess: *mut T,
     ) {
-        let params = lk_cross_entropy_params::read(params)?;
+        let (loss_of, correct) = lk_cross_entropy_params::read(params)?;
         let input = ClassInput { name: "logits", elements: logits, class_weight, row_weight };
         let (probabilities, target_types) = (Some(T::DTYPE), T::TARGET_TYPES);
         let call =
-            Call { ctx, shape, input, target_type, targets, probabilities, target_types, opts, loss, grad, hess };
-        call.cross_entropy(params)
+            Call { ctx, shape, input, target_type, targets, probabilities, target_types, opts, loss, grad, hess, correct };
+        call.cross_entropy(loss_of)
     }
 
     /// Negative log-likelihood of log-probabilities (PyTorch's nll_loss).
@@ -211,9 +214,9 @@ for_each_element_type! {
     ) {
         let params = lk_nll_params::read(params)?;
         let input = ClassInput { name: "log_probs", elements: log_probs, class_weight, row_weight };
-        let (probabilities, target_types) = (None, INDEX_TYPES);
+        let (probabilities, target_types, correct) = (None, INDEX_TYPES, Correct::NONE);
         let call =
-            Call { ctx, shape, input, target_type, targets, probabilities, target_types, opts, loss, grad, hess };
+            Call { ctx, shape, input, target_type, targets, probabilities, target_types, opts, loss, grad, hess, correct };
         call.nll(params)
     }
 

@@ -3,7 +3,7 @@
 use core::ffi::c_void;
 
 use super::element_types::for_each_element_type;
-use super::memory::{INDEX_TYPES, Memory, context, indices, slice, slice_mut};
+use super::memory::{INDEX_TYPES, Memory, context, indices, slice, slice_mut, view_mut};
 use super::types::{lk_context, lk_dtype, lk_linear_cross_entropy_params, lk_linear_shape, lk_options, lk_status};
 use crate::cost::Cost;
 use crate::error::Error;
@@ -34,9 +34,9 @@ impl<T: Element> Call<T> {
     /// As for the C function: pointers that are not NULL are valid for what it reads or writes there.
     unsafe fn run(self) -> Result<lk_status, Error> {
         // SAFETY: the caller's promise
-        let (loss, read, shape) = unsafe {
-            let loss = lk_linear_cross_entropy_params::read(self.params)?;
-            (loss, lk_options::read(self.opts)?, lk_linear_shape::read(self.shape)?)
+        let ((loss, correct), read, shape) = unsafe {
+            let params = lk_linear_cross_entropy_params::read(self.params)?;
+            (params, lk_options::read(self.opts)?, lk_linear_shape::read(self.shape)?)
         };
         let lk_linear_shape { rows, width, classes, .. } = shape;
         let product = |name, a: usize| a.checked_mul(width).ok_or(Error::SizeTooLarge { name });
@@ -55,6 +55,7 @@ impl<T: Element> Call<T> {
         memory.output_optional("grad_hidden", self.grad_hidden, hidden)?;
         memory.output_optional("grad_weight", self.grad_weight, weight)?;
         memory.output_optional("grad_bias", self.grad_bias, classes)?;
+        correct.check(&mut memory, rows)?;
         memory.check(("", ""))?;
         // SAFETY: not NULL where elements are needed, aligned, of a size that memory can have, and no output overlaps
         // anything; that it is valid is the caller's promise
@@ -89,6 +90,12 @@ impl<T: Element> Call<T> {
             // an lk_cost is a Cost
             if let Some(cost) = read.cost.cast::<Cost>().as_mut() {
                 outputs = outputs.cost(cost);
+            }
+            if let Some(count) = correct.count.as_mut() {
+                outputs = outputs.correct(count);
+            }
+            if !correct.each.is_null() {
+                outputs = outputs.each_correct(view_mut(correct.each.cast::<bool>(), rows));
             }
             let summary = loss.eval(context(self.ctx), &inputs, &read.options, outputs)?;
             Ok(read.finish(summary))

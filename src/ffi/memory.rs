@@ -192,7 +192,7 @@ pub fn unknown(name: &'static str, value: impl Into<i64>, expected: &'static str
 /// The arrays of a call, checked one by one, then against each other.
 pub struct Memory {
     inputs: ArrayVec<Range, 8>,
-    outputs: ArrayVec<Range, 6>,
+    outputs: ArrayVec<Range, 8>,
     /// Of the arrays that have a shape.
     layout: Option<Layout>,
     accumulate: bool,
@@ -416,7 +416,14 @@ pub unsafe fn sinks<'a, T: Element>(
 ) -> Sinks<'a, T> {
     // SAFETY: the caller's promise
     let out = |pointer: *mut T, len| if pointer.is_null() { None } else { Some(unsafe { view_mut(pointer, len) }) };
-    Sinks { loss: out(loss, losses), grad: out(grad, elements), hess: out(hess, elements), cost }
+    Sinks {
+        loss: out(loss, losses),
+        grad: out(grad, elements),
+        hess: out(hess, elements),
+        cost,
+        correct: None,
+        is_correct: None,
+    }
 }
 
 /// # Safety

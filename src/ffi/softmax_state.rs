@@ -5,10 +5,9 @@ use core::ffi::c_void;
 use super::element_types::for_each_element_type;
 use super::memory::{INDEX_TYPES, Memory, context, index_view, view, view_mut, view_optional};
 use super::status::guard;
-use super::types::{LK_OK, lk_class_chunk, lk_context, lk_dtype, lk_softmax_state, lk_status};
+use super::types::{LK_OK, lk_class_chunk, lk_context, lk_dtype, lk_softmax_state, lk_softmax_state_params, lk_status};
 use crate::error::Error;
-use crate::loss::{CheckedChunk, Element, finish_states, merge_states};
-use crate::shape::IndexView;
+use crate::loss::{CheckedChunk, ChunkInput, Element, merge_states};
 use crate::simd::view::Out;
 use crate::softmax_state::SoftmaxState;
 
@@ -18,9 +17,10 @@ struct Input<T> {
     logits: *const T,
     target_type: lk_dtype,
     targets: *const c_void,
+    class_weight: *const T,
 }
 
-impl<T> Input<T> {
+impl<T: Element> Input<T> {
     /// # Safety
     /// As for the C function.
     unsafe fn check(&self, memory: &mut Memory) -> Result<CheckedChunk, Error> {
@@ -31,17 +31,23 @@ impl<T> Input<T> {
         if !self.targets.is_null() {
             memory.indices("targets", self.target_type, INDEX_TYPES, self.targets, chunk.layout.samples)?;
         }
+        memory.input_optional("class_weight", self.class_weight, chunk.layout.classes)?;
         Ok(chunk)
     }
 
     /// # Safety
     /// The memory was checked, and what is not NULL is valid.
-    unsafe fn targets<'a>(&self, rows: usize) -> Result<Option<IndexView<'a>>, Error> {
-        if self.targets.is_null() {
-            return Ok(None);
-        }
+    unsafe fn views<'a>(&self, chunk: CheckedChunk) -> Result<ChunkInput<'a, T>, Error> {
+        let (rows, classes) = (chunk.layout.samples, chunk.layout.classes);
         // SAFETY: the caller's promise
-        unsafe { index_view(self.target_type, self.targets, rows) }.map(Some)
+        unsafe {
+            let targets = match self.targets.is_null() {
+                true => None,
+                false => Some(index_view(self.target_type, self.targets, rows)?),
+            };
+            let logits = view(self.logits, chunk.layout.elements);
+            Ok(ChunkInput { chunk, logits, targets, class_weight: view_optional(self.class_weight, classes) })
+        }
     }
 }
 
@@ -50,20 +56,19 @@ impl<T> Input<T> {
 unsafe fn update<T: Element>(
     ctx: *const lk_context,
     input: Input<T>,
+    params: *const lk_softmax_state_params,
     states: *mut lk_softmax_state,
 ) -> Result<lk_status, Error> {
     let mut memory = Memory::default();
     // SAFETY: the caller's promise
-    let chunk = unsafe { input.check(&mut memory) }?;
+    let (loss, chunk) = unsafe { (lk_softmax_state_params::read(params)?, input.check(&mut memory)?) };
     let rows = chunk.layout.samples;
     memory.output("states", states, rows)?;
     memory.check(("", ""))?;
     // SAFETY: not NULL where elements are needed, aligned, of a size that memory can have, and nothing overlaps; an
     // lk_softmax_state is a SoftmaxState; that it is valid is the caller's promise
     unsafe {
-        let targets = input.targets(rows)?;
-        let states = view_mut(states.cast::<SoftmaxState>(), rows);
-        chunk.update(context(ctx), view(input.logits, chunk.layout.elements), targets, states)?;
+        loss.run_update(context(ctx), input.views(chunk)?, view_mut(states.cast::<SoftmaxState>(), rows))?;
     }
     Ok(LK_OK)
 }
@@ -74,9 +79,12 @@ unsafe fn finish<T: Element>(
     ctx: *const lk_context,
     rows: usize,
     states: *const lk_softmax_state,
+    params: *const lk_softmax_state_params,
     loss: *mut T,
     lse: *mut T,
 ) -> Result<lk_status, Error> {
+    // SAFETY: the caller's promise
+    let how = unsafe { lk_softmax_state_params::read(params) }?;
     let mut memory = Memory::default();
     memory.input("states", states, rows)?;
     memory.output_optional("loss", loss, rows)?;
@@ -87,24 +95,26 @@ unsafe fn finish<T: Element>(
         let out = |pointer: *mut T| -> Option<Out<'_, T>> {
             if pointer.is_null() { None } else { Some(view_mut(pointer, rows)) }
         };
-        finish_states(context(ctx), view(states.cast::<SoftmaxState>(), rows), out(loss), out(lse))?;
+        how.run_finish(context(ctx), view(states.cast::<SoftmaxState>(), rows), out(loss), out(lse))?;
     }
     Ok(LK_OK)
 }
 
 /// # Safety
 /// As for the C function.
+#[allow(clippy::too_many_arguments)]
 unsafe fn grad<T: Element>(
     ctx: *const lk_context,
     input: Input<T>,
     states: *const lk_softmax_state,
     row_weight: *const T,
+    params: *const lk_softmax_state_params,
     grad_scale: f64,
     grad: *mut T,
 ) -> Result<lk_status, Error> {
     let mut memory = Memory::default();
     // SAFETY: the caller's promise
-    let chunk = unsafe { input.check(&mut memory) }?;
+    let (loss, chunk) = unsafe { (lk_softmax_state_params::read(params)?, input.check(&mut memory)?) };
     let (rows, elements) = (chunk.layout.samples, chunk.layout.elements);
     memory.input("states", states, rows)?;
     memory.input_optional("row_weight", row_weight, rows)?;
@@ -112,9 +122,9 @@ unsafe fn grad<T: Element>(
     memory.check(("logits", "grad"))?;
     // SAFETY: as in `update`
     unsafe {
-        let (targets, states) = (input.targets(rows)?, view(states.cast::<SoftmaxState>(), rows));
-        let (logits, row_weight) = (view(input.logits, elements), view_optional(row_weight, rows));
-        chunk.grad(context(ctx), logits, targets, states, row_weight, grad_scale, view_mut(grad, elements))?;
+        let (states, row_weight) = (view(states.cast::<SoftmaxState>(), rows), view_optional(row_weight, rows));
+        let grad = view_mut(grad, elements);
+        loss.run_grad(context(ctx), input.views(chunk)?, states, row_weight, grad_scale, grad)?;
     }
     Ok(LK_OK)
 }
@@ -139,15 +149,20 @@ for_each_element_type! {
     /// `targets`: an LK_I32, LK_I64 or LK_U8 index a row among all classes; one that is not in this chunk will be, or was,
     /// in another. A negative one that is not `ignore_index` is LK_TARGET_OUT_OF_RANGE. NULL: there is no loss, only
     /// the logarithm of the sum of exponentials. Logits of -inf are masked classes.
+    ///
+    /// `class_weight` has the weights of the chunk's classes and may be NULL (all 1). `params` may be NULL; it is to be the
+    /// same for all updates of a row, for what its state comes to and for its gradients.
     fn softmax_state_update(
         ctx: *const lk_context,
         chunk: *const lk_class_chunk,
         logits: *const T,
         target_type: lk_dtype,
         targets: *const c_void,
+        class_weight: *const T,
+        params: *const lk_softmax_state_params,
         states: *mut lk_softmax_state,
     ) {
-        update(ctx, Input { chunk, logits, target_type, targets }, states)
+        update(ctx, Input { chunk, logits, target_type, targets, class_weight }, params, states)
     }
 }
 
@@ -179,22 +194,25 @@ for_each_element_type! {
     /// Each row's loss (0 where it is ignored), and the logarithm of its sum of exponentials (-inf there).
     ///
     /// Both have `rows` elements and may be NULL. If there is a loss, a row that is not ignored and whose target was not
-    /// seen exactly once is LK_INCOMPLETE_STATE.
+    /// seen exactly once is LK_INCOMPLETE_STATE. The loss is that of lk_cross_entropy_f32 with the same class weights and
+    /// options; what its mean divides by is the sum of the states' `target_weight`.
     fn softmax_state_finish(
         ctx: *const lk_context,
         rows: usize,
         states: *const lk_softmax_state,
+        params: *const lk_softmax_state_params,
         loss: *mut T,
         lse: *mut T,
     ) {
-        finish(ctx, rows, states, loss, lse)
+        finish(ctx, rows, states, params, loss, lse)
     }
 
     /// The gradient of a chunk's logits, once its rows' states have seen all classes:
-    /// row_weight grad_scale (p_j - q_j), q_j being 1 for the target and 0 elsewhere; 0 for ignored rows.
+    /// row_weight grad_scale (Q p_j - q_j), q being the target distribution as in lk_cross_entropy_f32 (1 for the target and 0
+    /// elsewhere, without class weights and label smoothing) and Q its sum; 0 for ignored rows.
     ///
-    /// `chunk` and `targets` as they were for the update; without targets, the gradient of the logarithm of the sum of
-    /// exponentials. `row_weight` has `rows` elements and may be NULL (all 1). For a batch's mean, `grad_scale` is 1 / the
+    /// `chunk`, `targets`, `class_weight` and `params` as they were for the update; without targets, the gradient of the
+    /// logarithm of the sum of exponentials. `row_weight` has `rows` elements and may be NULL (all 1). For a batch's mean, `grad_scale` is 1 / the
     /// number of rows that count, or the sum of their weights. `grad` has the shape and stride of the logits and may be the
     /// logits themselves.
     fn softmax_state_grad(
@@ -204,10 +222,13 @@ for_each_element_type! {
         target_type: lk_dtype,
         targets: *const c_void,
         states: *const lk_softmax_state,
+        class_weight: *const T,
         row_weight: *const T,
+        params: *const lk_softmax_state_params,
         grad_scale: f64,
         grad: *mut T,
     ) {
-        self::grad(ctx, Input { chunk, logits, target_type, targets }, states, row_weight, grad_scale, grad)
+        let input = Input { chunk, logits, target_type, targets, class_weight };
+        self::grad(ctx, input, states, row_weight, params, grad_scale, grad)
     }
 }

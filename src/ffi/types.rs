@@ -1,10 +1,11 @@
 //! The types of the C ABI and their constants.
 
-use super::memory::{read_sized, sinks, unknown};
+use super::memory::{Memory, read_sized, sinks, unknown, view_mut};
 use crate::cost::Cost;
 use crate::error::Error;
 use crate::loss::{
-    CheckedChunk, ClassChunk, CrossEntropy, Distillation, Element, LinearCrossEntropy, Nll, SelectiveLogSoftmax, Td,
+    CheckedChunk, ChunkedCrossEntropy, ClassChunk, CrossEntropy, Distillation, Element, LinearCrossEntropy, Nll,
+    SelectiveLogSoftmax, Td,
 };
 use crate::options::{Options, Sinks, Summary};
 use crate::shape::{ClassShape, Layout, Reduction};
@@ -191,7 +192,7 @@ pub struct lk_class_chunk {
 }
 
 /// What was seen of a row of logits whose classes come in pieces. Made by lk_softmax_state_init; to be copied, sent
-/// and merged as one likes. Its fields are five doubles: for MPI, MPI_Type_contiguous(5, MPI_DOUBLE, ...), and an
+/// and merged as one likes. Its fields are eleven doubles: for MPI, MPI_Type_contiguous(11, MPI_DOUBLE, ...), and an
 /// operator that calls lk_softmax_state_merge and commutes.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -205,6 +206,30 @@ pub struct lk_softmax_state {
     pub target: f64,
     /// How often the target was seen; infinity for a row that is ignored.
     pub seen: f64,
+    /// The target's class weight, 1 without class weights; 0 until the target is seen, and for a row that is ignored.
+    pub target_weight: f64,
+    /// With label smoothing, else 0: the number of classes seen, and the sum of their weights, value and error.
+    pub classes: f64,
+    pub weights: f64,
+    pub weights_error: f64,
+    /// With label smoothing, else 0: the sum of class weight times max - x_j, times 2^-32: value and error.
+    pub gap: f64,
+    pub gap_error: f64,
+}
+
+/// Options of softmax states. Begin with LK_SOFTMAX_STATE_PARAMS_INIT; a row's states are updated, finished and made
+/// gradients of with the same.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct lk_softmax_state_params {
+    /// sizeof(lk_softmax_state_params)
+    pub struct_size: usize,
+    /// As in lk_cross_entropy_params, over the classes of all pieces.
+    pub label_smoothing: f64,
+    /// As in lk_cross_entropy_params.
+    pub z_loss: f64,
+    /// As in lk_cross_entropy_params.
+    pub soft_cap: f64,
 }
 
 /// Options of bce_with_logits. Begin with LK_BCE_WITH_LOGITS_PARAMS_INIT.
@@ -234,6 +259,12 @@ pub struct lk_cross_entropy_params {
     /// 0: none. Bounded logits are rounded, within 3 units in the last place. So each probability, and with it the loss
     /// and the gradient of a confident sample, may be off by a share of itself that is 6 units in the last place of c.
     pub soft_cap: f64,
+    /// Out, may be NULL: the number of right predictions, which are those samples whose largest logit, or the first of
+    /// several, is the target's. Ignored samples do not count, nor do those with a NaN; weights do not matter. With
+    /// class probabilities LK_UNSUPPORTED_OPTION.
+    pub correct: *mut u64,
+    /// Out, may be NULL: 1 for each sample whose prediction is right, 0 for each other, [outer][inner].
+    pub is_correct: *mut u8,
 }
 
 /// Shape of linear_cross_entropy: hidden[rows][width], weight[classes][width]. Begin with LK_LINEAR_SHAPE.
@@ -263,6 +294,10 @@ pub struct lk_linear_cross_entropy_params {
     pub soft_cap: f64,
     /// How many bytes of logits stand in memory at once, never less than one row; 0 for 64 MiB.
     pub memory: usize,
+    /// As in lk_cross_entropy_params.
+    pub correct: *mut u64,
+    /// As in lk_cross_entropy_params, [rows].
+    pub is_correct: *mut u8,
 }
 
 /// Options of nll. Begin with LK_NLL_PARAMS_INIT.
@@ -461,21 +496,63 @@ impl lk_bce_with_logits_params {
     }
 }
 
+/// Where right predictions go; either may be NULL.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) struct Correct {
+    pub count: *mut u64,
+    pub each: *mut u8,
+}
+
+impl Correct {
+    pub const NONE: Correct = Correct { count: core::ptr::null_mut(), each: core::ptr::null_mut() };
+
+    /// Checks both arrays' memory.
+    pub fn check(self, memory: &mut Memory, samples: usize) -> Result<(), Error> {
+        memory.output_optional("params.correct", self.count, 1)?;
+        memory.output_optional("params.is_correct", self.each, samples)
+    }
+
+    /// # Safety
+    /// The memory was checked, and what is not NULL is valid.
+    pub unsafe fn sinks<T>(self, sinks: Sinks<'_, T>, samples: usize) -> Sinks<'_, T> {
+        let each = if self.each.is_null() { None } else { Some(self.each.cast::<bool>()) };
+        // SAFETY: the caller's promise; a bool is a byte that is 0 or 1, and is only written
+        unsafe { Sinks { correct: self.count.as_mut(), is_correct: each.map(|each| view_mut(each, samples)), ..sinks } }
+    }
+}
+
 impl lk_cross_entropy_params {
     /// # Safety
     /// NULL, or valid for reading `struct_size` bytes.
-    pub(super) unsafe fn read(pointer: *const Self) -> Result<CrossEntropy, Error> {
+    pub(super) unsafe fn read(pointer: *const Self) -> Result<(CrossEntropy, Correct), Error> {
         let init = || lk_cross_entropy_params {
             struct_size: 0,
             ignore_index: -100,
             label_smoothing: 0.0,
             z_loss: 0.0,
             soft_cap: 0.0,
+            correct: core::ptr::null_mut(),
+            is_correct: core::ptr::null_mut(),
         };
         // SAFETY: the caller's promise
         let given = unsafe { read_sized("params", pointer, size_of::<Self>(), init) }?;
-        Ok(CrossEntropy::new()
+        let loss = CrossEntropy::new()
             .ignore_index(given.ignore_index)
+            .label_smoothing(given.label_smoothing)
+            .z_loss(given.z_loss)
+            .soft_cap(given.soft_cap);
+        Ok((loss, Correct { count: given.correct, each: given.is_correct }))
+    }
+}
+
+impl lk_softmax_state_params {
+    /// # Safety
+    /// NULL, or valid for reading `struct_size` bytes.
+    pub(super) unsafe fn read(pointer: *const Self) -> Result<ChunkedCrossEntropy, Error> {
+        let init = || lk_softmax_state_params { struct_size: 0, label_smoothing: 0.0, z_loss: 0.0, soft_cap: 0.0 };
+        // SAFETY: the caller's promise
+        let given = unsafe { read_sized("params", pointer, size_of::<Self>(), init) }?;
+        Ok(ChunkedCrossEntropy::new()
             .label_smoothing(given.label_smoothing)
             .z_loss(given.z_loss)
             .soft_cap(given.soft_cap))
@@ -497,7 +574,7 @@ impl lk_linear_shape {
 impl lk_linear_cross_entropy_params {
     /// # Safety
     /// NULL, or valid for reading `struct_size` bytes.
-    pub(super) unsafe fn read(pointer: *const Self) -> Result<LinearCrossEntropy, Error> {
+    pub(super) unsafe fn read(pointer: *const Self) -> Result<(LinearCrossEntropy, Correct), Error> {
         let init = || lk_linear_cross_entropy_params {
             struct_size: 0,
             ignore_index: -100,
@@ -505,6 +582,8 @@ impl lk_linear_cross_entropy_params {
             z_loss: 0.0,
             soft_cap: 0.0,
             memory: 67_108_864,
+            correct: core::ptr::null_mut(),
+            is_correct: core::ptr::null_mut(),
         };
         // SAFETY: the caller's promise
         let given = unsafe { read_sized("params", pointer, size_of::<Self>(), init) }?;
@@ -513,7 +592,8 @@ impl lk_linear_cross_entropy_params {
             .label_smoothing(given.label_smoothing)
             .z_loss(given.z_loss)
             .soft_cap(given.soft_cap);
-        Ok(if given.memory == 0 { loss } else { loss.memory(given.memory) })
+        let loss = if given.memory == 0 { loss } else { loss.memory(given.memory) };
+        Ok((loss, Correct { count: given.correct, each: given.is_correct }))
     }
 }
 

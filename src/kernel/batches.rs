@@ -1,7 +1,7 @@
 //! Rows of a block, in batches that are finished at once, a row a lane.
 
 use crate::simd::view::Buffer;
-use crate::simd::{Lanes, Pair, Real};
+use crate::simd::{Lanes, Pair, Real, Total};
 
 /// Each batch's first row, and how many it has.
 pub struct Batches {
@@ -42,6 +42,10 @@ impl<T: Real> Lane<T> {
     #[inline(always)]
     pub fn set(&mut self, row: usize, [hi, lo]: [T; 2]) {
         (self.0[0].0[row], self.0[1].0[row]) = (hi, lo);
+    }
+    /// A row's.
+    pub fn get(&self, row: usize) -> Total {
+        Total { hi: self.0[0].0[row].to_f64(), lo: self.0[1].0[row].to_f64() }
     }
     #[inline(always)]
     pub fn load<S: Lanes>(&self, s: S, i: usize) -> Pair<S, T> {

@@ -15,6 +15,7 @@
 //! - The phases go over all vectors of the group in turn, so that the long chains of the finish overlap.
 //! - More classes than a tile holds are read where they lie, and e waits in the output.
 
+use super::correct;
 use super::softmax::{Factors, Goal, Origin, Penalty, Sample, Softmax, distance, two_distances};
 use crate::parallel::{Blocks, Partial};
 use crate::shape::Layout;
@@ -81,14 +82,18 @@ impl<T: Real> Kernel for Block<'_, '_, T> {
             probabilities.zeros(if matches!(call.goal, Goal::Probabilities { .. }) { classes } else { 1 }),
             hess.zeros(if call.hess.is_some() || is_log(call) || call.soft_cap.is_some() { classes } else { 1 }),
         ];
+        let mut right = 0;
         for group in first..first + count {
             // on types of one lane one does for all
-            match (is_tiled, call.is_soft() || S::AT_ONCE == 1) {
+            right += match (is_tiled, call.is_soft() || S::AT_ONCE == 1) {
                 (true, true) => tiled::<S, T, true>(call, s, group, tiles, &mut sums),
                 (true, false) => tiled::<S, T, false>(call, s, group, tiles, &mut sums),
                 (false, true) => direct::<S, T, true>(call, s, group, &mut sums),
                 (false, false) => direct::<S, T, false>(call, s, group, &mut sums),
-            }
+            };
+        }
+        if let Some(correct) = call.correct {
+            correct.add(right);
         }
         if call.logits.is_large() {
             stream_fence();
@@ -251,6 +256,17 @@ impl<T: Real> Targets<T> {
         }
     }
 
+    /// The number of right predictions, if that is asked for.
+    #[inline(always)]
+    fn right<S: Lanes, const TILE: bool>(&self, s: S, call: &Softmax<'_, T>, x: Planes<'_, T>, sample: usize) -> usize {
+        let Some(correct) = call.correct else { return 0 };
+        let mut counts = [true; MAX_GROUP];
+        for (lane, counts) in counts[..self.count].iter_mut().enumerate() {
+            *counts = !self.is_ignored(lane);
+        }
+        correct::lanes::<S, T, TILE>(s, correct, x, call.layout.classes, &self.class, &counts[..self.count], sample)
+    }
+
     /// `x` in lanes that count, `other` in the rest.
     #[inline(always)]
     fn hide<S: Lanes>(&self, x: Pack<S, T>, other: Pack<S, T>, i: usize) -> Pack<S, T> {
@@ -271,7 +287,7 @@ impl<T: Real> Targets<T> {
     }
 }
 
-/// Through tiles.
+/// Through tiles. Gives the number of right predictions, if that is asked for.
 #[inline(always)]
 fn tiled<S: Lanes, T: Real, const SOFT: bool>(
     call: &Softmax<'_, T>,
@@ -279,7 +295,7 @@ fn tiled<S: Lanes, T: Real, const SOFT: bool>(
     group: usize,
     [x, probabilities, other]: [PlanesMut<'_, T>; 3],
     sums: &mut S::PerGroup<LaneSum<S>>,
-) {
+) -> usize {
     let (layout, classes) = (&call.layout, call.layout.classes);
     let sample = group * T::GROUP;
     let samples = T::GROUP.min(layout.samples - sample);
@@ -291,6 +307,7 @@ fn tiled<S: Lanes, T: Real, const SOFT: bool>(
     }
     fill(layout, s, x, call.logits, sample, samples);
     targets.clear(x, classes);
+    let right = targets.right::<S, true>(s, call, x.as_planes(), sample);
     let probabilities = match &call.goal {
         Goal::Probabilities { targets: from, .. } => {
             fill(layout, s, probabilities, *from, sample, samples);
@@ -354,6 +371,7 @@ fn tiled<S: Lanes, T: Real, const SOFT: bool>(
             lane += run.count;
         }
     }
+    right
 }
 
 /// Copies samples to a tile.
@@ -403,7 +421,7 @@ fn direct<S: Lanes, T: Real, const SOFT: bool>(
     s: S,
     group: usize,
     sums: &mut S::PerGroup<LaneSum<S>>,
-) {
+) -> usize {
     let layout = &call.layout;
     let (classes, stride) = (layout.classes, layout.class_stride);
     let per_outer = layout.inner.div_ceil(T::GROUP);
@@ -427,10 +445,12 @@ fn direct<S: Lanes, T: Real, const SOFT: bool>(
         replaced: None,
     };
     let targets = Targets::new(call, sample, lanes);
+    let right = targets.right::<S, false>(s, call, columns.x, sample);
     let at_target = evaluate::<S, T, SOFT, false>(call, s, columns, &targets, sample, sums);
     if let (Some(grad), Goal::Indices { .. }) = (columns.grad, &call.goal) {
         targets.set(grad, &at_target);
     }
+    right
 }
 
 impl<'a, T: Real> Columns<'a, T> {
@@ -836,7 +856,7 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const TILE: bool>(
         };
         let (rest, gap) = (rests.as_ref()[i], if is_soft { gaps.as_ref()[i] } else { nothing });
         let weight = targets.weight.group().load(s, i);
-        let penalty = Penalty::new(call, largest.as_ref()[i]);
+        let penalty = Penalty::new(call.z_loss, largest.as_ref()[i]);
         let max = max.as_ref()[i];
         let target = if is_capped && !TILE { call.capped(logit(i), max) } else { logit(i) };
         let exact_mass = if with_probabilities { Pair::new(mass.hi) } else { mass };

@@ -19,6 +19,7 @@
 use arrayvec::ArrayVec;
 
 use super::batches::{Batches, Lane};
+use super::correct;
 use super::softmax::{FactorLanes, Factors, Goal, Origin, Penalty, Sample, Softmax, distance, two_distances};
 use crate::parallel::{Blocks, Partial};
 use crate::simd::view::{Buffer, Group, In, Out, Scratch};
@@ -69,6 +70,8 @@ impl<T: Real> Blocks for ClassRows<'_, T> {
         2 * self.rows_per_block().min(self.0.layout.outer) * self.0.layout.classes
     }
     fn block(&self, isa: Isa, index: usize) -> Partial {
+        let (rows, per_block) = (self.0.layout.outer, self.rows_per_block());
+        correct::rows(isa, self.0, index * per_block, per_block.min(rows - index * per_block));
         isa.dispatch(Block { call: self.0, index })
     }
 }
@@ -148,6 +151,8 @@ struct Rows<T> {
     mass: Lane<T>,
     weight: Buffer<T>,
     hot: Buffer<T>,
+    /// 1 where there is a row that counts, 0 elsewhere.
+    counts: Buffer<T>,
     /// The class weight of a target with smoothing.
     class_weight: Buffer<T>,
     logit: Buffer<T>,
@@ -170,6 +175,7 @@ fn batch_of_rows<S: Lanes, T: Real>(
         mass: Lane::zero(),
         weight: empty,
         hot: empty,
+        counts: empty,
         class_weight: Buffer::new(T::from_f64(1.0)),
         logit: empty,
     };
@@ -188,6 +194,7 @@ fn batch_of_rows<S: Lanes, T: Real>(
         rows.logit.0[i] = call.logits.get(row.at + target.class);
         rows.max.0[i] = first_maximum(&row, classes);
         rows.weight.0[i] = target.weight;
+        rows.counts.0[i] = T::from_f64(1.0);
         rows.hot.0[i] = target.hot;
         if let Some(view) = call.share_weight() {
             rows.class_weight.0[i] = view.get(target.class);
@@ -225,9 +232,14 @@ fn batch_of_rows<S: Lanes, T: Real>(
             gap: rows.gap.load(s, i),
             mass: if with_probabilities { Pair::new(mass.hi) } else { mass },
             weight,
-            penalty: Penalty::new(call, max),
+            penalty: Penalty::new(call.z_loss, max),
         };
-        let finished = sample.finish();
+        let mut finished = sample.finish();
+        if call.z_loss.is_some() {
+            // an infinite factor makes NaN of the zeros where there is no row
+            let counts = rows.counts.group().load(s, i);
+            finished.loss = counts.same(counts.c(1.0)).keep(finished.loss);
+        }
         if call.needs_total {
             sums.as_mut()[i].add(finished.loss);
         }
@@ -284,12 +296,12 @@ fn batch_of_rows<S: Lanes, T: Real>(
     }
 }
 
-/// The maximum of a row that begins at `at`, and its rest.
+/// The maximum of a row that begins at `at`, its rest, and its gap if every class has a share.
 #[inline(always)]
-pub fn sum_row<S: Lanes, T: Real>(call: &Softmax<'_, T>, s: S, at: usize) -> (T, Total) {
+pub fn sum_row<S: Lanes, T: Real>(call: &Softmax<'_, T>, s: S, at: usize) -> (T, Total, Total) {
     let (row, classes) = (Row { call, s, at }, call.layout.classes);
     let sum = sum_chunks(&row, classes, first_maximum(&row, classes), &mut Maxima::new());
-    (sum.max, sum.rest)
+    (sum.max, sum.rest, sum.gap)
 }
 
 /// One row's work.

@@ -6,6 +6,7 @@ pub mod bias;
 pub mod class_backward;
 mod class_columns;
 mod class_rows;
+pub mod correct;
 pub mod distillation;
 #[doc(hidden)]
 pub mod elementary;
@@ -15,5 +16,7 @@ mod log_ratio;
 pub mod pointwise;
 pub mod softmax;
 pub mod softmax_state;
+pub mod softmax_state_gradient;
+pub mod softmax_state_spread;
 pub mod targets;
 pub mod tokens;

@@ -22,6 +22,7 @@
 
 use super::class_columns::ClassColumns;
 use super::class_rows::ClassRows;
+use super::correct::Correct;
 use crate::context::Context;
 use crate::parallel::{self, Partial};
 use crate::shape::{IndexView, Layout};
@@ -90,6 +91,8 @@ pub struct Softmax<'a, T> {
     /// What c tanh(x / c) bounds the logits by. Every class has a share of its own then, as with smoothing.
     pub soft_cap: Option<T>,
     pub needs_total: bool,
+    /// Where right predictions go, of class indices.
+    pub correct: Option<Correct<'a>>,
 }
 
 /// A sample's target, as a scalar.
@@ -270,10 +273,7 @@ impl<T: Real> Smoothing<T> {
     #[inline(always)]
     pub fn gap<S: Lanes>(&self, sum: Pair<S, T>) -> Pair<S, T> {
         let (s, [hi, lo]) = (sum.hi.s, self.gap_factor.split::<T>());
-        let (product, plain) = (sum.mul(Pair { hi: splat(s, hi), lo: splat(s, lo) }), sum.hi * splat(s, hi));
-        // an infinite one has no error
-        let is_finite = plain.abs().lt(plain.c(f64::INFINITY));
-        Pair { hi: is_finite.select(product.hi, plain), lo: is_finite.keep(product.lo) }
+        sum.mul(Pair { hi: splat(s, hi), lo: splat(s, lo) }).or_single(sum.hi * splat(s, hi))
     }
 
     /// A target's share, and what all others have: value and error.
@@ -336,8 +336,8 @@ pub struct Penalty<S: Lanes, T: Real> {
 
 impl<S: Lanes, T: Real> Penalty<S, T> {
     #[inline(always)]
-    pub fn new(call: &Softmax<'_, T>, largest: Pack<S, T>) -> Option<Self> {
-        match call.z_loss {
+    pub fn new(z_loss: Option<[T; 2]>, largest: Pack<S, T>) -> Option<Self> {
+        match z_loss {
             Some(factor) => Some(Penalty { factor: Pair::splat(largest.s, factor), largest }),
             None => None,
         }

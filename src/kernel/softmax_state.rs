@@ -10,24 +10,26 @@
 //! - States are of f64, whatever the logits, and a row a lane. Of equal maxima the larger rest goes first: merging
 //!   commutes to the bit.
 //! - rest is kept 2^256 times as large, so that it is rounded to a subnormal number once, at the end.
+//! - With label smoothing a state also has what the other classes' shares need: see `softmax_state_spread.rs`.
 
-use super::batches::Batches;
-use super::class_rows::{Groups, each_group, rows_in_block, sum_row};
-use super::softmax::{Factors, Finished, Goal, Origin, Sample, Softmax};
+use super::batches::{Batches, Lane};
+use super::class_rows::{rows_in_block, sum_row};
+use super::softmax::{Finished, Goal, Penalty, Sample, Smoothing, Softmax};
+use super::softmax_state_spread::{GAP_UNIT, Shares, SharesOfRows};
 use crate::context::Context;
 use crate::parallel::{self, Blocks, Partial};
-use crate::shape::{IndexView, Layout};
+use crate::shape::{IndexView, Indices, Layout};
 use crate::simd::view::{Buffer, In, Out};
 use crate::simd::{
     Environment, Isa, Kernel, Lanes, Mask, Pack, Pair, Real, Total, exp_non_positive_pair, exp_parts, power_of_two,
     splat, two_diff,
 };
-use crate::softmax_state::SoftmaxState;
+use crate::softmax_state::{NUMBERS, SoftmaxState, Spread};
 
 /// Rows of a block where only states are read.
 const BLOCK: usize = 512;
 /// Rows that are worked on together: a group's lanes.
-const GROUP: usize = <f64 as Real>::GROUP;
+pub const GROUP: usize = <f64 as Real>::GROUP;
 
 /// Some classes of each row.
 #[derive(Clone, Copy)]
@@ -41,7 +43,7 @@ pub struct Chunk<'a> {
 
 /// What a chunk has of a row's target.
 #[derive(Clone, Copy, PartialEq)]
-enum Target {
+pub enum Target {
     Ignored,
     /// At this class of the chunk.
     Here(usize),
@@ -50,7 +52,7 @@ enum Target {
 
 impl Chunk<'_> {
     #[inline(always)]
-    fn target(&self, row: usize) -> Target {
+    pub fn target(&self, row: usize) -> Target {
         let Some(targets) = self.targets else { return Target::Elsewhere };
         let target = targets.get(row);
         if target == self.ignore_index {
@@ -62,44 +64,50 @@ impl Chunk<'_> {
         }
     }
 
-    fn rows_per_block<T: Real>(&self) -> usize {
+    pub fn rows_per_block<T: Real>(&self) -> usize {
         rows_in_block::<T>(self.layout.classes).clamp(1, BLOCK)
     }
 
-    fn blocks<T: Real>(&self) -> usize {
+    pub fn blocks<T: Real>(&self) -> usize {
         if self.layout.classes == 0 { 0 } else { self.layout.outer.div_ceil(self.rows_per_block::<T>()) }
     }
 
-    fn cycles<T: Real>(&self) -> usize {
+    pub fn cycles<T: Real>(&self) -> usize {
         2 * self.rows_per_block::<T>().min(self.layout.outer) * self.layout.classes
     }
 }
 
-/// States of up to a group of rows, a row a lane.
-struct Columns([Buffer<f64>; 5]);
+/// States of up to a group of rows, a row a lane, without what they have of label smoothing.
+pub struct Columns {
+    numbers: [Buffer<f64>; NUMBERS],
+    /// Whether any has something of label smoothing.
+    is_spread: bool,
+}
 
 impl Columns {
     #[inline(always)]
     fn empty() -> Self {
         let ([max, ..], zero) = (SoftmaxState::EMPTY.numbers(), Buffer::new(0.0));
-        Columns([Buffer::new(max), zero, zero, zero, zero])
+        Columns { numbers: [Buffer::new(max), zero, zero, zero, zero, zero], is_spread: false }
     }
 
     #[inline(always)]
     fn set(&mut self, row: usize, state: SoftmaxState) {
-        for (column, number) in self.0.iter_mut().zip(state.numbers()) {
+        for (column, number) in self.numbers.iter_mut().zip(state.numbers()) {
             column.0[row] = number;
         }
+        self.is_spread |= !state.spread.is_none();
     }
 
     #[inline(always)]
     fn get(&self, row: usize) -> SoftmaxState {
-        let [max, rest, rest_error, target, seen] = &self.0;
-        SoftmaxState::from_numbers([max.0[row], rest.0[row], rest_error.0[row], target.0[row], seen.0[row]])
+        let [max, rest, rest_error, target, seen, target_weight] = &self.numbers;
+        let numbers = [max, rest, rest_error, target, seen, target_weight].map(|column| column.0[row]);
+        SoftmaxState::from_numbers(numbers)
     }
 
     #[inline(always)]
-    fn read(states: In<'_, SoftmaxState>, first: usize, count: usize) -> Self {
+    pub fn read(states: In<'_, SoftmaxState>, first: usize, count: usize) -> Self {
         let mut columns = Self::empty();
         for row in 0..count {
             columns.set(row, states.get(first + row));
@@ -109,44 +117,77 @@ impl Columns {
 
     /// The states of the `i`-th vector of rows.
     #[inline(always)]
-    fn load<S: Lanes>(&self, s: S, i: usize) -> States<S> {
-        let [max, rest, rest_error, target, seen] = &self.0;
-        States {
-            max: max.group().load(s, i),
-            rest: Pair { hi: rest.group().load(s, i), lo: rest_error.group().load(s, i) },
-            target: target.group().load(s, i),
-            seen: seen.group().load(s, i),
+    pub fn load<S: Lanes>(&self, s: S, i: usize) -> States<S> {
+        let mut numbers = [splat(s, 0.0); NUMBERS];
+        for (number, column) in numbers.iter_mut().zip(&self.numbers) {
+            *number = column.group().load(s, i);
         }
+        let [max, rest, rest_error, target, seen, target_weight] = numbers;
+        States { max, rest: Pair { hi: rest, lo: rest_error }, target, seen, target_weight }
     }
 
     #[inline(always)]
     fn store<S: Lanes>(&mut self, i: usize, states: States<S>) {
-        let numbers = [states.max, states.rest.hi, states.rest.lo, states.target, states.seen];
-        for (column, number) in self.0.iter_mut().zip(numbers) {
+        let States { max, rest, target, seen, target_weight } = states;
+        let numbers = [max, rest.hi, rest.lo, target, seen, target_weight];
+        for (column, number) in self.numbers.iter_mut().zip(numbers) {
             column.group_mut().store(i, number);
         }
     }
 
-    /// Merges the first `count` of them into those that are there.
+    /// Merges the first `count` of them into those that are there, and what they have of label smoothing.
     #[inline(always)]
-    fn merge_into<S: Lanes>(&self, s: S, into: Out<'_, SoftmaxState>, first: usize, count: usize) {
+    fn merge_into<S: Lanes>(
+        &self,
+        s: S,
+        into: Out<'_, SoftmaxState>,
+        first: usize,
+        count: usize,
+        spread: impl Fn(usize) -> Spread,
+    ) {
         let mut merged = Columns::read(into.as_in(), first, count);
+        let is_spread = self.is_spread | merged.is_spread;
         for i in 0..count.div_ceil(Pack::<S, f64>::LANES) {
             merged.store(i, merged.load(s, i).merge(self.load(s, i)));
         }
         for row in 0..count {
-            into.set(first + row, merged.get(row));
+            let mut state = merged.get(row);
+            if is_spread {
+                let before = into.as_in().get(first + row);
+                state.spread = before.spread.merge(spread(row), before.max, self.numbers[0].0[row], state.max);
+            }
+            into.set(first + row, state);
         }
     }
 }
 
 /// A state a lane.
 #[derive(Clone, Copy)]
-struct States<S: Lanes> {
+pub struct States<S: Lanes> {
     max: Pack<S, f64>,
     rest: Pair<S, f64>,
     target: Pack<S, f64>,
     seen: Pack<S, f64>,
+    target_weight: Pack<S, f64>,
+}
+
+/// What is to be made of states, besides the plain cross-entropy.
+#[derive(Clone, Copy)]
+pub struct Terms {
+    pub label_smoothing: f64,
+    /// Value and error.
+    pub z_loss: Option<[f64; 2]>,
+}
+
+impl Terms {
+    /// The target distributions of rows, if they are more than the targets' weights.
+    #[inline(always)]
+    pub fn shares(&self, states: In<'_, SoftmaxState>, first: usize, count: usize) -> Option<SharesOfRows> {
+        match self.label_smoothing == 0.0 {
+            true => None,
+            false => Some(SharesOfRows::new(states, first, count, self.label_smoothing)),
+        }
+    }
 }
 
 /// A maximum as N ln 2 + r. Those too large for it, and the infinite ones, have N = 0 and r = 0, and their states'
@@ -211,23 +252,62 @@ impl<S: Lanes> States<S> {
         let sum = rest[0].add(Pair::select(none, Pair::new(zero), all));
         // where there is no number, none of the state is one
         let rest = Pair { hi: sum.hi, lo: sum.hi.or_nan(sum.lo) };
-        States { max: sum.hi.or_nan(max[0]), rest, target: self.target + other.target, seen: self.seen + other.seen }
+        States {
+            max: sum.hi.or_nan(max[0]),
+            rest,
+            target: self.target + other.target,
+            seen: self.seen + other.seen,
+            target_weight: self.target_weight + other.target_weight,
+        }
+    }
+
+    /// Their target distributions, the `i`-th of those of the rows, if they are more than the targets' weights.
+    #[inline(always)]
+    pub fn shares(&self, shares: &Option<SharesOfRows>, i: usize) -> Shares<S> {
+        match shares {
+            Some(shares) => shares.load(self.max.s, i),
+            None => {
+                let weight = Pair::new(self.target_weight);
+                Shares { hot: weight, mass: weight, gap: Pair::new(self.max.c(0.0)) }
+            }
+        }
     }
 
     #[inline(always)]
-    fn finish(self) -> Finished<S, f64> {
-        let (zero, one) = (self.max.c(0.0), self.max.c(1.0));
+    pub fn finish(self, shares: Shares<S>, z_loss: Option<[f64; 2]>) -> Finished<S, f64> {
         Sample {
             max: self.max,
             rest: self.rest.mul(Anchor::new(self.max).own.recip()),
             target: self.target,
-            hot: one,
-            gap: Pair::new(zero),
-            mass: Pair::new(one),
-            weight: one,
-            penalty: None,
+            hot: shares.hot.round(),
+            gap: shares.gap,
+            mass: shares.mass,
+            weight: self.max.c(1.0),
+            penalty: Penalty::new(z_loss, self.max),
         }
         .finish()
+    }
+}
+
+/// A call that has nothing but logits, bounded if they are to be.
+#[inline(always)]
+pub fn only_logits<'a, T: Real>(layout: Layout, logits: In<'a, T>, soft_cap: Option<T>) -> Softmax<'a, T> {
+    Softmax {
+        layout,
+        logits,
+        goal: Goal::Softmax,
+        class_weight: None,
+        row_weight: None,
+        loss: None,
+        grad: None,
+        hess: None,
+        min_hess: None,
+        accumulate: false,
+        scale: [T::ZERO; 2],
+        z_loss: None,
+        soft_cap,
+        needs_total: false,
+        correct: None,
     }
 }
 
@@ -235,6 +315,10 @@ impl<S: Lanes> States<S> {
 pub struct Update<'a, T> {
     pub chunk: Chunk<'a>,
     pub logits: In<'a, T>,
+    pub class_weight: Option<In<'a, T>>,
+    pub soft_cap: Option<T>,
+    /// With label smoothing, the sum of the chunk's class weights.
+    pub weights: Option<Total>,
     pub states: Out<'a, SoftmaxState>,
 }
 
@@ -258,26 +342,18 @@ impl<T: Real> Kernel for UpdateBlock<'_, '_, T> {
 
     #[inline(always)]
     fn run<S: Lanes>(self, s: S) {
-        let UpdateBlock(Update { chunk, logits, states }, index) = self;
+        let UpdateBlock(Update { chunk, logits, class_weight, soft_cap, weights, states }, index) = self;
         let layout = chunk.layout;
-        let call = Softmax {
-            layout,
-            logits: *logits,
-            goal: Goal::Softmax,
-            class_weight: None,
-            row_weight: None,
-            loss: None,
-            grad: None,
-            hess: None,
-            min_hess: None,
-            accumulate: false,
-            scale: [T::ZERO; 2],
-            z_loss: None,
-            soft_cap: None,
-            needs_total: false,
-        };
+        let (mut call, is_plain) = (only_logits(layout, *logits, *soft_cap), weights.is_none() && soft_cap.is_none());
+        if weights.is_some() {
+            let smoothing = Smoothing::new(Total::ZERO, Total::new(GAP_UNIT), Total::ZERO);
+            let targets = Indices::U8(&[]).into();
+            call.goal = Goal::Indices { targets, ignore_index: 0, smoothing: Some(smoothing) };
+            call.class_weight = *class_weight;
+        }
         for (first, count) in Batches::new(layout.outer, chunk.rows_per_block::<T>(), index, GROUP) {
-            let mut news = Columns::empty();
+            let (mut news, mut gaps) = (Columns::empty(), Lane::<f64>::zero());
+            news.is_spread = weights.is_some();
             for row in 0..count {
                 let target = chunk.target(first + row);
                 let mut state = SoftmaxState::EMPTY;
@@ -285,11 +361,23 @@ impl<T: Real> Kernel for UpdateBlock<'_, '_, T> {
                     state.seen = f64::INFINITY;
                 } else {
                     let at = layout.offset(first + row);
-                    if let Target::Here(class) = target {
-                        (state.target, state.seen) = (logits.get(at + class).to_f64(), 1.0);
-                    }
-                    let (max, rest) = sum_row(&call, s, at);
+                    // (what has neither is compiled for itself)
+                    let (max, rest, gap) = match is_plain {
+                        true => sum_row(&only_logits(layout, *logits, None), s, at),
+                        false => sum_row(&call, s, at),
+                    };
                     (state.max, state.rest, state.rest_error) = (max.to_f64(), rest.hi, rest.lo);
+                    if let Target::Here(class) = target {
+                        let logit = call.capped(splat(s, logits.get(at + class)), splat(s, max)).first();
+                        (state.target, state.seen) = (logit.to_f64(), 1.0);
+                        state.target_weight = match class_weight {
+                            Some(view) => view.get(class).to_f64(),
+                            None => 1.0,
+                        };
+                    }
+                    if weights.is_some() {
+                        gaps.set(row, gap.split());
+                    }
                 }
                 news.set(row, state);
             }
@@ -299,7 +387,12 @@ impl<T: Real> Kernel for UpdateBlock<'_, '_, T> {
                 let max = new.rest.hi.or_nan(new.max);
                 news.store(i, States { max, rest: new.rest.mul(Anchor::new(max).own), ..new });
             }
-            news.merge_into(s, *states, first, count);
+            news.merge_into(s, *states, first, count, |row| match weights {
+                Some(weights) if chunk.target(first + row) != Target::Ignored => {
+                    Spread::new(layout.classes, *weights, gaps.get(row))
+                }
+                _ => Spread::NONE,
+            });
         }
     }
 }
@@ -331,7 +424,7 @@ impl Kernel for MergeBlock<'_, '_> {
     fn run<S: Lanes>(self, s: S) {
         let MergeBlock(Merge { into, from }, index) = self;
         for (first, count) in Batches::new(from.len(), BLOCK, index, GROUP) {
-            Columns::read(*from, first, count).merge_into(s, *into, first, count);
+            Columns::read(*from, first, count).merge_into(s, *into, first, count, |row| from.get(first + row).spread);
         }
     }
 }
@@ -344,6 +437,7 @@ pub fn merge(here: Environment, context: &Context, into: Out<'_, SoftmaxState>, 
 /// What rows come to.
 pub struct Finish<'a, T> {
     pub states: In<'a, SoftmaxState>,
+    pub terms: Terms,
     pub loss: Option<Out<'a, T>>,
     pub lse: Option<Out<'a, T>>,
 }
@@ -368,13 +462,14 @@ impl<T: Real> Kernel for FinishBlock<'_, '_, T> {
 
     #[inline(always)]
     fn run<S: Lanes>(self, s: S) {
-        let FinishBlock(Finish { states, loss, lse }, index) = self;
+        let FinishBlock(Finish { states, terms, loss, lse }, index) = self;
         for (first, count) in Batches::new(states.len(), BLOCK, index, GROUP) {
             let columns = Columns::read(*states, first, count);
+            let shares = terms.shares(*states, first, count);
             let mut results = [Buffer::new(0.0); 2];
             for i in 0..count.div_ceil(Pack::<S, f64>::LANES) {
                 let states = columns.load(s, i);
-                let finished = states.finish();
+                let finished = states.finish(states.shares(&shares, i), terms.z_loss);
                 let (zero, lowest) = (states.max.c(0.0), states.max.c(f64::NEG_INFINITY));
                 let is_ignored = states.seen.same(zero.c(f64::INFINITY));
                 results[0].group_mut().store(i, is_ignored.select(zero, finished.loss));
@@ -388,108 +483,6 @@ impl<T: Real> Kernel for FinishBlock<'_, '_, T> {
                     }
                 }
             }
-        }
-    }
-}
-
-/// The gradient of a chunk's logits, from the states of whole rows.
-pub struct Gradient<'a, T> {
-    pub chunk: Chunk<'a>,
-    pub logits: In<'a, T>,
-    pub states: In<'a, SoftmaxState>,
-    pub row_weight: Option<In<'a, T>>,
-    /// A factor: value and error.
-    pub scale: [T; 2],
-    pub grad: Out<'a, T>,
-}
-
-impl<T: Real> Blocks for Gradient<'_, T> {
-    fn count(&self) -> usize {
-        self.chunk.blocks::<T>()
-    }
-    fn cycles(&self) -> usize {
-        self.chunk.cycles::<T>()
-    }
-    fn block(&self, isa: Isa, index: usize) -> Partial {
-        isa.dispatch(GradientBlock(self, index));
-        Partial::default()
-    }
-}
-
-struct GradientBlock<'a, 'b, T>(&'a Gradient<'b, T>, usize);
-
-impl<T: Real> Kernel for GradientBlock<'_, '_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Lanes>(self, s: S) {
-        let GradientBlock(call, index) = self;
-        let (chunk, layout) = (&call.chunk, call.chunk.layout);
-        for (first, count) in Batches::new(layout.outer, chunk.rows_per_block::<T>(), index, GROUP) {
-            let columns = Columns::read(call.states, first, count);
-            let empty = Buffer::new(0.0);
-            let (mut recip, mut top) = ([empty; 2], empty);
-            for i in 0..count.div_ceil(Pack::<S, f64>::LANES) {
-                let finished = columns.load(s, i).finish();
-                recip[0].group_mut().store(i, finished.recip.hi);
-                recip[1].group_mut().store(i, finished.recip.lo);
-                top.group_mut().store(i, finished.top);
-            }
-            for row in 0..count {
-                let target = chunk.target(first + row);
-                let at = layout.offset(first + row);
-                let grad = call.grad.slice(at, layout.classes);
-                if target == Target::Ignored {
-                    grad.fill(T::ZERO);
-                    continue;
-                }
-                let one = splat(s, T::from_f64(1.0));
-                let weight = match call.row_weight {
-                    Some(view) => splat(s, view.get(first + row)),
-                    None => one,
-                };
-                let recip = Pair::splat(s, Total { hi: recip[0].0[row], lo: recip[1].0[row] }.split());
-                let top = splat(s, T::from_f64(top.0[row]));
-                let factors = Factors::new(recip, top, Pair::new(one), weight, call.scale, None);
-                let origin = Origin::new(splat(s, T::from_f64(columns.0[0].0[row])));
-                let logits = call.logits.slice(at, layout.classes);
-                // before the gradient may take the logit's place
-                let at_target = match target {
-                    Target::Here(class) => {
-                        Some((class, factors.target_grad(origin.exponential(splat(s, logits.get(class)))).first()))
-                    }
-                    _ => None,
-                };
-                if origin.is_near() {
-                    each_group::<T, _>(layout.classes, Emission::<S, T, true> { logits, grad, origin, factors });
-                } else {
-                    each_group::<T, _>(layout.classes, Emission::<S, T, false> { logits, grad, origin, factors });
-                }
-                if let Some((class, gradient)) = at_target {
-                    grad.set(class, gradient);
-                }
-            }
-        }
-    }
-}
-
-/// A row of a chunk.
-#[derive(Clone, Copy)]
-struct Emission<'a, S: Lanes, T: Real, const NEAR: bool> {
-    logits: In<'a, T>,
-    grad: Out<'a, T>,
-    origin: Origin<S, T>,
-    factors: Factors<S, T>,
-}
-
-impl<S: Lanes, T: Real, const NEAR: bool> Groups for Emission<'_, S, T, NEAR> {
-    const IS_SMALL: bool = S::AT_ONCE == 1;
-
-    #[inline(always)]
-    fn group(&mut self, at: usize, len: usize) {
-        let (x, grad) = (self.logits.part(at, len), self.grad.part(at, len));
-        for i in 0..x.vectors::<S>() {
-            grad.store(i, self.factors.plain_grad(self.origin.exponential_of::<NEAR>(x.load(self.factors.s(), i))));
         }
     }
 }

@@ -1,9 +1,12 @@
 //! Cross-entropy of logits.
 
+use core::sync::atomic::AtomicUsize;
+
 use super::classes::checked_layout;
 use super::element::{Element, Work};
 use crate::context::Context;
 use crate::error::Error;
+use crate::kernel::correct::Correct;
 use crate::kernel::softmax::{Goal, Smoothing, Softmax};
 use crate::kernel::targets;
 use crate::options::{Options, Outputs, Sinks, Summary, check_elements, check_length, check_optional};
@@ -182,7 +185,7 @@ impl CrossEntropy {
         outputs: Outputs<'_, T>,
     ) -> Result<Summary, Error> {
         let layout = checked_layout(shape, "logits", logits.len())?;
-        let sinks = Sinks::of_classes(outputs, options.reduction, &layout)?;
+        let sinks = Sinks::of_predictions(outputs, options.reduction, &layout)?;
         let (logits, targets, weights) = (logits.into(), targets.into(), weights.into());
         self.run(context, CrossEntropyInputs { layout, logits, targets, weights }, options, sinks)
     }
@@ -205,7 +208,7 @@ impl CrossEntropy {
     ) -> Result<Summary, Error> {
         let layout = checked_layout(shape, "logits", logits.len())?;
         let (logits, grad) = in_place(logits);
-        let sinks = Sinks::of_classes(outputs, options.reduction, &layout)?.with_grad_in_place(options, grad)?;
+        let sinks = Sinks::of_predictions(outputs, options.reduction, &layout)?.with_grad_in_place(options, grad)?;
         let (targets, weights) = (targets.into(), weights.into());
         self.run(context, CrossEntropyInputs { layout, logits, targets, weights }, options, sinks)
     }
@@ -230,6 +233,11 @@ impl CrossEntropy {
             false if (T::MIN_POSITIVE..T::INFINITY).contains(&cap) => Ok(Some(cap)),
             false => Err(Error::InvalidSoftCap { value: self.soft_cap }),
         }
+    }
+
+    /// Label smoothing, and the z-loss.
+    pub(crate) fn shares(&self) -> (f64, f64) {
+        (self.label_smoothing, self.z_loss)
     }
 
     #[cfg(feature = "linear")]
@@ -262,6 +270,9 @@ impl CrossEntropy {
         if soft_cap.is_some() && sinks.hess.is_some() {
             return Err(Error::UnsupportedOption { name: "hess" });
         }
+        if sinks.wants_correct() && !matches!(targets, TargetView::Indices(_)) {
+            return Err(Error::UnsupportedOption { name: "correct" });
+        }
         check_optional("class_weight", weights.class, layout.classes)?;
         check_optional("row_weight", weights.row, layout.samples)?;
         in_environment(|here| {
@@ -293,6 +304,8 @@ impl CrossEntropy {
                     (Goal::Probabilities { targets, keep, base }, divisor)
                 }
             };
+            let count = AtomicUsize::new(0);
+            let correct = if sinks.wants_correct() { Some(Correct::new(&count, sinks.is_correct)) } else { None };
             let scale = Total::new(options.factor(here, 1.0, divisor)).split();
             let call = Softmax {
                 layout,
@@ -309,8 +322,12 @@ impl CrossEntropy {
                 z_loss,
                 soft_cap,
                 needs_total: sinks.needs_total(options.reduction),
+                correct,
             };
             let partial = T::reduce(here, context, Work::Softmax(&call));
+            if let Some(correct) = &mut sinks.correct {
+                **correct = count.into_inner() as u64;
+            }
             Ok(sinks.finish(here, options, partial, divisor))
         })
     }

@@ -93,6 +93,8 @@ pub struct LinearOutputs<'a, T> {
     grad_weight: Option<&'a mut [T]>,
     grad_bias: Option<&'a mut [T]>,
     cost: Option<&'a mut Cost>,
+    correct: Option<&'a mut u64>,
+    is_correct: Option<Out<'a, bool>>,
 }
 
 impl<T> Default for LinearOutputs<'_, T> {
@@ -104,7 +106,15 @@ impl<T> Default for LinearOutputs<'_, T> {
 impl<'a, T> LinearOutputs<'a, T> {
     /// No outputs.
     pub const fn new() -> Self {
-        LinearOutputs { loss: None, grad_hidden: None, grad_weight: None, grad_bias: None, cost: None }
+        LinearOutputs {
+            loss: None,
+            grad_hidden: None,
+            grad_weight: None,
+            grad_bias: None,
+            cost: None,
+            correct: None,
+            is_correct: None,
+        }
     }
     /// The reduced loss, or each row's.
     pub fn loss(mut self, loss: &'a mut [T]) -> Self {
@@ -129,6 +139,19 @@ impl<'a, T> LinearOutputs<'a, T> {
     /// Add this batch to a data set's cost.
     pub fn cost(mut self, cost: &'a mut Cost) -> Self {
         self.cost = Some(cost);
+        self
+    }
+    /// The number of right predictions, as [`Outputs::correct`](crate::Outputs::correct).
+    pub fn correct(mut self, count: &'a mut u64) -> Self {
+        self.correct = Some(count);
+        self
+    }
+    /// Whether each row's prediction is right.
+    pub fn is_correct(self, each: &'a mut [bool]) -> Self {
+        self.each_correct(Out::from(each))
+    }
+    pub(crate) fn each_correct(mut self, each: Out<'a, bool>) -> Self {
+        self.is_correct = Some(each);
         self
     }
 }
@@ -239,6 +262,7 @@ impl<'a, T: Element> Call<'a, T> {
         check("grad_hidden", outputs.grad_hidden.as_ref().map(|out| out.len()), hidden.len())?;
         check("grad_weight", outputs.grad_weight.as_ref().map(|out| out.len()), weight.len())?;
         check("grad_bias", outputs.grad_bias.as_ref().map(|out| out.len()), classes)?;
+        check("is_correct", outputs.is_correct.map(|out| out.as_in().len()), rows)?;
         let targets = IndexView::from(targets);
         check_length("targets", targets.len(), rows)?;
         let ignored = Some(how.loss.ignored());
@@ -256,7 +280,8 @@ impl<'a, T: Element> Call<'a, T> {
     fn run(&self, outputs: LinearOutputs<'_, T>, parallel: bool) -> Result<Summary, Error> {
         let &LinearInputs { rows, width, classes, hidden, weight, bias, .. } = self.inputs;
         let adds = self.options.accumulate_grad;
-        let LinearOutputs { mut loss, mut grad_hidden, mut grad_weight, mut grad_bias, cost } = outputs;
+        let LinearOutputs { mut loss, mut grad_hidden, mut grad_weight, mut grad_bias, cost, correct, is_correct } =
+            outputs;
         let each = self.options.reduction == Reduction::None;
         let mut bias_sums = zeros(if grad_bias.is_some() { classes } else { 0 }, 0.0)?;
         let mut room = zeros(if rows > 0 { self.block.saturating_mul(classes) } else { 0 }, T::ZERO)?;
@@ -273,7 +298,7 @@ impl<'a, T: Element> Call<'a, T> {
             grad.fill(T::ZERO);
         }
         let needs_grad = grad_hidden.is_some() || grad_weight.is_some() || grad_bias.is_some();
-        let mut total = Cost::new();
+        let (mut total, mut right) = (Cost::new(), 0);
         for first in (0..rows).step_by(self.block) {
             let count = self.block.min(rows - first);
             let hidden = Matrix::new(&hidden[first * width..][..count * width], count, width);
@@ -288,7 +313,17 @@ impl<'a, T: Element> Call<'a, T> {
                 Some(loss) if each => Some(Out::from(&mut loss[first..][..count])),
                 _ => None,
             };
-            self.block_of_rows(first, count, logits, loss, needs_grad, &mut total)?;
+            let mut right_here = 0;
+            let sinks = Sinks {
+                loss,
+                grad: None,
+                hess: None,
+                cost: Some(&mut total),
+                correct: correct.is_some().then_some(&mut right_here),
+                is_correct: is_correct.map(|each| each.slice(first, count)),
+            };
+            self.block_of_rows(first, count, logits, needs_grad, sinks)?;
+            right += right_here;
             if grad_bias.is_some() {
                 let call = ColumnSums {
                     matrix: In::from(&*logits),
@@ -319,18 +354,20 @@ impl<'a, T: Element> Call<'a, T> {
         if let Some(cost) = cost {
             cost.merge(&total);
         }
+        if let Some(correct) = correct {
+            *correct = right;
+        }
         Ok(Summary { weight_sum: self.divisor.sum.value(), out_of_domain: false })
     }
 
-    /// The losses of a block's logits, and their gradients in place.
+    /// What `sinks` asks for of a block's logits, and their gradients in place.
     fn block_of_rows(
         &self,
         first: usize,
         count: usize,
         logits: &mut [T],
-        loss: Option<Out<'_, T>>,
         needs_grad: bool,
-        total: &mut Cost,
+        sinks: Sinks<'_, T>,
     ) -> Result<(), Error> {
         let inputs = self.inputs;
         let layout: Layout = ClassShape::rows(count, inputs.classes).layout()?;
@@ -340,7 +377,7 @@ impl<'a, T: Element> Call<'a, T> {
             class: inputs.weights.class.map(In::from),
             row: inputs.weights.row.map(|row| In::from(&row[first..][..count])),
         };
-        let sinks = Sinks { loss, grad: needs_grad.then_some(grad), hess: None, cost: Some(total) };
+        let sinks = Sinks { grad: needs_grad.then_some(grad), ..sinks };
         let inputs = CrossEntropyInputs { layout, logits, targets, weights };
         self.loss.run_with_any_scale(self.context, inputs, &self.block_options, sinks)?;
         Ok(())

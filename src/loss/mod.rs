@@ -50,9 +50,9 @@ pub use selective_log_softmax::{SelectiveLogSoftmax, TokenGrads, TokenOutputs};
 #[cfg(feature = "capi")]
 pub(crate) use selective_log_softmax::{TokenGradViews, TokenOutputViews};
 pub use softmax::{LogSoftmax, Softmax};
-pub use softmax_state::ClassChunk;
 #[cfg(feature = "capi")]
-pub(crate) use softmax_state::{CheckedChunk, finish as finish_states, merge as merge_states};
+pub(crate) use softmax_state::{CheckedChunk, ChunkInput, merge as merge_states};
+pub use softmax_state::{ChunkedCrossEntropy, ClassChunk};
 #[cfg(feature = "capi")]
 pub(crate) use td::TdViews;
 pub use td::{Td, TdInputs};

@@ -132,6 +132,7 @@ macro_rules! distribution_methods {
                     z_loss: None,
                     soft_cap: None,
                     needs_total: false,
+                    correct: None,
                 };
                 in_environment(|here| T::reduce(here, context, Work::Softmax(&call)));
                 Ok(())

@@ -1,9 +1,11 @@
 //! Cross-entropy of classes that come in pieces.
 
+use super::cross_entropy::CrossEntropy;
 use super::element::{Element, Work};
 use crate::context::Context;
 use crate::error::Error;
-use crate::kernel::softmax_state::{self, Chunk, Finish, Gradient, Update};
+use crate::kernel::softmax_state::{self, Chunk, Finish, Terms, Update};
+use crate::kernel::softmax_state_gradient::Gradient;
 use crate::kernel::targets;
 use crate::options::{check_elements, check_length, check_optional};
 use crate::shape::{ClassShape, IndexView, Indices, Layout, WeightView};
@@ -81,41 +83,268 @@ impl CheckedChunk {
         Ok(Chunk { layout, first_class, targets, ignore_index })
     }
 
+    /// Whether all arrays have the lengths that the chunk needs.
+    fn check<T: Copy>(
+        &self,
+        states: usize,
+        class_weight: Option<In<'_, T>>,
+        row_weight: Option<In<'_, T>>,
+    ) -> Result<(), Error> {
+        check_length("states", states, self.layout.samples)?;
+        check_optional("class_weight", class_weight, self.layout.classes)?;
+        check_optional("row_weight", row_weight, self.layout.samples)
+    }
+}
+
+/// Cross-entropy of classes that come in pieces, with options: [`CrossEntropy`] for states of rows.
+///
+/// [`update`](Self::update) each state with the chunks of its classes, [merge](SoftmaxState::merge_all) the states of each row,
+/// then [`finish`](Self::finish) them for losses, and ask for each chunk's [`grad`](Self::grad). All with the same options.
+///
+/// ```text
+/// q = target distribution: class weight times (1 - e at the target, and e / all classes everywhere), Q = sum of q_j
+/// loss     = -sum of q_j log p_j + z lse^2
+/// gradient = (Q + 2 z lse) p - q                                with a soft cap times its derivative
+/// ```
+///
+/// A loss is within 2 units in the last place of the whole row's, whatever the pieces; a gradient is as near to the exact
+/// one as [`CrossEntropy`]'s.
+///
+/// ```
+/// use losskit::{ChunkedCrossEntropy, ClassChunk, Context, Indices, SoftmaxState};
+/// let (context, loss, targets) = (Context::default(), ChunkedCrossEntropy::new().label_smoothing(0.1), Indices::I64(&[3]));
+/// // classes 0 and 1 here, 2 and 3 there
+/// let (low, high) = (ClassChunk::new(1, 2, 0), ClassChunk::new(1, 2, 2));
+/// let (mut here, mut there) = ([SoftmaxState::new()], [SoftmaxState::new()]);
+/// loss.update(&mut here, &context, low, &[0.0f32, 0.0], Some(targets), None)?;
+/// loss.update(&mut there, &context, high, &[0.0f32, 1.0], Some(targets), None)?;
+/// SoftmaxState::merge_all(&mut here, &context, &there)?;
+///
+/// let (mut of_row, mut grad) = ([0.0f32], [0.0f32; 2]);
+/// loss.finish(&here, &context, Some(&mut of_row), None)?;
+/// loss.grad(&here, &context, low, &[0.0f32, 0.0], Some(targets), None, None, 1.0, &mut grad)?;
+/// let lse = (3.0 + 1f32.exp()).ln();
+/// assert!((of_row[0] - (lse - 0.925)).abs() < 1e-6);             // the target has 0.9 + 0.1 / 4 of the distribution
+/// assert!((grad[0] - ((-lse).exp() - 0.025)).abs() < 1e-6);
+/// # Ok::<(), losskit::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ChunkedCrossEntropy(CrossEntropy);
+
+impl Default for ChunkedCrossEntropy {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ChunkedCrossEntropy {
+    /// No label smoothing, no z-loss, no soft cap: what [`SoftmaxState::update`] and its like do.
+    pub const fn new() -> Self {
+        ChunkedCrossEntropy(CrossEntropy::new())
+    }
+    /// As [`CrossEntropy::label_smoothing`], over the classes of all pieces.
+    pub const fn label_smoothing(self, share: f64) -> Self {
+        ChunkedCrossEntropy(self.0.label_smoothing(share))
+    }
+    /// As [`CrossEntropy::z_loss`].
+    pub const fn z_loss(self, factor: f64) -> Self {
+        ChunkedCrossEntropy(self.0.z_loss(factor))
+    }
+    /// As [`CrossEntropy::soft_cap`].
+    pub const fn soft_cap(self, cap: f64) -> Self {
+        ChunkedCrossEntropy(self.0.soft_cap(cap))
+    }
+
+    /// Adds a chunk of classes to its rows' states, as [`SoftmaxState::update`]. `class_weight` has the weights of the
+    /// chunk's classes.
+    ///
+    /// # Errors
+    /// As [`SoftmaxState::update`]; [`Error::InvalidLabelSmoothing`], [`Error::InvalidSoftCap`], [`Error::NanOption`].
     pub fn update<T: Element>(
-        self,
+        &self,
+        states: &mut [SoftmaxState],
         context: &Context,
+        chunk: ClassChunk,
+        logits: &[T],
+        targets: Option<Indices<'_>>,
+        class_weight: Option<&[T]>,
+    ) -> Result<(), Error> {
+        let chunk = chunk.check()?;
+        check_elements(&chunk.layout, "logits", logits.len())?;
+        let input = ChunkInput {
+            chunk,
+            logits: logits.into(),
+            targets: targets.map(IndexView::from),
+            class_weight: class_weight.map(In::from),
+        };
+        chunk.check(states.len(), input.class_weight, None)?;
+        self.run_update(context, input, states.into())
+    }
+
+    /// Each row's loss, and the logarithm of its sum of exponentials, as [`SoftmaxState::finish`]. Weights of rows are the
+    /// caller's; what a mean divides by is the sum of [`SoftmaxState::target_weight`].
+    ///
+    /// # Errors
+    /// As [`SoftmaxState::finish`]; options as for [`update`](Self::update).
+    pub fn finish<T: Element>(
+        &self,
+        states: &[SoftmaxState],
+        context: &Context,
+        loss: Option<&mut [T]>,
+        lse: Option<&mut [T]>,
+    ) -> Result<(), Error> {
+        for (name, out) in [("loss", &loss), ("lse", &lse)] {
+            out.as_ref().map_or(Ok(()), |out| check_length(name, out.len(), states.len()))?;
+        }
+        self.run_finish(context, states.into(), loss.map(Out::from), lse.map(Out::from))
+    }
+
+    /// The gradient of a chunk's logits, as [`SoftmaxState::grad`], times the class weights that are in q. Without targets
+    /// it is that of the logarithm of the sum of exponentials, of capped logits if they are.
+    ///
+    /// # Errors
+    /// As [`SoftmaxState::grad`]; options as for [`update`](Self::update).
+    #[allow(clippy::too_many_arguments)]
+    pub fn grad<T: Element>(
+        &self,
+        states: &[SoftmaxState],
+        context: &Context,
+        chunk: ClassChunk,
+        logits: &[T],
+        targets: Option<Indices<'_>>,
+        class_weight: Option<&[T]>,
+        row_weight: Option<&[T]>,
+        grad_scale: f64,
+        grad: &mut [T],
+    ) -> Result<(), Error> {
+        let chunk = chunk.check()?;
+        check_elements(&chunk.layout, "logits", logits.len())?;
+        check_elements(&chunk.layout, "grad", grad.len())?;
+        let logits = logits.into();
+        self.any_grad(states, context, chunk, logits, targets, class_weight, row_weight, grad_scale, grad.into())
+    }
+
+    /// As [`grad`](Self::grad), written where the logits stood.
+    ///
+    /// # Errors
+    /// As [`grad`](Self::grad).
+    #[allow(clippy::too_many_arguments)]
+    pub fn grad_in_place<T: Element>(
+        &self,
+        states: &[SoftmaxState],
+        context: &Context,
+        chunk: ClassChunk,
+        logits: &mut [T],
+        targets: Option<Indices<'_>>,
+        class_weight: Option<&[T]>,
+        row_weight: Option<&[T]>,
+        grad_scale: f64,
+    ) -> Result<(), Error> {
+        let chunk = chunk.check()?;
+        check_elements(&chunk.layout, "logits", logits.len())?;
+        let (logits, grad) = in_place(logits);
+        self.any_grad(states, context, chunk, logits, targets, class_weight, row_weight, grad_scale, grad)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn any_grad<T: Element>(
+        &self,
+        states: &[SoftmaxState],
+        context: &Context,
+        chunk: CheckedChunk,
         logits: In<'_, T>,
-        targets: Option<IndexView<'_>>,
+        targets: Option<Indices<'_>>,
+        class_weight: Option<&[T]>,
+        row_weight: Option<&[T]>,
+        grad_scale: f64,
+        grad: Out<'_, T>,
+    ) -> Result<(), Error> {
+        let (class_weight, row_weight) = (class_weight.map(In::from), row_weight.map(In::from));
+        chunk.check(states.len(), class_weight, row_weight)?;
+        let input = ChunkInput { chunk, logits, targets: targets.map(IndexView::from), class_weight };
+        self.run_grad(context, input, states.into(), row_weight, grad_scale, grad)
+    }
+
+    fn terms(&self) -> Terms {
+        let (label_smoothing, z_loss) = self.0.shares();
+        let z_loss = if z_loss == 0.0 { None } else { Some(Total::new(z_loss).split()) };
+        Terms { label_smoothing, z_loss }
+    }
+
+    pub(crate) fn run_update<T: Element>(
+        &self,
+        context: &Context,
+        input: ChunkInput<'_, T>,
         states: Out<'_, SoftmaxState>,
     ) -> Result<(), Error> {
+        let soft_cap = self.0.check::<T>()?;
+        let ChunkInput { chunk, logits, targets, class_weight } = input;
         in_environment(|here| {
-            let chunk = self.with_targets(here, context, targets)?;
-            T::reduce(here, context, Work::StateUpdate(&Update { chunk, logits, states }));
+            let chunk = chunk.with_targets(here, context, targets)?;
+            let weights = if self.terms().label_smoothing == 0.0 {
+                None
+            } else {
+                let classes = Total::new(chunk.layout.classes as f64);
+                Some(class_weight.map_or(classes, |weights| targets::sum(here, context, weights)))
+            };
+            let update = Update { chunk, logits, class_weight, soft_cap, weights, states };
+            T::reduce(here, context, Work::StateUpdate(&update));
             Ok(())
         })
     }
 
-    #[allow(clippy::too_many_arguments)]
-    pub fn grad<T: Element>(
-        self,
+    pub(crate) fn run_finish<T: Element>(
+        &self,
         context: &Context,
-        logits: In<'_, T>,
-        targets: Option<IndexView<'_>>,
+        states: In<'_, SoftmaxState>,
+        loss: Option<Out<'_, T>>,
+        lse: Option<Out<'_, T>>,
+    ) -> Result<(), Error> {
+        self.0.check::<T>()?;
+        if loss.is_some() {
+            for row in 0..states.len() {
+                let times = states.get(row).seen;
+                if times != 1.0 && times != f64::INFINITY {
+                    return Err(Error::IncompleteState { row, times });
+                }
+            }
+        }
+        let call = Finish { states, terms: self.terms(), loss, lse };
+        in_environment(|here| T::reduce(here, context, Work::StateFinish(&call)));
+        Ok(())
+    }
+
+    pub(crate) fn run_grad<T: Element>(
+        &self,
+        context: &Context,
+        input: ChunkInput<'_, T>,
         states: In<'_, SoftmaxState>,
         row_weight: Option<In<'_, T>>,
         grad_scale: f64,
         grad: Out<'_, T>,
     ) -> Result<(), Error> {
+        let soft_cap = self.0.check::<T>()?;
         if grad_scale.is_nan() {
             return Err(Error::NanOption { name: "grad_scale" });
         }
+        let ChunkInput { chunk, logits, targets, class_weight } = input;
         in_environment(|here| {
-            let chunk = self.with_targets(here, context, targets)?;
-            let scale = Total::new(grad_scale).split();
-            T::reduce(here, context, Work::StateGradient(&Gradient { chunk, logits, states, row_weight, scale, grad }));
+            let chunk = chunk.with_targets(here, context, targets)?;
+            let (scale, terms) = (Total::new(grad_scale).split(), self.terms());
+            let call = Gradient { chunk, logits, states, class_weight, row_weight, terms, soft_cap, scale, grad };
+            T::reduce(here, context, Work::StateGradient(&call));
             Ok(())
         })
     }
+}
+
+/// A chunk's inputs, lengths agreed.
+#[derive(Clone, Copy)]
+pub(crate) struct ChunkInput<'a, T> {
+    pub chunk: CheckedChunk,
+    pub logits: In<'a, T>,
+    pub targets: Option<IndexView<'a>>,
+    pub class_weight: Option<In<'a, T>>,
 }
 
 impl Default for SoftmaxState {
@@ -132,6 +361,8 @@ impl SoftmaxState {
 
     /// Adds a chunk of classes to its rows' states. Each class is to be added once, to one of the states that are merged.
     ///
+    /// For label smoothing, class weights, z-loss and soft-capped logits see [`ChunkedCrossEntropy`].
+    ///
     /// Targets are indices among all classes; one that is not in this chunk will be, or was, in another. Without targets
     /// there is no loss, only the logarithm of the sum of exponentials. Logits of -inf are masked classes.
     ///
@@ -145,10 +376,7 @@ impl SoftmaxState {
         logits: &[T],
         targets: Option<Indices<'_>>,
     ) -> Result<(), Error> {
-        let chunk = chunk.check()?;
-        check_elements(&chunk.layout, "logits", logits.len())?;
-        check_length("states", states.len(), chunk.layout.samples)?;
-        chunk.update(context, logits.into(), targets.map(IndexView::from), states.into())
+        ChunkedCrossEntropy::new().update(states, context, chunk, logits, targets, None)
     }
 
     /// Takes in what another state of the same row has seen. Which of both takes in the other makes no difference.
@@ -180,10 +408,7 @@ impl SoftmaxState {
         loss: Option<&mut [T]>,
         lse: Option<&mut [T]>,
     ) -> Result<(), Error> {
-        for (name, out) in [("loss", &loss), ("lse", &lse)] {
-            out.as_ref().map_or(Ok(()), |out| check_length(name, out.len(), states.len()))?;
-        }
-        finish(context, states.into(), loss.map(Out::from), lse.map(Out::from))
+        ChunkedCrossEntropy::new().finish(states, context, loss, lse)
     }
 
     /// The gradient of a chunk's logits, once its rows' states have seen all classes: `row_weight grad_scale (p_j - q_j)`
@@ -205,13 +430,8 @@ impl SoftmaxState {
         grad_scale: f64,
         grad: &mut [T],
     ) -> Result<(), Error> {
-        let chunk = chunk.check()?;
-        check_elements(&chunk.layout, "logits", logits.len())?;
-        check_elements(&chunk.layout, "grad", grad.len())?;
-        let row_weight = row_weight.map(In::from);
-        check_rows(&chunk, states, row_weight)?;
-        let targets = targets.map(IndexView::from);
-        chunk.grad(context, logits.into(), targets, states.into(), row_weight, grad_scale, grad.into())
+        let loss = ChunkedCrossEntropy::new();
+        loss.grad(states, context, chunk, logits, targets, None, row_weight, grad_scale, grad)
     }
 
     /// As [`grad`](Self::grad), written where the logits stood.
@@ -227,40 +447,9 @@ impl SoftmaxState {
         row_weight: Option<&[T]>,
         grad_scale: f64,
     ) -> Result<(), Error> {
-        let chunk = chunk.check()?;
-        check_elements(&chunk.layout, "logits", logits.len())?;
-        let row_weight = row_weight.map(In::from);
-        check_rows(&chunk, states, row_weight)?;
-        let (logits, grad) = in_place(logits);
-        chunk.grad(context, logits, targets.map(IndexView::from), states.into(), row_weight, grad_scale, grad)
+        let loss = ChunkedCrossEntropy::new();
+        loss.grad_in_place(states, context, chunk, logits, targets, None, row_weight, grad_scale)
     }
-}
-
-fn check_rows<T: Copy>(
-    chunk: &CheckedChunk,
-    states: &[SoftmaxState],
-    row_weight: Option<In<'_, T>>,
-) -> Result<(), Error> {
-    check_length("states", states.len(), chunk.layout.samples)?;
-    check_optional("row_weight", row_weight, chunk.layout.samples)
-}
-
-pub(crate) fn finish<T: Element>(
-    context: &Context,
-    states: In<'_, SoftmaxState>,
-    loss: Option<Out<'_, T>>,
-    lse: Option<Out<'_, T>>,
-) -> Result<(), Error> {
-    if loss.is_some() {
-        for row in 0..states.len() {
-            let times = states.get(row).seen;
-            if times != 1.0 && times != f64::INFINITY {
-                return Err(Error::IncompleteState { row, times });
-            }
-        }
-    }
-    in_environment(|here| T::reduce(here, context, Work::StateFinish(&Finish { states, loss, lse })));
-    Ok(())
 }
 
 pub(crate) fn merge(context: &Context, into: Out<'_, SoftmaxState>, from: In<'_, SoftmaxState>) {

@@ -104,6 +104,13 @@ impl<S: Lanes, T: Real> Pair<S, T> {
         fast_two_sum(hi, self.lo.fma(b, lo))
     }
 
+    /// Itself, or what a single number gives where that is infinite or none: that has no error.
+    #[inline(always)]
+    pub fn or_single(self, single: Pack<S, T>) -> Self {
+        let is_finite = single.abs().lt(single.c(f64::INFINITY));
+        Pair { hi: is_finite.select(self.hi, single), lo: is_finite.select(self.lo, single.c(0.0)) }
+    }
+
     /// self * b as a single number.
     #[inline(always)]
     pub fn scale_once(self, b: Pack<S, T>) -> Pack<S, T> {

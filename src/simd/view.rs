@@ -19,6 +19,7 @@ pub struct In<'a, T> {
 }
 
 /// Elements to be written (and read back).
+#[derive(Debug)]
 pub struct Out<'a, T> {
     start: *mut T,
     len: usize,

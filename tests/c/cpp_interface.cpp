@@ -353,6 +353,19 @@ void class_losses()
     CHECK((grad == vec<T>{-1, 1, r<T>(1.5), r<T>(-1.5)}));
     CHECK((hess == vec<T>{r<T>(0.5), r<T>(0.5), r<T>(0.75), r<T>(0.75)}));
 
+    // of two equal logits the first is the prediction
+    losskit::cross_entropy_options<T> counting;
+    std::uint64_t correct = 9;
+    vec<std::uint8_t> is_correct(2, 7);
+    counting.correct = &correct;
+    counting.is_correct = is_correct;
+    CHECK(losskit::cross_entropy(shape, logits, targets, counting) == log_2<T>);
+    CHECK(correct == 1 && (is_correct == vec<std::uint8_t>{1, 0}));
+    vec<std::uint8_t> too_many(3);
+    counting.is_correct = too_many;
+    throws_mismatch("is_correct has 3 elements, 2 are needed",
+                    [&] { losskit::cross_entropy(shape, logits, targets, counting); });
+
     losskit::cross_entropy_options<T> smooth;
     smooth.ignore_index = 1;
     smooth.label_smoothing = 0.5;
@@ -899,6 +912,18 @@ void softmax_in_pieces()
     CHECK((in_place == vec<T>{r<T>(-1.5), 0}));
     states.grad(low, left, std::nullopt, grad);
     CHECK((grad == vec<T>{r<T>(0.5), 0}));
+
+    // half of the distribution spread over both classes
+    losskit::softmax_states smooth(2, {0.5});
+    const vec<T> even(2), first{1}, second{3};
+    smooth.update(low, even, targets, nullptr, first);
+    smooth.update(high, even, targets, nullptr, second);
+    smooth.loss(loss);
+    CHECK((loss == vec<T>{r<T>(1.5) * log_2<T>, r<T>(2.5) * log_2<T>}));
+    smooth.grad(low, even, targets, grad, 1, {}, nullptr, first);
+    CHECK((grad == vec<T>{0, 1}));
+    CHECK(smooth.update(std::nothrow, low, even, targets, nullptr, even).message() ==
+          "class_weight has 2 elements, 1 are needed");
 
     const losskit::softmax_states three(3);
     CHECK(states.merge(std::nothrow, three).message() == "from has 3 elements, 2 are needed");

@@ -105,11 +105,23 @@ static void TEST(class_losses)(void)
     lk_nll_params nll_params = LK_NLL_PARAMS_INIT;
     lk_options options = LK_OPTIONS_INIT;
     T loss[2], grad[4], hess[4], output[4], mean;
+    uint64_t correct;
+    uint8_t is_correct[2];
 
     options.reduction = LK_NONE;
     CHECK(LK(cross_entropy)(NULL, &shape, logits, LK_I32, targets_32, class_weight, row_weight, &params, &options, loss,
                             grad, hess) == LK_OK);
     TEST(expect)(2, loss, 2 * log_2, 3 * log_2);
+    /* of two equal logits the first is the prediction */
+    params.correct = &correct;
+    params.is_correct = is_correct;
+    CHECK(LK(cross_entropy)(NULL, &shape, logits, LK_I32, targets_32, NULL, NULL, &params, NULL, &mean, NULL, NULL) ==
+          LK_OK);
+    CHECK(correct == 1 && is_correct[0] == 1 && is_correct[1] == 0);
+    CHECK(LK(cross_entropy)(NULL, &shape, logits, PROBABILITIES, probabilities, NULL, NULL, &params, NULL, &mean, NULL,
+                            NULL) == LK_UNSUPPORTED_OPTION);
+    params.correct = NULL;
+    params.is_correct = NULL;
     TEST(expect)(2, grad, -1, 1);
     TEST(expect)(2, grad + 2, (T)1.5, (T)-1.5);
     TEST(expect)(2, hess, (T)0.5, (T)0.5);
@@ -215,21 +227,34 @@ static void TEST(softmax_in_pieces)(void)
     const T left[2] = {0, 3}, right[2] = {0, (T)-HUGE_VAL}, row_weight[2] = {2, 1};
     const T log_2 = (T)0.69314718055994530942;
     const uint8_t targets[2] = {1, 0};
+    const T even[2] = {0, 0}, class_weight[2] = {1, 3};
+    lk_softmax_state_params params = LK_SOFTMAX_STATE_PARAMS_INIT;
     lk_softmax_state states[2], others[2];
     T loss[2], lse[2], grad[2];
 
     CHECK(lk_softmax_state_init(2, states) == LK_OK && lk_softmax_state_init(2, others) == LK_OK);
-    CHECK(LK(softmax_state_update)(NULL, &high, right, LK_U8, targets, others) == LK_OK);
-    CHECK(LK(softmax_state_finish)(NULL, 2, others, loss, NULL) == LK_INCOMPLETE_STATE);
-    CHECK(LK(softmax_state_update)(NULL, &low, left, LK_U8, targets, states) == LK_OK);
+    CHECK(LK(softmax_state_update)(NULL, &high, right, LK_U8, targets, NULL, NULL, others) == LK_OK);
+    CHECK(LK(softmax_state_finish)(NULL, 2, others, NULL, loss, NULL) == LK_INCOMPLETE_STATE);
+    CHECK(LK(softmax_state_update)(NULL, &low, left, LK_U8, targets, NULL, NULL, states) == LK_OK);
     CHECK(lk_softmax_state_merge(NULL, 2, states, others) == LK_OK);
-    CHECK(LK(softmax_state_finish)(NULL, 2, states, loss, lse) == LK_OK);
+    CHECK(LK(softmax_state_finish)(NULL, 2, states, NULL, loss, lse) == LK_OK);
     TEST(expect)(2, loss, log_2, 0);
     TEST(expect)(2, lse, log_2, 3);
-    CHECK(LK(softmax_state_grad)(NULL, &low, left, LK_U8, targets, states, row_weight, 0.5, grad) == LK_OK);
+    CHECK(LK(softmax_state_grad)(NULL, &low, left, LK_U8, targets, states, NULL, row_weight, NULL, 0.5, grad) == LK_OK);
     TEST(expect)(2, grad, (T)0.5, 0);
-    CHECK(LK(softmax_state_grad)(NULL, &high, right, LK_U8, targets, states, NULL, 1, grad) == LK_OK);
+    CHECK(LK(softmax_state_grad)(NULL, &high, right, LK_U8, targets, states, NULL, NULL, NULL, 1, grad) == LK_OK);
     TEST(expect)(2, grad, (T)-0.5, 0);
+
+    /* half of the distribution spread over both classes */
+    params.label_smoothing = 0.5;
+    CHECK(lk_softmax_state_init(2, states) == LK_OK);
+    CHECK(LK(softmax_state_update)(NULL, &low, even, LK_U8, targets, class_weight, &params, states) == LK_OK);
+    CHECK(LK(softmax_state_update)(NULL, &high, even, LK_U8, targets, class_weight + 1, &params, states) == LK_OK);
+    CHECK(states[0].target_weight == 3 && states[1].target_weight == 1);
+    CHECK(LK(softmax_state_finish)(NULL, 2, states, &params, loss, NULL) == LK_OK);
+    TEST(expect)(2, loss, (T)2.5 * log_2, (T)1.5 * log_2);
+    CHECK(LK(softmax_state_grad)(NULL, &low, even, LK_U8, targets, states, class_weight, NULL, &params, 1, grad) == LK_OK);
+    TEST(expect)(2, grad, 1, 0);
 }
 
 static void TEST(knowledge_distillation)(void)

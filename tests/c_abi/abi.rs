@@ -70,6 +70,8 @@ pub struct lk_cross_entropy_params {
     pub label_smoothing: f64,
     pub z_loss: f64,
     pub soft_cap: f64,
+    pub correct: *mut u64,
+    pub is_correct: *mut u8,
 }
 
 #[repr(C)]
@@ -132,6 +134,21 @@ pub struct lk_softmax_state {
     pub rest_error: f64,
     pub target: f64,
     pub seen: f64,
+    pub target_weight: f64,
+    pub classes: f64,
+    pub weights: f64,
+    pub weights_error: f64,
+    pub gap: f64,
+    pub gap_error: f64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct lk_softmax_state_params {
+    pub struct_size: usize,
+    pub label_smoothing: f64,
+    pub z_loss: f64,
+    pub soft_cap: f64,
 }
 
 #[repr(C)]
@@ -152,6 +169,8 @@ pub struct lk_linear_cross_entropy_params {
     pub z_loss: f64,
     pub soft_cap: f64,
     pub memory: usize,
+    pub correct: *mut u64,
+    pub is_correct: *mut u8,
 }
 
 /// Every status, its name and its number, fixed for ever.
@@ -437,6 +456,8 @@ pub type StateUpdate<T> = unsafe extern "C" fn(
     logits: *const T,
     target_type: i32,
     targets: *const c_void,
+    class_weight: *const T,
+    params: *const lk_softmax_state_params,
     states: *mut lk_softmax_state,
 ) -> i32;
 
@@ -444,6 +465,7 @@ pub type StateFinish<T> = unsafe extern "C" fn(
     ctx: *const lk_context,
     rows: usize,
     states: *const lk_softmax_state,
+    params: *const lk_softmax_state_params,
     loss: *mut T,
     lse: *mut T,
 ) -> i32;
@@ -455,7 +477,9 @@ pub type StateGrad<T> = unsafe extern "C" fn(
     target_type: i32,
     targets: *const c_void,
     states: *const lk_softmax_state,
+    class_weight: *const T,
     row_weight: *const T,
+    params: *const lk_softmax_state_params,
     grad_scale: f64,
     grad: *mut T,
 ) -> i32;
@@ -731,6 +755,8 @@ macro_rules! declare {
                         logits: *const T,
                         target_type: i32,
                         targets: *const c_void,
+                        class_weight: *const T,
+                        params: *const lk_softmax_state_params,
                         states: *mut lk_softmax_state,
                     ) -> i32;
                     #[link_name = concat!("lk_softmax_state_finish_", stringify!($t))]
@@ -738,6 +764,7 @@ macro_rules! declare {
                         ctx: *const lk_context,
                         rows: usize,
                         states: *const lk_softmax_state,
+                        params: *const lk_softmax_state_params,
                         loss: *mut T,
                         lse: *mut T,
                     ) -> i32;
@@ -749,7 +776,9 @@ macro_rules! declare {
                         target_type: i32,
                         targets: *const c_void,
                         states: *const lk_softmax_state,
+                        class_weight: *const T,
                         row_weight: *const T,
+                        params: *const lk_softmax_state_params,
                         grad_scale: f64,
                         grad: *mut T,
                     ) -> i32;

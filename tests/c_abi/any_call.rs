@@ -148,7 +148,8 @@ impl Case {
 
     /// Without options there are none of their outputs.
     fn is_given(&self, array: &Array) -> bool {
-        !(array.name.starts_with("opts.") && self.frame.at::<u8>("opts").is_null())
+        let of_none = |of: &str| array.name.starts_with(of) && self.frame.at::<u8>(&of[..of.len() - 1]).is_null();
+        !of_none("opts.") && !of_none("params.")
     }
     fn outputs(&self) -> impl Iterator<Item = &Array> {
         self.function.arrays.iter().filter(|array| array.role.is_output() && self.is_given(array))
@@ -273,7 +274,7 @@ impl Case {
         let base = self.frame.memory().0.addr();
         for array in self.outputs().filter(|array| array.name != "opts.cost") {
             for span in self.spans(array) {
-                // a state is five numbers
+                // a state is several numbers
                 let size = array.size.min(8);
                 for number in bytes[span.start - base..span.end - base].chunks_exact_mut(size) {
                     match size {
@@ -479,6 +480,7 @@ fn fill_arrays(source: &mut Source<'_>, case: &Case) {
                     );
                 }
             }
+            "params.correct" | "params.is_correct" => {}
             "done" => {
                 let bits = source.bits();
                 // SAFETY: within the array

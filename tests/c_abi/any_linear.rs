@@ -24,6 +24,8 @@ fn function<T: Real>([rows, width, classes]: [usize; 3], index_type: i32) -> Fun
             Array::of::<lk_options>("opts", Role::OptionalStruct, 1),
             Array::of::<f64>("opts.weight_sum", Role::Output, 1),
             Array::of::<lk_cost>("opts.cost", Role::Output, 1),
+            Array::of::<u64>("params.correct", Role::Output, 1),
+            Array::of::<u8>("params.is_correct", Role::Output, rows),
             Array::of::<T>("loss", Role::Output, rows),
             Array::of::<T>("grad_hidden", Role::Output, hidden),
             Array::of::<T>("grad_weight", Role::Output, weight),
@@ -80,7 +82,7 @@ fn call_of<T: Real>(source: &mut Source<'_>, guard: Guard) {
     for array in case.function.arrays.clone() {
         let place = case.frame.at::<u8>(array.name);
         match array.name {
-            "opts.cost" => {}
+            "opts.cost" | "params.correct" | "params.is_correct" => {}
             "targets" => {
                 let mut random = Random(source.bits());
                 let is_wild = source.one_in(8);
@@ -104,6 +106,8 @@ fn call_of<T: Real>(source: &mut Source<'_>, guard: Guard) {
         z_loss: if source.one_in(16) { source.double() } else { source.below(3) as f64 / 4.0 },
         soft_cap: if source.one_in(16) { source.double() } else { source.below(3) as f64 * 15.0 },
         memory: if source.one_in(4) { source.size() } else { source.up_to_bits(12) },
+        correct: case.frame.at("params.correct"),
+        is_correct: case.frame.at("params.is_correct"),
     };
     let opts = case.frame.edit::<lk_options>("opts");
     opts.reduction = source.choose(&[LK_MEAN, LK_SUM, LK_NONE]);

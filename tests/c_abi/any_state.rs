@@ -5,8 +5,19 @@ use std::ffi::c_void;
 use super::*;
 use crate::functions::index_array;
 
-const EMPTY: lk_softmax_state =
-    lk_softmax_state { max: f64::NEG_INFINITY, rest: 0.0, rest_error: 0.0, target: 0.0, seen: 0.0 };
+const EMPTY: lk_softmax_state = lk_softmax_state {
+    max: f64::NEG_INFINITY,
+    rest: 0.0,
+    rest_error: 0.0,
+    target: 0.0,
+    seen: 0.0,
+    target_weight: 0.0,
+    classes: 0.0,
+    weights: 0.0,
+    weights_error: 0.0,
+    gap: 0.0,
+    gap_error: 0.0,
+};
 
 /// init, merge, finish, update and grad, of so many rows and classes.
 fn functions<T: Real>(dims: Dims, index_type: i32) -> Vec<Function> {
@@ -41,11 +52,14 @@ fn functions<T: Real>(dims: Dims, index_type: i32) -> Vec<Function> {
                 &format!("finish_{}", T::SUFFIX),
                 vec![
                     states("states", Role::Input),
+                    Array::of::<lk_softmax_state_params>("params", Role::OptionalStruct, 1),
                     Array::of::<T>("loss", Role::Output, n),
                     Array::of::<T>("lse", Role::Output, n),
                 ],
                 None,
-                Box::new(|f| (T::C.state_finish)(f.ctx, f.n, f.at("states"), f.at("loss"), f.at("lse"))),
+                Box::new(|f| {
+                    (T::C.state_finish)(f.ctx, f.n, f.at("states"), f.at("params"), f.at("loss"), f.at("lse"))
+                }),
             ),
         ]
     };
@@ -61,6 +75,8 @@ fn functions<T: Real>(dims: Dims, index_type: i32) -> Vec<Function> {
                 Array::of::<lk_class_chunk>("chunk", Role::RequiredStruct, 1),
                 Array::of::<T>("logits", Role::Input, elements),
                 index_array("targets", Role::OptionalInput, index_type, rows),
+                Array::of::<T>("class_weight", Role::OptionalInput, dims.classes),
+                Array::of::<lk_softmax_state_params>("params", Role::OptionalStruct, 1),
             ],
             arrays,
         ]
@@ -80,7 +96,8 @@ fn functions<T: Real>(dims: Dims, index_type: i32) -> Vec<Function> {
             ("states", "states"),
             Box::new(|f: &Frame| {
                 let (chunk, logits, targets) = (f.at("chunk"), f.at("logits"), f.at::<c_void>("targets"));
-                (T::C.state_update)(f.ctx, chunk, logits, f.index_type, targets, f.at("states"))
+                let (class_weight, params) = (f.at("class_weight"), f.at("params"));
+                (T::C.state_update)(f.ctx, chunk, logits, f.index_type, targets, class_weight, params, f.at("states"))
             }) as Box<dyn Fn(&Frame) -> i32>,
         ));
         all.push(of_chunk(
@@ -94,8 +111,21 @@ fn functions<T: Real>(dims: Dims, index_type: i32) -> Vec<Function> {
             Box::new(|f| {
                 let (chunk, logits, targets) = (f.at("chunk"), f.at("logits"), f.at::<c_void>("targets"));
                 let (states, row_weight, grad) = (f.at("states"), f.at("row_weight"), f.at("grad"));
+                let (class_weight, params) = (f.at("class_weight"), f.at("params"));
                 let (t, scale) = (f.index_type, f.number);
-                (T::C.state_grad)(f.ctx, chunk, logits, t, targets, states, row_weight, scale, grad)
+                (T::C.state_grad)(
+                    f.ctx,
+                    chunk,
+                    logits,
+                    t,
+                    targets,
+                    states,
+                    class_weight,
+                    row_weight,
+                    params,
+                    scale,
+                    grad,
+                )
             }),
         ));
     }
@@ -150,6 +180,7 @@ fn call_of<T: Real>(source: &mut Source<'_>, guard: Guard) {
                     ignore_index,
                 }
             }
+            "params" => *case.frame.edit::<lk_softmax_state_params>("params") = any_params(source),
             "targets" => {
                 let mut random = Random(source.bits());
                 let is_wild = source.one_in(8);
@@ -203,7 +234,7 @@ fn states(source: &mut Source<'_>, rows: usize) -> Vec<lk_softmax_state> {
             update(source, &mut states, 0f32);
         }
     } else if mode < 7 {
-        fill_numbers(source, states.as_mut_ptr().cast(), 8, 5 * rows);
+        fill_numbers(source, states.as_mut_ptr().cast(), 8, size_of::<lk_softmax_state>() / 8 * rows);
         if source.one_in(2) {
             // they are complete
             let mut random = Random(source.bits());
@@ -211,6 +242,16 @@ fn states(source: &mut Source<'_>, rows: usize) -> Vec<lk_softmax_state> {
         }
     }
     states
+}
+
+/// Options, most of them such as make sense.
+fn any_params(source: &mut Source<'_>) -> lk_softmax_state_params {
+    lk_softmax_state_params {
+        struct_size: size_of::<lk_softmax_state_params>(),
+        label_smoothing: if source.one_in(16) { source.double() } else { source.below(3) as f64 / 4.0 },
+        z_loss: if source.one_in(16) { source.double() } else { source.below(3) as f64 / 4.0 },
+        soft_cap: if source.one_in(16) { source.double() } else { source.below(3) as f64 * 15.0 },
+    }
 }
 
 /// Adds to states some classes, of logits that are not -inf alone.
@@ -229,11 +270,16 @@ fn update<T: Real>(source: &mut Source<'_>, states: &mut [lk_softmax_state], _: 
         row_stride: 0,
         ignore_index: -1,
     };
-    let targets = targets.as_ptr().cast();
-    // SAFETY: arrays of so many rows
-    let status = unsafe {
-        (T::C.state_update)(any_context(source), &chunk, logits.as_ptr(), LK_I64, targets, states.as_mut_ptr())
+    let (targets, none) = (targets.as_ptr().cast(), ptr::null());
+    let params = lk_softmax_state_params {
+        struct_size: size_of::<lk_softmax_state_params>(),
+        label_smoothing: source.below(2) as f64 / 4.0,
+        z_loss: 0.0,
+        soft_cap: source.below(2) as f64 * 30.0,
     };
+    let (ctx, logits, states) = (any_context(source), logits.as_ptr(), states.as_mut_ptr());
+    // SAFETY: arrays of so many rows
+    let status = unsafe { (T::C.state_update)(ctx, &chunk, logits, LK_I64, targets, none, &params, states) };
     assert_eq!(status, LK_OK, "{}", last_error());
 }
 
@@ -244,7 +290,9 @@ fn bits<T: Real>(numbers: impl IntoIterator<Item = T>) -> Vec<u64> {
 }
 
 fn bits_of(states: &[lk_softmax_state]) -> Vec<u64> {
-    bits(states.iter().flat_map(|state| [state.max, state.rest, state.rest_error, state.target, state.seen]))
+    // SAFETY: a state is so many numbers
+    let numbers = unsafe { std::slice::from_raw_parts(states.as_ptr().cast::<f64>(), size_of_val(states) / 8) };
+    bits(numbers.iter().copied())
 }
 
 /// Rows in pieces: the same bits whichever way two states are merged, or a piece is added to what is there; and
@@ -273,6 +321,18 @@ fn parts_of<T: Real>(source: &mut Source<'_>) {
     let mut random = Random(source.bits());
     let targets: Vec<i64> = (0..rows).map(|_| random.below(classes + 1) as i64 - 1).collect();
     let types = (LK_I64, targets.as_ptr().cast::<c_void>());
+    // half of them with label smoothing, class weights and a z-loss
+    let has_options = source.one_in(2);
+    let class_weight: Vec<T> = (0..classes).map(|_| T::of((1 + random.below(8)) as f64 / 4.0)).collect();
+    let (smoothing, z_loss) = if has_options { (0.25, 0.125) } else { (0.0, 0.0) };
+    let how = lk_softmax_state_params {
+        struct_size: size_of::<lk_softmax_state_params>(),
+        label_smoothing: smoothing,
+        z_loss,
+        soft_cap: 0.0,
+    };
+    let of_classes =
+        |first: usize| if has_options { class_weight[first.min(classes - 1)..].as_ptr() } else { ptr::null() };
 
     let add = |source: &mut Source<'_>, states: &mut [lk_softmax_state], (first_class, classes): (usize, usize)| {
         let chunk = lk_class_chunk {
@@ -286,7 +346,8 @@ fn parts_of<T: Real>(source: &mut Source<'_>) {
         // SAFETY: a piece of the rows
         let status = unsafe {
             let logits = logits.as_ptr().add(first_class.min(logits.len() - 1));
-            (T::C.state_update)(any_context(source), &chunk, logits, types.0, types.1, states.as_mut_ptr())
+            let (class_weight, states) = (of_classes(first_class), states.as_mut_ptr());
+            (T::C.state_update)(any_context(source), &chunk, logits, types.0, types.1, class_weight, &how, states)
         };
         assert_eq!(status, LK_OK, "{}", last_error());
     };
@@ -312,9 +373,11 @@ fn parts_of<T: Real>(source: &mut Source<'_>) {
     let params = lk_cross_entropy_params {
         struct_size: size_of::<lk_cross_entropy_params>(),
         ignore_index: -1,
-        label_smoothing: 0.0,
-        z_loss: 0.0,
+        label_smoothing: smoothing,
+        z_loss,
         soft_cap: 0.0,
+        correct: ptr::null_mut(),
+        is_correct: ptr::null_mut(),
     };
     let opts = lk_options {
         struct_size: size_of::<lk_options>(),
@@ -328,10 +391,10 @@ fn parts_of<T: Real>(source: &mut Source<'_>) {
     // SAFETY: arrays of so many rows and classes
     unsafe {
         let ctx = any_context(source);
-        let status = (T::C.state_finish)(ctx, rows, merged.as_ptr(), loss.as_mut_ptr(), lse.as_mut_ptr());
+        let status = (T::C.state_finish)(ctx, rows, merged.as_ptr(), &how, loss.as_mut_ptr(), lse.as_mut_ptr());
         assert_eq!(status, LK_OK, "{}", last_error());
         let (none, to) = (ptr::null(), whole.as_mut_ptr());
-        let (class_weight, row_weight, no_grad, no_hess) = (none, none, ptr::null_mut(), ptr::null_mut());
+        let (class_weight, row_weight, no_grad, no_hess) = (of_classes(0), none, ptr::null_mut(), ptr::null_mut());
         let (x, (t, targets)) = (logits.as_ptr(), types);
         let status = (T::C.cross_entropy)(
             ctx,
@@ -348,6 +411,19 @@ fn parts_of<T: Real>(source: &mut Source<'_>) {
             no_hess,
         );
         assert_eq!(status, LK_OK, "{}", last_error());
+    }
+    if has_options {
+        // the other shares' sums meet NaN and infinities in another order, and a z-loss has terms of both signs
+        let wide = |x: T| match size_of::<T>() {
+            4 => f64::from(f32::from_bits(x.bits() as u32)),
+            _ => f64::from_bits(x.bits()),
+        };
+        for (row, (loss, whole)) in loss.into_iter().zip(whole).enumerate() {
+            let (loss, whole) = (wide(loss), wide(whole));
+            let is_near = (loss - whole).abs() <= 1e-5 * whole.abs().max(1e-3);
+            assert!(is_near || !whole.is_finite(), "row {row} in {pieces:?}: {loss:e}, but cross_entropy {whole:e}");
+        }
+        return;
     }
     // losses are not negative, so that their bits count units in the last place
     for (row, (loss, whole)) in bits(loss).into_iter().zip(bits(whole)).enumerate() {

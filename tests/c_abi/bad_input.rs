@@ -284,7 +284,18 @@ fn strides_under_which_elements_coincide_are_refused() {
 }
 
 /// Outputs as the library orders them; of two that overlap it names the earlier one first.
-const OUTPUTS: [&str; 8] = ["opts.weight_sum", "opts.cost", "loss", "grad", "hess", "td_error", "output", "grad_input"];
+const OUTPUTS: [&str; 10] = [
+    "opts.weight_sum",
+    "opts.cost",
+    "loss",
+    "grad",
+    "hess",
+    "td_error",
+    "output",
+    "grad_input",
+    "params.correct",
+    "params.is_correct",
+];
 
 fn overlap_words(output: &Array, other: &Array) -> String {
     let rank = |array: &Array| OUTPUTS.iter().position(|&name| name == array.name);

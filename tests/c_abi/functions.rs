@@ -225,7 +225,10 @@ impl Frame {
                         label_smoothing: 0.125,
                         z_loss: 0.25,
                         soft_cap: 0.0,
+                        correct: self.at("params.correct"),
+                        is_correct: self.at("params.is_correct"),
                     }),
+                    ("params.correct" | "params.is_correct", _) => {}
                     ("opts", _) => place.cast::<lk_options>().write(lk_options {
                         struct_size: array.size,
                         reduction: LK_MEAN,
@@ -275,14 +278,21 @@ impl Frame {
         let place = self.places.iter_mut().find(|(array, _)| array.name == name).expect("an array of the function");
         place.1 = address;
         let opts = self.at::<lk_options>("opts");
-        if opts.is_null() {
-            return;
-        }
-        // SAFETY: nobody moves opts anywhere but to NULL and then its outputs, so it is in its own memory
+        let size = self.place("params").map_or(0, |(array, _)| array.size);
+        let [params, linear_params] =
+            [size_of::<lk_cross_entropy_params>(), size_of::<lk_linear_cross_entropy_params>()]
+                .map(|of| if size == of { self.at::<u8>("params") } else { ptr::null_mut() });
+        let (params, linear_params) =
+            (params.cast::<lk_cross_entropy_params>(), linear_params.cast::<lk_linear_cross_entropy_params>());
+        // SAFETY: nobody moves these structs anywhere but to NULL and then their outputs, so they are in their own memory
         unsafe {
             match name {
-                "opts.weight_sum" => (*opts).weight_sum = address.cast(),
-                "opts.cost" => (*opts).cost = address.cast(),
+                "opts.weight_sum" if !opts.is_null() => (*opts).weight_sum = address.cast(),
+                "opts.cost" if !opts.is_null() => (*opts).cost = address.cast(),
+                "params.correct" if !params.is_null() => (*params).correct = address.cast(),
+                "params.is_correct" if !params.is_null() => (*params).is_correct = address,
+                "params.correct" if !linear_params.is_null() => (*linear_params).correct = address.cast(),
+                "params.is_correct" if !linear_params.is_null() => (*linear_params).is_correct = address,
                 _ => {}
             }
         }
@@ -411,6 +421,16 @@ impl Frame {
             // SAFETY: an lk_cost is a Cost
             outputs = outputs.cost(unsafe { &mut *cost });
         }
+        if self.at::<u8>("params").is_null() {
+            return outputs;
+        }
+        if let Some(count) = self.slice_mut("params.correct", None) {
+            outputs = outputs.correct(&mut count[0]);
+        }
+        if let Some(each) = self.slice_mut::<u8>("params.is_correct", None) {
+            each.fill(0);
+            outputs = outputs.is_correct(self.slice_mut("params.is_correct", None).expect("it is there"));
+        }
         outputs
     }
 
@@ -531,7 +551,7 @@ fn class_loss<T: Real, P: Copy + 'static>(
 ) -> Function {
     let (samples, elements) = (dims.samples(), dims.shape().elements());
     let is_index = index_type != T::DTYPE;
-    let arrays = vec![
+    let mut arrays = vec![
         Array::of::<lk_class_shape>("shape", Role::RequiredStruct, 1),
         Array::of::<T>(input, Role::Input, elements),
         if is_index {
@@ -543,6 +563,12 @@ fn class_loss<T: Real, P: Copy + 'static>(
         Array::of::<T>("row_weight", Role::OptionalInput, samples),
         Array::of::<P>("params", Role::OptionalStruct, 1),
     ];
+    if is_index && name == "cross_entropy" {
+        arrays.extend([
+            Array::of::<u64>("params.correct", Role::Output, 1),
+            Array::of::<u8>("params.is_correct", Role::Output, samples),
+        ]);
+    }
     Function {
         name: format!("lk_{name}_{}", T::SUFFIX),
         arrays: with_outputs::<T>(arrays, samples, elements),
@@ -742,6 +768,8 @@ fn cross_entropy<T: Real>(dims: Dims, index_type: i32) -> Function {
                 label_smoothing: 0.0,
                 z_loss: 0.0,
                 soft_cap: 0.0,
+                correct: ptr::null_mut(),
+                is_correct: ptr::null_mut(),
             };
             let params = f.params(default);
             CrossEntropy::new()

@@ -21,6 +21,8 @@ const PARAMS: lk_linear_cross_entropy_params = lk_linear_cross_entropy_params {
     soft_cap: 4.0,
     // two rows of f32, one of f64
     memory: 2 * CLASSES * size_of::<f32>(),
+    correct: null_mut(),
+    is_correct: null_mut(),
 };
 
 const OPTS: lk_options = lk_options {
@@ -180,6 +182,29 @@ macro_rules! tests {
             }
 
             #[test]
+            fn right_predictions_are_those_of_rust() {
+                let (mut count, mut each) = (9, [7u8; ROWS]);
+                let (mut right, mut which, mut loss) = (0, [false; ROWS], [0.0]);
+                let mut c = call();
+                (c.params.correct, c.params.is_correct) = (&mut count, each.as_mut_ptr());
+                assert_eq!(c.run(Pointers::default()), LK_OK, "{}", last_error());
+                let inputs = LinearInputs::new(ROWS, WIDTH, CLASSES, &c.hidden, &c.weight, Indices::I64(&c.targets));
+                let outputs = LinearOutputs::new().loss(&mut loss).correct(&mut right).is_correct(&mut which);
+                let how = LinearCrossEntropy::new().ignore_index(-1);
+                let (context, options) = (Context::with_threads(1), Options::new());
+                how.eval(&context, &inputs.bias(&c.bias), &options, outputs).unwrap();
+                assert_eq!((count, each), (right, which.map(u8::from)));
+
+                let mut bad = call();
+                bad.params.correct = std::ptr::without_provenance_mut(0x1001);
+                bad.refused(Pointers::default(), LK_MISALIGNED, "params.correct is not aligned to 8 bytes");
+                let mut bad = call();
+                bad.params.is_correct = bad.out.bias.as_mut_ptr().cast();
+                let words = "grad_bias and params.is_correct overlap";
+                bad.refused(Pointers::default(), LK_PARTIAL_OVERLAP, words);
+            }
+
+            #[test]
             fn what_is_left_out_changes_no_bit_of_the_rest() {
                 let mut all = call();
                 assert_eq!(all.run(Pointers::default()), LK_OK);
@@ -268,7 +293,7 @@ macro_rules! tests {
                 with(|bad| bad.shape.classes = 0, LK_LENGTH_MISMATCH, "classes has 0 elements, 1 are needed");
                 let words = "shape.struct_size is 8, at least 32 is needed";
                 with(|bad| bad.shape.struct_size = 8, LK_INVALID_STRUCT_SIZE, words);
-                let words = "params.struct_size is 40, at least 48 is needed";
+                let words = "params.struct_size is 40, at least 64 is needed";
                 with(|bad| bad.params.struct_size = 40, LK_INVALID_STRUCT_SIZE, words);
                 let words = "target_type is LK_F32 (0), must be LK_I32, LK_I64 or LK_U8";
                 with(|bad| bad.target_type = LK_F32, LK_UNKNOWN_CONSTANT, words);

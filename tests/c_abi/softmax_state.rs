@@ -14,8 +14,26 @@ const CHUNK: lk_class_chunk = lk_class_chunk {
     ignore_index: -100,
 };
 
-const EMPTY: lk_softmax_state =
-    lk_softmax_state { max: f64::NEG_INFINITY, rest: 0.0, rest_error: 0.0, target: 0.0, seen: 0.0 };
+const PARAMS: lk_softmax_state_params = lk_softmax_state_params {
+    struct_size: size_of::<lk_softmax_state_params>(),
+    label_smoothing: 0.0,
+    z_loss: 0.0,
+    soft_cap: 0.0,
+};
+
+const EMPTY: lk_softmax_state = lk_softmax_state {
+    max: f64::NEG_INFINITY,
+    rest: 0.0,
+    rest_error: 0.0,
+    target: 0.0,
+    seen: 0.0,
+    target_weight: 0.0,
+    classes: 0.0,
+    weights: 0.0,
+    weights_error: 0.0,
+    gap: 0.0,
+    gap_error: 0.0,
+};
 
 #[track_caller]
 fn refused(status: i32, want: i32, words: &str) {
@@ -36,7 +54,9 @@ macro_rules! tests {
                 target_type: i32,
                 targets: [i64; 2],
                 states: [lk_softmax_state; 2],
+                class_weight: [$t; 3],
                 row_weight: [$t; 2],
+                params: lk_softmax_state_params,
                 grad_scale: f64,
                 grad: [$t; 8],
             }
@@ -47,7 +67,9 @@ macro_rules! tests {
                 logits: Option<*const $t>,
                 targets: Option<*const c_void>,
                 states: Option<*mut lk_softmax_state>,
+                class_weight: Option<*const $t>,
                 row_weight: Option<*const $t>,
+                params: Option<*const lk_softmax_state_params>,
                 grad: Option<*mut $t>,
             }
 
@@ -58,7 +80,9 @@ macro_rules! tests {
                     target_type: LK_I64,
                     targets: [3, 5],
                     states: [EMPTY; 2],
+                    class_weight: [1.0, 0.5, 2.0],
                     row_weight: [1.0, 2.0],
+                    params: PARAMS,
                     grad_scale: 1.0,
                     grad: [7.0; 8],
                 }
@@ -74,6 +98,8 @@ macro_rules! tests {
                             with.logits.unwrap_or(self.logits.as_ptr()),
                             self.target_type,
                             with.targets.unwrap_or(self.targets.as_ptr().cast()),
+                            with.class_weight.unwrap_or(self.class_weight.as_ptr()),
+                            with.params.unwrap_or(&self.params),
                             with.states.unwrap_or(self.states.as_mut_ptr()),
                         )
                     }
@@ -88,7 +114,9 @@ macro_rules! tests {
                             self.target_type,
                             with.targets.unwrap_or(self.targets.as_ptr().cast()),
                             with.states.unwrap_or(self.states.as_mut_ptr()),
+                            with.class_weight.unwrap_or(self.class_weight.as_ptr()),
                             with.row_weight.unwrap_or(self.row_weight.as_ptr()),
+                            with.params.unwrap_or(&self.params),
                             self.grad_scale,
                             with.grad.unwrap_or(self.grad.as_mut_ptr()),
                         )
@@ -118,6 +146,9 @@ macro_rules! tests {
                 let size = size_of::<$t>();
                 bad.refused(Pointers { logits: Some(odd.cast()), ..none }, LK_MISALIGNED, &words("logits", size));
                 bad.refused(Pointers { targets: Some(odd.cast()), ..none }, LK_MISALIGNED, &words("targets", 8));
+                let class_weight = Some(odd.cast());
+                bad.refused(Pointers { class_weight, ..none }, LK_MISALIGNED, &words("class_weight", size));
+                bad.refused(Pointers { params: Some(odd.cast()), ..none }, LK_MISALIGNED, &words("params", 8));
                 let states = Some(without_provenance_mut(0x1004));
                 bad.refused(Pointers { states, ..none }, LK_MISALIGNED, &words("states", 8));
                 let status = bad.grad(Pointers { row_weight: Some(odd.cast()), ..none });
@@ -133,6 +164,9 @@ macro_rules! tests {
                 let states = bad.states.as_mut_ptr();
                 let logits = Some(states.cast_const().cast());
                 refused(bad.update(Pointers { logits, ..none }), LK_PARTIAL_OVERLAP, "logits and states overlap");
+                let class_weight = Some(states.cast_const().cast());
+                let words = "class_weight and states overlap";
+                refused(bad.update(Pointers { class_weight, ..none }), LK_PARTIAL_OVERLAP, words);
                 let grad = Some(states.cast());
                 refused(bad.grad(Pointers { grad, ..none }), LK_PARTIAL_OVERLAP, "states and grad overlap");
                 let memory = [0.0 as $t; 9];
@@ -145,13 +179,14 @@ macro_rules! tests {
                     refused(status, LK_PARTIAL_OVERLAP, "from and into overlap");
                     let loss: *mut $t = states.cast();
                     refused(
-                        (C.state_finish)(null(), 2, states, loss, null_mut()),
+                        (C.state_finish)(null(), 2, states, null(), loss, null_mut()),
                         LK_PARTIAL_OVERLAP,
                         "states and loss overlap",
                     );
                     let mut out = [0.0 as $t; 3];
                     let (loss, lse) = (out.as_mut_ptr(), out.as_mut_ptr().add(1));
-                    refused((C.state_finish)(null(), 2, states, loss, lse), LK_PARTIAL_OVERLAP, "loss and lse overlap");
+                    let status = (C.state_finish)(null(), 2, states, null(), loss, lse);
+                    refused(status, LK_PARTIAL_OVERLAP, "loss and lse overlap");
                 }
             }
 
@@ -178,6 +213,24 @@ macro_rules! tests {
                 with(|bad| bad.target_type = LK_F32, LK_UNKNOWN_CONSTANT, words);
                 let words = "target -1 at row 1 must not be negative";
                 with(|bad| bad.targets[1] = -1, LK_TARGET_OUT_OF_RANGE, words);
+                with(
+                    |bad| bad.params.struct_size = 8,
+                    LK_INVALID_STRUCT_SIZE,
+                    "params.struct_size is 8, at least 32 is needed",
+                );
+                let words = "label_smoothing 1.5 is outside [0, 1]";
+                with(|bad| bad.params.label_smoothing = 1.5, LK_INVALID_LABEL_SMOOTHING, words);
+                with(|bad| bad.params.z_loss = f64::NAN, LK_NAN_OPTION, "z_loss is NaN");
+                with(|bad| bad.params.soft_cap = f64::NAN, LK_NAN_OPTION, "soft_cap is NaN");
+                let mut bad = call();
+                bad.params.label_smoothing = -1.0;
+                let mut loss = [7.0 as $t; 2];
+                // SAFETY: arrays of two
+                let status = unsafe {
+                    (C.state_finish)(null(), 2, bad.states.as_ptr(), &bad.params, loss.as_mut_ptr(), null_mut())
+                };
+                refused(status, LK_INVALID_LABEL_SMOOTHING, "label_smoothing -1 is outside [0, 1]");
+                assert_eq!(loss, [7.0; 2]);
                 let mut bad = call();
                 bad.grad_scale = f64::NAN;
                 refused(bad.grad(none), LK_NAN_OPTION, "grad_scale is NaN");
@@ -197,6 +250,71 @@ macro_rules! tests {
             }
 
             #[test]
+            fn options_mean_what_they_mean_to_cross_entropy() {
+                for (smoothing, z_loss, soft_cap) in
+                    [(0.25, 0.0, 0.0), (0.0, 0.5, 0.0), (0.25, 0.5, 3.0), (0.0, 0.0, 3.0)]
+                {
+                    let mut part = call();
+                    part.chunk.first_class = 0;
+                    part.targets = [2, 0];
+                    (part.params.label_smoothing, part.params.z_loss) = (smoothing, z_loss);
+                    part.params.soft_cap = soft_cap;
+                    assert_eq!(part.update(Pointers::default()), LK_OK);
+                    assert_eq!(part.grad(Pointers::default()), LK_OK);
+                    let (mut loss, mut whole, mut grad) = ([7.0 as $t; 2], [7.0 as $t; 2], [7.0 as $t; 8]);
+                    let shape = lk_class_shape {
+                        struct_size: size_of::<lk_class_shape>(),
+                        outer: 2,
+                        classes: 3,
+                        inner: 1,
+                        outer_stride: 4,
+                        class_stride: 0,
+                    };
+                    let params = lk_cross_entropy_params {
+                        struct_size: size_of::<lk_cross_entropy_params>(),
+                        ignore_index: -100,
+                        label_smoothing: smoothing,
+                        z_loss,
+                        soft_cap,
+                        correct: null_mut(),
+                        is_correct: null_mut(),
+                    };
+                    let opts = lk_options {
+                        struct_size: size_of::<lk_options>(),
+                        reduction: LK_NONE,
+                        flags: 0,
+                        grad_scale: 1.0,
+                        weight_sum: null_mut(),
+                        cost: null_mut(),
+                    };
+                    let evaluate = |row_weight, loss, grad| {
+                        let (x, targets) = (part.logits.as_ptr(), part.targets.as_ptr().cast());
+                        let weights = part.class_weight.as_ptr();
+                        // SAFETY: arrays of the shape
+                        let status = unsafe {
+                            let (hess, ctx) = (null_mut(), null());
+                            (C.cross_entropy)(
+                                ctx, &shape, x, LK_I64, targets, weights, row_weight, &params, &opts, loss, grad, hess,
+                            )
+                        };
+                        assert_eq!(status, LK_OK, "{}", last_error());
+                    };
+                    evaluate(null(), whole.as_mut_ptr(), null_mut());
+                    evaluate(part.row_weight.as_ptr(), null_mut(), grad.as_mut_ptr());
+                    // SAFETY: arrays of two
+                    let status = unsafe {
+                        let to = loss.as_mut_ptr();
+                        (C.state_finish)(null(), 2, part.states.as_ptr(), &part.params, to, null_mut())
+                    };
+                    assert_eq!(status, LK_OK);
+                    let near = |a: $t, b: $t| (a - b).abs() <= 16.0 * <$t>::EPSILON * b.abs().max(1.0);
+                    assert!((0..2).all(|row| near(loss[row], whole[row])), "{loss:?}, not {whole:?}");
+                    assert!((0..8).all(|at| near(part.grad[at], grad[at])), "{:?}, not {grad:?}", part.grad);
+                    assert_eq!(part.states.map(|state| state.target_weight), [2.0, 1.0]);
+                }
+            }
+
+            #[test]
             fn rows_whose_target_was_not_seen_once_are_refused() {
                 let mut good = call();
                 good.targets[1] = 7;
@@ -207,7 +325,7 @@ macro_rules! tests {
                 unsafe {
                     let words = "the target of row 1 was seen 0 times, not once";
                     refused(
-                        (C.state_finish)(null(), 2, good.states.as_ptr(), to_loss, to_lse),
+                        (C.state_finish)(null(), 2, good.states.as_ptr(), null(), to_loss, to_lse),
                         LK_INCOMPLETE_STATE,
                         words,
                     );
@@ -216,13 +334,13 @@ macro_rules! tests {
                     assert_eq!(lk_softmax_state_merge(null(), 2, good.states.as_mut_ptr(), copy.as_ptr()), LK_OK);
                     let words = "the target of row 0 was seen 2 times, not once";
                     refused(
-                        (C.state_finish)(null(), 2, good.states.as_ptr(), to_loss, null_mut()),
+                        (C.state_finish)(null(), 2, good.states.as_ptr(), null(), to_loss, null_mut()),
                         LK_INCOMPLETE_STATE,
                         words,
                     );
-                    assert_eq!((C.state_finish)(null(), 2, good.states.as_ptr(), null_mut(), to_lse), LK_OK);
+                    assert_eq!((C.state_finish)(null(), 2, good.states.as_ptr(), null(), null_mut(), to_lse), LK_OK);
                     refused(
-                        (C.state_finish)(null(), 2, null(), to_loss, null_mut()),
+                        (C.state_finish)(null(), 2, null(), null(), to_loss, null_mut()),
                         LK_NULL_POINTER,
                         "states is null",
                     );
@@ -239,11 +357,14 @@ macro_rules! tests {
                 let mut states = [EMPTY; 2];
                 // SAFETY: of no elements nothing is read
                 unsafe {
-                    assert_eq!((C.state_update)(null(), &nothing, null(), LK_I64, null(), null_mut()), LK_OK);
-                    assert_eq!((C.state_update)(null(), &narrow, null(), LK_I64, null(), states.as_mut_ptr()), LK_OK);
-                    assert_eq!((C.state_finish)(null(), 0, null(), null_mut(), null_mut()), LK_OK);
+                    let update =
+                        |chunk, states| (C.state_update)(null(), chunk, null(), LK_I64, null(), null(), null(), states);
+                    assert_eq!(update(&nothing, null_mut()), LK_OK);
+                    assert_eq!(update(&narrow, states.as_mut_ptr()), LK_OK);
+                    assert_eq!((C.state_finish)(null(), 0, null(), null(), null_mut(), null_mut()), LK_OK);
                     let grad = |chunk, states| {
-                        (C.state_grad)(null(), chunk, null(), LK_I64, null(), states, null(), 1.0, null_mut())
+                        let (none, to) = (null(), null_mut());
+                        (C.state_grad)(null(), chunk, none, LK_I64, null(), states, none, none, null(), 1.0, to)
                     };
                     assert_eq!(grad(&nothing, null()), LK_OK);
                     assert_eq!(grad(&narrow, states.as_ptr()), LK_OK);

@@ -4,6 +4,7 @@
 mod common;
 
 mod accuracy;
+mod correct;
 mod families;
 mod hard_labels;
 mod label_smoothing;

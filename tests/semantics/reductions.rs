@@ -639,3 +639,27 @@ fn none_gives_each_pointwise_sample_what_it_has_alone() {
         }
     }
 }
+
+/// A factor that is infinite in the type makes no NaN where there is no sample that counts, whatever the vectors.
+fn infinite_z_loss<T: Float>() {
+    for shape in [Shape::rows(3, 40), Shape::rows(3, 4), Shape::rows(3, 300), Shape::new(1, 4, 3)] {
+        let logits = vec![T::of(1.0); shape.elements()];
+        let run = |targets: &[i64], reduction: Reduction, loss: &mut [T]| {
+            let (options, outputs) = (Options::new().reduction(reduction), Outputs::new().loss(loss));
+            let (shape, targets) = (shape.class_shape(), Targets::I64(targets));
+            let loss = CrossEntropy::new().z_loss(f64::INFINITY);
+            loss.eval(&context(), shape, &logits, targets, Weights::new(), &options, outputs).expect("lengths agree");
+        };
+        let (mut each, mut sum) = ([T::of(7.0); 3], [T::of(7.0)]);
+        run(&[-100, 1, -100], Reduction::None, &mut each);
+        assert_same_bits(&each, &[0.0, f64::INFINITY, 0.0].map(T::of), &format!("{shape:?}"));
+        run(&[-100, 1, 2], Reduction::Sum, &mut sum);
+        assert_same_bits(&sum, &[T::of(f64::INFINITY)], &format!("{shape:?}"));
+    }
+}
+
+#[test]
+fn an_infinite_z_loss_is_that_of_the_samples_that_count() {
+    infinite_z_loss::<f32>();
+    infinite_z_loss::<f64>();
+}

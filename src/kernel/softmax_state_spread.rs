@@ -1,0 +1,100 @@
+//! What states have of label smoothing, a row at a time: most calls have none of it.
+//!
+//! ```text
+//! W   = sum of w_j                     gap = sum of w_j (max - x_j), 2^32 times as small so that it does not overflow
+//! merged with a state of a smaller maximum:      W + W',    gap + gap' + (max - max') W'
+//! ```
+//! How many classes there are in all, and so what each has, is known when all were seen.
+
+use super::batches::Lane;
+use crate::simd::view::In;
+use crate::simd::{Lanes, Pair, Total};
+use crate::softmax_state::{SoftmaxState, Spread};
+
+/// The unit of gaps: so small that no sum of differences of logits is too large, and a power of two.
+pub const GAP_UNIT: f64 = 1.0 / 4_294_967_296.0;
+
+/// 1 - label_smoothing
+pub fn hot(label_smoothing: f64) -> Total {
+    Total::new(1.0).merge(Total::new(-label_smoothing))
+}
+
+impl Spread {
+    pub fn new(classes: usize, weights: Total, gap: Total) -> Self {
+        let ([weights, weights_error], [gap, gap_error]) = (weights.split(), gap.split());
+        Spread { classes: classes as f64, weights, weights_error, gap, gap_error }
+    }
+
+    pub fn is_none(&self) -> bool {
+        self.classes == 0.0
+    }
+
+    pub fn weights(&self) -> Total {
+        Total { hi: self.weights, lo: self.weights_error }
+    }
+
+    fn gap(&self) -> Total {
+        Total { hi: self.gap, lo: self.gap_error }
+    }
+
+    /// Every class's share of its own, by its weight.
+    pub fn base(&self, label_smoothing: f64) -> Total {
+        Total::new(label_smoothing).over(Total::new(self.classes))
+    }
+
+    /// Of states with these maxima, which come to `merged`.
+    #[inline(never)]
+    pub fn merge(self, other: Self, max: f64, other_max: f64, merged: f64) -> Self {
+        let (upper, lower, weights) =
+            if max < other_max { (other_max, max, self.weights()) } else { (max, other_max, other.weights()) };
+        let mut gap = self.gap().merge(other.gap());
+        // the classes of the smaller maximum are further from the larger
+        if weights.hi != 0.0 && upper != lower {
+            let distance = Total::new(upper * GAP_UNIT).merge(Total::new(-lower * GAP_UNIT));
+            gap = gap.merge(distance.mul(weights));
+        }
+        let gap = if merged.is_nan() { Total::new(f64::NAN) } else { gap };
+        let classes = self.classes + other.classes;
+        Spread { classes, ..Spread::new(0, self.weights().merge(other.weights()), gap) }
+    }
+}
+
+/// The target distributions of a group of rows, a row a lane: value and error.
+pub struct SharesOfRows {
+    hot: Lane<f64>,
+    mass: Lane<f64>,
+    gap: Lane<f64>,
+}
+
+/// The target distributions of rows.
+#[derive(Clone, Copy)]
+pub struct Shares<S: Lanes> {
+    /// The target's share besides what every class has.
+    pub hot: Pair<S, f64>,
+    /// The sum of all.
+    pub mass: Pair<S, f64>,
+    /// The sum of every class's own share times max - x_j.
+    pub gap: Pair<S, f64>,
+}
+
+impl SharesOfRows {
+    #[inline(never)]
+    pub fn new(states: In<'_, SoftmaxState>, first: usize, count: usize, label_smoothing: f64) -> Self {
+        let zero = Lane::zero();
+        let mut shares = SharesOfRows { hot: zero, mass: zero, gap: zero };
+        for row in 0..count {
+            let state = states.get(first + row);
+            let base = state.spread.base(label_smoothing);
+            let hot = hot(label_smoothing).mul(Total::new(state.target_weight));
+            shares.hot.set(row, hot.split());
+            shares.mass.set(row, hot.merge(base.mul(state.spread.weights())).split());
+            shares.gap.set(row, base.mul(Total::new(1.0 / GAP_UNIT)).mul(state.spread.gap()).split());
+        }
+        shares
+    }
+
+    #[inline(always)]
+    pub fn load<S: Lanes>(&self, s: S, i: usize) -> Shares<S> {
+        Shares { hot: self.hot.load(s, i), mass: self.mass.load(s, i), gap: self.gap.load(s, i) }
+    }
+}

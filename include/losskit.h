@@ -842,7 +842,7 @@ lk_status lk_l1_f64(const struct lk_context *ctx,
  * With d = input - target: where |d| <= delta, loss = d^2 / 2, gradient = d, Hessian = 1; elsewhere
  * loss = delta (|d| - delta / 2), gradient = delta sign(d), Hessian = 0.
  *
- * `delta` is greater than 0, else LK_INVALID_DELTA; it may be infinite.
+ * `delta` is greater than 0, else LK_INVALID_DELTA; it may be infinite: the loss is d^2 / 2 everywhere then.
  *
  * `input`, `target` and `weight` (may be NULL: all 1) have `n` elements. `loss` is one element for
  * LK_MEAN (divided by n, weighted or not) and LK_SUM, `n` elements for LK_NONE. `grad` and `hess` have `n`
@@ -879,7 +879,7 @@ lk_status lk_huber_f64(const struct lk_context *ctx,
  * With d = input - target: where |d| < beta, loss = d^2 / (2 beta), gradient = d / beta, Hessian = 1 / beta;
  * elsewhere loss = |d| - beta / 2, gradient = sign(d), Hessian = 0. With beta = 0 it is l1.
  *
- * `beta` is not negative, else LK_INVALID_BETA; it may be infinite.
+ * `beta` is not negative, else LK_INVALID_BETA; it may be infinite: loss and gradient are 0 then, whatever d.
  *
  * `input`, `target` and `weight` (may be NULL: all 1) have `n` elements. `loss` is one element for
  * LK_MEAN (divided by n, weighted or not) and LK_SUM, `n` elements for LK_NONE. `grad` and `hess` have `n`
@@ -957,6 +957,8 @@ lk_status lk_bce_f64(const struct lk_context *ctx,
  * `pos_weight` has `n_pos_weight` elements: none (0, may be NULL: all 1), one for all (1), or one for each label. Then the
  * input is [samples][labels][`params->inner`]: `inner` is 1 (or `params` NULL) for a label an element, H W for a weight
  * for each channel of [N, C, H, W]. `n` is a multiple of `inner` times `n_pos_weight`, else LK_LENGTH_MISMATCH.
+ * An infinite weight changes nothing where the target is 0; elsewhere loss and gradient are infinite, and the Hessian is
+ * no number.
  *
  * `input`, `target` and `weight` (may be NULL: all 1) have `n` elements. `loss` is one element for
  * LK_MEAN (divided by n, weighted or not) and LK_SUM, `n` elements for LK_NONE. `grad` and `hess` have `n`
@@ -1539,9 +1541,10 @@ lk_status lk_softmax_state_grad_f64(const struct lk_context *ctx,
  * `q`, `next_q`, `next_q_online` (may be NULL), `grad` and `hess` are [batch][actions] with the shape's
  * stride; `action` (LK_I32, LK_I64, LK_U8), `reward`, `done` (not 0: the episode ended; may be NULL: none
  * did), `weight` (may be NULL: all 1) and `td_error` have `batch` elements. Rows that are done do not read
- * what follows. The argmax is the first maximum, and a NaN wins. An action that is none is
- * LK_TARGET_OUT_OF_RANGE. LK_MEAN divides by the batch, weighted or not. `loss` is one element, or `batch`
- * for LK_NONE; `grad` may be `q` itself. Outputs may be NULL, `params` and `opts` too.
+ * what follows; with gamma 0 it does not matter what follows, which may be infinite or NaN. The argmax is the
+ * first maximum, and a NaN wins. An action that is none is LK_TARGET_OUT_OF_RANGE. LK_MEAN divides by the
+ * batch, weighted or not. `loss` is one element, or `batch` for LK_NONE; `grad` may be `q` itself. Outputs may
+ * be NULL, `params` and `opts` too.
  */
 lk_status lk_td_f32(const struct lk_context *ctx,
                     const struct lk_td_shape *shape,

@@ -6,6 +6,7 @@
 mod context;
 mod cost;
 mod error;
+mod factor;
 #[cfg(feature = "capi")]
 #[allow(unsafe_code, missing_docs)]
 mod ffi;

@@ -2,10 +2,11 @@
 
 use crate::cost::Cost;
 use crate::error::Error;
+use crate::factor::Factor;
 use crate::parallel::Partial;
 use crate::shape::{Divisor, Layout, Reduction};
 use crate::simd::view::{In, Out};
-use crate::simd::{Environment, Real, Total};
+use crate::simd::{Environment, Real};
 
 /// Options that every loss shares.
 ///
@@ -91,13 +92,12 @@ impl Options {
     }
 
     /// The factor of a gradient: `own * grad_scale`, divided by `divisor` for a mean. Nothing to count gives 0, not NaN.
-    pub(crate) fn factor(&self, _here: Environment, own: f64, divisor: Divisor) -> f64 {
-        let scale = own * self.grad_scale;
+    pub(crate) fn factor(&self, _here: Environment, own: f64, divisor: Divisor) -> Factor {
         match self.reduction {
-            Reduction::Mean if divisor.cancels => f64::NAN,
-            Reduction::Mean if divisor.is_nothing() => 0.0,
-            Reduction::Mean => Total::new(scale).divided_by(divisor.sum),
-            Reduction::Sum | Reduction::None => scale,
+            Reduction::Mean if divisor.cancels => Factor::new(own, f64::NAN, None),
+            Reduction::Mean if divisor.is_nothing() => Factor::new(own, 0.0, None),
+            Reduction::Mean => Factor::new(own, self.grad_scale, Some(divisor.sum)),
+            Reduction::Sum | Reduction::None => Factor::new(own, self.grad_scale, None),
         }
     }
 

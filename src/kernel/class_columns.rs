@@ -16,7 +16,7 @@
 //! - More classes than a tile holds are read where they lie, and e waits in the output.
 
 use super::correct;
-use super::softmax::{Factors, Goal, Origin, Penalty, Sample, Softmax, distance, two_distances};
+use super::softmax::{Factors, Goal, Origin, Penalty, Sample, Softmax, add_distance, add_two_distances};
 use crate::parallel::{Blocks, Partial};
 use crate::shape::Layout;
 use crate::simd::tile::{Put, Samples, TILE_CLASSES, Tile};
@@ -560,7 +560,7 @@ impl<S: Lanes, T: Real> Tally<S, T> {
     /// A class's part of the gap, and of the mass if that is asked for.
     #[inline(always)]
     fn add_share(&mut self, seen: Seen<S, T>, max: Pack<S, T>, with_mass: bool) {
-        self.gap.add(distance(seen.share, max, seen.x));
+        add_distance(&mut self.gap, seen.share, max, seen.x);
         if with_mass {
             self.mass.add(seen.share);
         }
@@ -570,7 +570,7 @@ impl<S: Lanes, T: Real> Tally<S, T> {
     #[inline(always)]
     fn add_two_shares(&mut self, [a, b]: [Seen<S, T>; 2], max: Pack<S, T>, with_mass: bool) {
         if size_of::<T>() == size_of::<f32>() {
-            self.gap.add(two_distances([a.share, b.share], max, [a.x, b.x]));
+            add_two_distances(&mut self.gap, [a.share, b.share], max, [a.x, b.x]);
             if with_mass {
                 self.mass.add_two(a.share, b.share);
             }
@@ -801,7 +801,7 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const TILE: bool>(
 
     let nothing = Pair::new(zero);
     let (mut rests, mut gaps, mut shares) =
-        (S::per_group(nothing), S::per_group(nothing), S::per_group(Pair::new(one)));
+        (S::per_group(nothing), S::per_group(LaneSum::zero(s)), S::per_group(Pair::new(one)));
     for i in (0..vectors).step_by(2) {
         let pair = [top.as_ref()[i], top.as_ref()[i + 1]];
         let tallies = tally::<S, T, SOFT, TILE>(call, columns, targets, i, pair, any_infinite);
@@ -815,12 +815,7 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const TILE: bool>(
             }
             rests.as_mut()[i] = rest;
             if is_soft {
-                let gap = gap.lanes(s, 1.0);
-                gaps.as_mut()[i] = match call.smoothing() {
-                    Some(smoothing) => smoothing.gap(gap),
-                    None => gap,
-                };
-                shares.as_mut()[i] = mass.lanes(s, 1.0);
+                (gaps.as_mut()[i], shares.as_mut()[i]) = (gap, mass.lanes(s, 1.0));
             }
         }
     }
@@ -854,15 +849,32 @@ fn evaluate<S: Lanes, T: Real, const SOFT: bool, const TILE: bool>(
             let [hi, lo] = [targets.mass[0].group().load(s, i), targets.mass[1].group().load(s, i)];
             (targets.hot.group().load(s, i), Pair { hi, lo })
         };
-        let (rest, gap) = (rests.as_ref()[i], if is_soft { gaps.as_ref()[i] } else { nothing });
+        let rest = rests.as_ref()[i];
+        let gap = if is_soft { gaps.as_ref()[i].lanes(s, 1.0) } else { nothing };
+        let gap = match call.smoothing() {
+            Some(smoothing) => smoothing.gap(gap),
+            None => gap,
+        };
         let weight = targets.weight.group().load(s, i);
         let penalty = Penalty::new(call.z_loss, largest.as_ref()[i]);
         let max = max.as_ref()[i];
         let target = if is_capped && !TILE { call.capped(logit(i), max) } else { logit(i) };
         let exact_mass = if with_probabilities { Pair::new(mass.hi) } else { mass };
-        let finished = Sample { max, rest, target, hot, gap, mass: exact_mass, weight, penalty }.finish();
-        let value = targets.hide(finished.loss, zero, i);
-        if call.needs_total {
+        let lanes = Sample { max, rest, target, hot, gap, mass: exact_mass, weight, penalty };
+        let finished = lanes.finish();
+        let mut value = targets.hide(finished.loss, zero, i);
+        if lanes.has_no_number(value) {
+            let mut wide_gaps = [0.0; MAX_GROUP];
+            if is_soft {
+                gaps.as_ref()[i].write_each(s, &mut wide_gaps);
+            }
+            let gap_factor = match call.smoothing() {
+                Some(smoothing) => smoothing.gap_factor.value(),
+                None => 1.0,
+            };
+            let wide = lanes.widely(&mut value, &wide_gaps, gap_factor);
+            sums.as_mut()[i].add_each(s, &wide);
+        } else if call.needs_total {
             sums.as_mut()[i].add(value);
         }
         if let Some(loss) = call.loss {

@@ -20,7 +20,7 @@ use arrayvec::ArrayVec;
 
 use super::batches::{Batches, Lane};
 use super::correct;
-use super::softmax::{FactorLanes, Factors, Goal, Origin, Penalty, Sample, Softmax, distance, two_distances};
+use super::softmax::{FactorLanes, Factors, Goal, Origin, Penalty, Sample, Softmax, add_distance, add_two_distances};
 use crate::parallel::{Blocks, Partial};
 use crate::simd::view::{Buffer, Group, In, Out, Scratch};
 use crate::simd::{
@@ -148,6 +148,8 @@ struct Rows<T> {
     max: Buffer<T>,
     rest: Lane<T>,
     gap: Lane<T>,
+    /// The same unrounded.
+    wide_gap: [f64; MAX_GROUP],
     mass: Lane<T>,
     weight: Buffer<T>,
     hot: Buffer<T>,
@@ -172,6 +174,7 @@ fn batch_of_rows<S: Lanes, T: Real>(
         max: empty,
         rest: Lane::zero(),
         gap: Lane::zero(),
+        wide_gap: [0.0; MAX_GROUP],
         mass: Lane::zero(),
         weight: empty,
         hot: empty,
@@ -213,6 +216,7 @@ fn batch_of_rows<S: Lanes, T: Real>(
             None => sum.gap,
         };
         rows.gap.set(i, gap.split());
+        rows.wide_gap[i] = gap.value();
         rows.mass.set(i, if with_probabilities { sum.mass.split() } else { target.mass });
     }
 
@@ -240,7 +244,10 @@ fn batch_of_rows<S: Lanes, T: Real>(
             let counts = rows.counts.group().load(s, i);
             finished.loss = counts.same(counts.c(1.0)).keep(finished.loss);
         }
-        if call.needs_total {
+        if sample.has_no_number(finished.loss) {
+            let wide = sample.widely(&mut finished.loss, &rows.wide_gap[i * lanes..], 1.0);
+            sums.as_mut()[i].add_each(s, &wide);
+        } else if call.needs_total {
             sums.as_mut()[i].add(finished.loss);
         }
         if let Some(loss) = call.loss {
@@ -639,11 +646,11 @@ impl<S: Lanes, T: Real> Groups for Gaps<'_, '_, S, T> {
             let (gap, mass) = (self.gap.as_mut(), self.mass.as_mut());
             if size_of::<T>() == size_of::<f32>() {
                 // to each other first, where one rounding is no matter
-                gap[i].add(two_distances(q, max, x));
+                add_two_distances(&mut gap[i], q, max, x);
                 mass[i].add_two(q[0], q[1]);
             } else {
                 for k in 0..2 {
-                    gap[i + k * half].add(distance(q[k], max, x[k]));
+                    add_distance(&mut gap[i + k * half], q[k], max, x[k]);
                     mass[i + k * half].add(q[k]);
                 }
             }

@@ -27,7 +27,7 @@ impl<'a> Correct<'a> {
         Correct { count, each }
     }
 
-    fn set(&self, sample: usize, is_right: bool) {
+    pub fn set(&self, sample: usize, is_right: bool) {
         if let Some(each) = self.each {
             each.set(sample, is_right);
         }

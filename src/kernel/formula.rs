@@ -34,6 +34,10 @@ pub trait Formula<T: Real>: Copy + Sync {
     /// Whether there are elements that cost less than others.
     const HAS_USUAL_CASE: bool = false;
 
+    /// The same formula in `f64`, for what `f32` has no numbers for.
+    type Wide: Formula<f64>;
+    fn wide(self) -> Self::Wide;
+
     /// Value and gradient of each lane.
     fn terms<S: Lanes>(self, input: Pack<S, T>, target: Pack<S, T>, parameter: Pack<S, T>) -> Terms<S, T>;
 
@@ -175,6 +179,8 @@ pub trait AnyStage<T: Real>: Sync {
     ) -> bool;
     /// The Hessian, in the gradient's place.
     fn hess(&self, isa: Isa, operands: Operands<'_, T>, weight: Option<In<'_, T>>, results: Results<'_, T>);
+    /// Hands over the stage of the same formula in `f64`.
+    fn wide(&self, user: &mut dyn FnMut(&dyn AnyStage<f64>));
 }
 
 impl<T: Real, F: Formula<T>> Stages<T> for F {
@@ -206,6 +212,9 @@ impl<T: Real, F: Formula<T>> AnyStage<T> for F {
     }
     fn hess(&self, isa: Isa, operands: Operands<'_, T>, weight: Option<In<'_, T>>, results: Results<'_, T>) {
         isa.dispatch(Hess { formula: *self, operands, weight, results });
+    }
+    fn wide(&self, user: &mut dyn FnMut(&dyn AnyStage<f64>)) {
+        user(&Formula::wide(*self));
     }
 }
 

@@ -6,13 +6,16 @@
 //!     zeros to the gradients                        (one streak of writes)
 //!     put the formula's gradients in their places
 //! ```
+//! A tile whose sum is no number, or whose weights or factor are far from 1, is done in `f64`: see `wide.rs`.
 
 use super::formula::{AnyStage, Formula, Operands, Results, Terms};
+use super::wide::{self, WideElement, are_far, is_finite};
+use crate::factor::Factor;
 use crate::parallel::{Blocks, Partial};
 use crate::shape::{IndexView, Layout, WeightView};
 use crate::simd::tile::{Samples, TILE_CLASSES, Tile};
 use crate::simd::view::{Buffer, GroupMut, In, Out, Scratch};
-use crate::simd::{Isa, Kernel, LaneSums, Lanes, Pack, Real, splat};
+use crate::simd::{Isa, Kernel, LaneSums, Lanes, Pack, Real, Total, splat};
 
 /// Elements that a block's gradients have, roughly, and the fewest and most samples of a block.
 const BLOCK: usize = 16384;
@@ -25,6 +28,11 @@ pub trait Source<T: Real>: Sync {
     fn class(&self, sample: usize) -> Option<usize>;
     /// The operands of `count` samples. They are zeros before, and stay so where a sample does not count.
     fn gather(&self, isa: Isa, layout: &Layout, first: usize, count: usize, to: Gathered<'_, T>);
+    /// The same of one sample, in `f64` with no number rounded or lost on the way, given its input (which the gradient may
+    /// have replaced).
+    fn wide(&self, layout: &Layout, sample: usize, input: f64) -> WideElement;
+    /// Whether there are weights.
+    fn has_weights(&self) -> bool;
     /// What collecting a sample costs, in cycles.
     #[cfg_attr(not(feature = "rayon"), allow(dead_code))]
     fn cycles(&self, layout: &Layout) -> usize;
@@ -52,7 +60,7 @@ pub struct Gather<'a, T, G> {
     pub hess: Option<Out<'a, T>>,
     pub accumulate: bool,
     /// Factor of gradient and Hessian, with the formula's own in it.
-    pub factor: T,
+    pub factor: Factor,
     /// What Hessians are raised to before weight and factor; minus infinity for none.
     pub least_hess: T,
     pub needs_total: bool,
@@ -109,18 +117,21 @@ impl<T: Real, G: Source<T>> Blocks for Evaluation<'_, T, G> {
         let per_block = self.call.samples_per_block();
         let first = index * per_block;
         let count = per_block.min(self.call.layout.samples - first);
-        let mut sums = LaneSums::zero();
+        let (mut sums, mut wide) = (LaneSums::zero(), None);
         for done in (0..count).step_by(<Scratch<T>>::LEN) {
-            self.tile(isa, first + done, <Scratch<T>>::LEN.min(count - done), &mut sums);
+            self.tile(isa, first + done, <Scratch<T>>::LEN.min(count - done), &mut sums, &mut wide);
         }
-        let total = if self.call.needs_total { sums.total() } else { Default::default() };
-        Partial { total, out_of_domain: false }
+        if !self.call.needs_total {
+            return Partial::default();
+        }
+        let total = sums.total();
+        Partial { total: wide.map_or(total, |wide| total.merge(wide)), out_of_domain: false }
     }
 }
 
 impl<T: Real, G: Source<T>> Evaluation<'_, T, G> {
-    /// Samples that a tile has room for.
-    fn tile(&self, isa: Isa, first: usize, count: usize, sums: &mut LaneSums<T>) {
+    /// Samples that a tile has room for. Values are added to `sums`, or, if they are made in `f64`, to `wide`.
+    fn tile(&self, isa: Isa, first: usize, count: usize, sums: &mut LaneSums<T>, wide: &mut Option<Total>) {
         let Evaluation { formula, call } = self;
         let (layout, source) = (&call.layout, &call.source);
         let len = count.next_multiple_of(T::GROUP);
@@ -138,7 +149,14 @@ impl<T: Real, G: Source<T>> Evaluation<'_, T, G> {
         let (factor, least_hess) = (T::from_f64(1.0), call.least_hess);
         let nothing = Results { loss: None, grad: None, accumulate: false, factor, least_hess };
         let made = Results { loss: Some(loss), ..nothing };
+        let sums_before = *sums;
         formula.any(isa, operands, Some(weight.as_in()), made, sums);
+        let is_narrow = size_of::<T>() < size_of::<f64>();
+        let are_weights_far = is_narrow && source.has_weights() && are_far(weight.as_in().slice(0, count));
+        let are_values_wide = is_narrow && (are_weights_far || !{ *sums }.total().hi.is_finite());
+        if are_values_wide {
+            *sums = sums_before;
+        }
         if call.grad.is_some() {
             formula.any(isa, operands, None, Results { grad: Some(grad), ..nothing }, &mut LaneSums::zero());
         }
@@ -155,15 +173,78 @@ impl<T: Real, G: Source<T>> Evaluation<'_, T, G> {
                 difference.set(first + i, target.as_in().get(i) - input.as_in().get(i));
             }
         }
+        let makes_all = are_weights_far || !call.factor.fits::<T>();
+        if are_values_wide || makes_all {
+            let total =
+                self.widely(isa, first, input.as_in().slice(0, count), [grad, hess], [are_weights_far, makes_all]);
+            if are_values_wide {
+                *wide = Some(wide.map_or(total, |wide| wide.merge(total)));
+            }
+            return;
+        }
+        let factor = T::from_f64(call.factor.value);
         for (out, made) in [(call.grad, grad), (call.hess, hess)] {
             let Some(out) = out else { continue };
             for i in 0..count {
                 let Some(class) = source.class(first + i) else { continue };
-                let result = (made.as_in().get(i) * weight.as_in().get(i)) * call.factor;
-                let at = layout.offset(first + i) + class * layout.class_stride;
-                out.set(at, if call.accumulate { out.as_in().get(at) + result } else { result });
+                let result = (made.as_in().get(i) * weight.as_in().get(i)) * factor;
+                self.put(out, first + i, class, result);
             }
         }
+    }
+
+    /// Writes a derivative to its place, or adds it to what is there.
+    #[inline(always)]
+    fn put(&self, out: Out<'_, T>, sample: usize, class: usize, result: T) {
+        let Gather { layout, accumulate, .. } = self.call;
+        let at = layout.offset(sample) + class * layout.class_stride;
+        out.set(at, if *accumulate { out.as_in().get(at) + result } else { result });
+    }
+
+    /// The sum of the values in `f64`. Writes derivatives, and losses and differences that are no numbers. `made` are the
+    /// derivatives that were made without weights and factor; of losses and of derivatives either all are made in `f64`, or
+    /// those that are no numbers.
+    #[cold]
+    #[inline(never)]
+    fn widely(
+        &self,
+        isa: Isa,
+        first: usize,
+        input: In<'_, T>,
+        made: [Out<'_, T>; 2],
+        [makes_all_losses, makes_all]: [bool; 2],
+    ) -> Total {
+        let Evaluation { formula, call } = self;
+        let (layout, source, factor) = (&call.layout, &call.source, &call.factor);
+        let mut total = Total::ZERO;
+        for at in (0..input.len()).step_by(wide::GROUP) {
+            let count = wide::GROUP.min(input.len() - at);
+            let element = |i: usize| source.wide(layout, first + at + i, input.get(at + i).to_f64());
+            let results = wide::evaluate(*formula, isa, count, &element, factor.value, call.least_hess.to_f64());
+            total = total.merge(results.total);
+            for i in 0..count {
+                let sample = first + at + i;
+                let Some(class) = source.class(sample) else { continue };
+                let WideElement { input, target, weight, .. } = element(i);
+                if let Some(out) = call.loss
+                    && (makes_all_losses || !is_finite(out.as_in().get(sample)))
+                {
+                    out.set(sample, T::from_f64(results.loss[i]));
+                }
+                if let Some(out) = source.difference()
+                    && !is_finite(out.as_in().get(sample))
+                {
+                    out.set(sample, T::from_f64(target - input));
+                }
+                for (out, made, wide) in [(call.grad, made[0], results.grad), (call.hess, made[1], results.hess)] {
+                    let Some(out) = out else { continue };
+                    let plain = made.as_in().get(at + i) * T::from_f64(weight) * T::from_f64(factor.value);
+                    let result = if makes_all || !is_finite(plain) { factor.finish(wide[i]) } else { plain };
+                    self.put(out, sample, class, result);
+                }
+            }
+        }
+        total
     }
 }
 
@@ -179,6 +260,11 @@ pub struct Nll<'a, T> {
 pub struct Negative;
 
 impl<T: Real> Formula<T> for Negative {
+    type Wide = Self;
+    fn wide(self) -> Self {
+        self
+    }
+
     #[inline(always)]
     fn terms<S: Lanes>(self, input: Pack<S, T>, _: Pack<S, T>, _: Pack<S, T>) -> Terms<S, T> {
         let zero = input.c(0.0);
@@ -209,6 +295,17 @@ impl<T: Real> Source<T> for Nll<'_, T> {
             to.input.set(i, self.log_probs.get(layout.offset(sample) + class * layout.class_stride));
             to.weight.set(i, class_weight * row_weight);
         }
+    }
+
+    fn wide(&self, _: &Layout, sample: usize, input: f64) -> WideElement {
+        let nothing = WideElement { input, target: 0.0, parameter: 1.0, weight: 0.0 };
+        let Some(class) = self.class(sample) else { return nothing };
+        let weight = |view: Option<In<'_, T>>, at: usize| view.map_or(1.0, |view| view.get(at).to_f64());
+        WideElement { weight: weight(self.weights.class, class) * weight(self.weights.row, sample), ..nothing }
+    }
+
+    fn has_weights(&self) -> bool {
+        self.weights.class.is_some() || self.weights.row.is_some()
     }
 
     fn cycles(&self, _: &Layout) -> usize {
@@ -245,6 +342,22 @@ impl<T: Real> Source<T> for Td<'_, T> {
             to.weight.set(i, self.weight.map_or(T::from_f64(1.0), |view| view.get(sample)));
         }
         isa.dispatch(TdTargets { td: self, layout, first, count, to: to.target });
+    }
+
+    fn wide(&self, layout: &Layout, sample: usize, input: f64) -> WideElement {
+        let at = layout.offset(sample);
+        let is_done = self.gamma == T::ZERO || self.done.is_some_and(|done| done.get(sample) != 0);
+        let mut target = self.reward.get(sample).to_f64();
+        if !is_done {
+            let next = self.next_q.slice(at, layout.classes);
+            let chooses = self.next_q_online.map_or(next, |online| online.slice(at, layout.classes));
+            target += self.gamma.to_f64() * next.get(first_maximum(chooses)).to_f64();
+        }
+        WideElement { input, target, parameter: 1.0, weight: self.weight.map_or(1.0, |view| view.get(sample).to_f64()) }
+    }
+
+    fn has_weights(&self) -> bool {
+        self.weight.is_some()
     }
 
     fn cycles(&self, layout: &Layout) -> usize {
@@ -286,6 +399,10 @@ impl<T: Real> Td<'_, T> {
         for lane in 0..count {
             let is_done = self.done.is_some_and(|done| done.get(first + lane) != 0);
             goes_on.0[lane] = if is_done { T::ZERO } else { T::from_f64(1.0) };
+        }
+        if self.gamma == T::ZERO {
+            // what follows does not matter, so it may be anything
+            goes_on = Buffer::new(T::ZERO);
         }
         let next = self.next(s, layout, first, count, &goes_on);
         let (reward, gamma) = (self.reward.part(first, count), splat(s, self.gamma));

@@ -18,5 +18,7 @@ pub mod softmax;
 pub mod softmax_state;
 pub mod softmax_state_gradient;
 pub mod softmax_state_spread;
+mod softmax_wide;
 pub mod targets;
 pub mod tokens;
+mod wide;

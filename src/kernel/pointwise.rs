@@ -7,12 +7,18 @@
 //!     the last, incomplete group:                                               the same on a copy, filled up
 //! ```
 //! - One pass: each element is read once and each result written once.
+//! - Where `f32` has no number for a term or a difference, the sum of the block says so. It is made again then, in chunks: of
+//!   one whose sum is no number the values are added up in `f64`, and results that are no numbers are made in `f64`. Where
+//!   they replace what that takes (the input, or what they are added to), it is kept for a chunk at a time.
+//! - Where the factor of derivatives is no normal number of the type, all derivatives are made in `f64`.
 //! - Nothing here is a vector's work: each stage is dispatched by itself.
 
 use super::formula::{Operands, Results, Stages, Stretch, Walk};
+use super::wide::{self, WideElement, is_finite};
+use crate::factor::Factor;
 use crate::parallel::{Blocks, Partial, TOGETHER};
 use crate::simd::view::{GroupRoom, In, Out, Scratch};
-use crate::simd::{Isa, LaneSums, Real, prefers_several_places, stream_fence};
+use crate::simd::{Isa, LaneSums, Real, Total, prefers_several_places, stream_fence};
 
 /// A call on `input.len()` elements.
 #[derive(Clone, Copy)]
@@ -26,6 +32,10 @@ pub struct Pointwise<'a, T> {
     pub parameter_run: usize,
     pub results: Results<'a, T>,
     pub hess: Option<Out<'a, T>>,
+    /// The factor of derivatives, which `results` have rounded.
+    pub factor: Factor,
+    /// Whether a parameter is infinite: it is 1 then where the target is 0.
+    pub has_infinite_parameter: bool,
     pub needs_total: bool,
 }
 
@@ -60,13 +70,16 @@ impl<T: Real> Blocks for Evaluation<'_, T> {
     fn block(&self, isa: Isa, index: usize) -> Partial {
         let start = index * BLOCK;
         let len = BLOCK.min(self.call.input.len() - start);
+        if self.is_in_chunks() {
+            return self.chunks(isa, start, len, false);
+        }
         if self.is_periodic() {
             return self.periodic(isa, start, len);
         }
         let one = [T::from_f64(1.0)];
         let (mut sums, operands) = (LaneSums::zero(), self.operands(start, len, &one));
         let out_of_domain = self.elements(isa, operands, start, &mut sums);
-        self.finish(&mut sums, out_of_domain)
+        self.finish(isa, start, len, &mut sums, out_of_domain)
     }
 
     fn together(&self, isa: Isa, first: usize) -> Option<[Partial; TOGETHER]> {
@@ -75,12 +88,16 @@ impl<T: Real> Blocks for Evaluation<'_, T> {
         if !(is_whole && call.is_plain()) || self.is_periodic() {
             return None;
         }
+        let at_several_places = call.input.is_large() && prefers_several_places();
+        let starts = [0, 1, 2, 3].map(|place| start + place * BLOCK);
+        if self.is_in_chunks() {
+            return if at_several_places { Some(self.chunks_together(isa, starts)) } else { None };
+        }
         let mut walk = call.walk();
-        if call.input.is_large() && prefers_several_places() {
+        if at_several_places {
             walk = Walk { turn: TURN, ahead: AHEAD, ..walk };
         }
         let one = [T::from_f64(1.0)];
-        let starts = [0, 1, 2, 3].map(|place| start + place * BLOCK);
         let mut all_sums = [const { LaneSums::zero() }; TOGETHER];
         let mut all_starts = starts.iter();
         let mut stretches = all_sums.each_mut().map(|sums| {
@@ -90,10 +107,10 @@ impl<T: Real> Blocks for Evaluation<'_, T> {
         self.formula.usual(isa, walk, &mut stretches);
         let mut starts = starts.iter();
         Some(stretches.map(|Stretch { operands, sums, done, .. }| {
-            let at = starts.next().expect("as many places") + done;
+            let start = *starts.next().expect("as many places");
             let is_done = done == BLOCK;
-            let out_of_domain = !is_done && self.elements(isa, operands.slice(done, BLOCK - done), at, sums);
-            self.finish(sums, out_of_domain)
+            let out_of_domain = !is_done && self.elements(isa, operands.slice(done, BLOCK - done), start + done, sums);
+            self.finish(isa, start, BLOCK, sums, out_of_domain)
         }))
     }
 }
@@ -119,6 +136,53 @@ impl<'a, T: Real> Pointwise<'a, T> {
     fn walk(&self) -> Walk<T> {
         Walk { turn: usize::MAX, ahead: 0, factor: self.results.factor, streamed: self.is_streamed() }
     }
+
+    /// What concerns the `len` elements from `at` on, but for parameters, which it has none of.
+    fn part(&self, at: usize, len: usize) -> Pointwise<'a, T> {
+        let part = |out: Option<Out<'a, T>>| out.map(|out| out.slice(at, len));
+        let Pointwise { input, target, weight, results, hess, .. } = *self;
+        Pointwise {
+            input: input.slice(at, len),
+            target: target.slice(at, len),
+            weight: weight.map(|weight| weight.slice(at, len)),
+            parameter: In::from(&[][..]),
+            results: Results { loss: part(results.loss), grad: part(results.grad), ..results },
+            hess: part(hess),
+            ..*self
+        }
+    }
+}
+
+/// What is made of a chunk in `f64`.
+#[derive(Clone, Copy, PartialEq)]
+enum Wanted {
+    /// The sum of the values, and results that are no numbers.
+    NoNumbers,
+    /// Only results that are infinite: what is NaN is outside of the domain.
+    Infinite,
+    /// All derivatives.
+    AllDerivatives,
+}
+
+/// What the chunks of a block add up to.
+struct ChunkSums<T> {
+    sums: LaneSums<T>,
+    /// What they add up to.
+    total: Total,
+    /// Of chunks that were added up in `f64`, if there are any.
+    wide: Option<Total>,
+    out_of_domain: bool,
+}
+
+impl<T: Real> ChunkSums<T> {
+    const fn new() -> Self {
+        ChunkSums { sums: LaneSums::zero(), total: Total::ZERO, wide: None, out_of_domain: false }
+    }
+
+    fn finish(&self) -> Partial {
+        let total = self.wide.map_or(self.total, |wide| self.total.merge(wide));
+        Partial { total, out_of_domain: self.out_of_domain }
+    }
 }
 
 impl<'a, T: Real> Evaluation<'a, T> {
@@ -137,38 +201,207 @@ impl<'a, T: Real> Evaluation<'a, T> {
     }
 
     /// The `len` elements from `at` on, whose parameters repeat.
-    fn periodic(&self, isa: Isa, at: usize, len: usize) -> Partial {
-        let Pointwise { input, target, parameter, parameter_run, .. } = *self.call;
+    fn periodic(&self, isa: Isa, start: usize, len: usize) -> Partial {
+        let Pointwise { input, target, .. } = *self.call;
         let (mut room, mut sums, mut out_of_domain) = (<Scratch<T>>::new(), LaneSums::zero(), false);
-        let room = room.zeros(<Scratch<T>>::LEN.min(len));
-        for done in (0..len).step_by(<Scratch<T>>::LEN) {
-            let (at, len) = (at + done, <Scratch<T>>::LEN.min(len - done));
-            if parameter_run == 1 {
-                for i in 0..len {
-                    room.set(i, parameter.get((at + i) % parameter.len()));
-                }
-            } else {
-                let mut i = 0;
-                while i < len {
-                    let (run, place) = ((at + i) / parameter_run, (at + i) % parameter_run);
-                    let count = (parameter_run - place).min(len - i);
-                    room.slice(i, count).fill(parameter.get(run % parameter.len()));
-                    i += count;
-                }
-            }
-            let parameter = room.as_in().slice(0, len);
+        let room = room.zeros(Self::CHUNK.min(len));
+        for done in (0..len).step_by(Self::CHUNK) {
+            let (at, len) = (start + done, Self::CHUNK.min(len - done));
+            let parameter = self.repeated(room, at, len);
             let operands = Operands { input: input.slice(at, len), target: target.slice(at, len), parameter };
             out_of_domain |= self.elements(isa, operands, at, &mut sums);
         }
-        self.finish(&mut sums, out_of_domain)
+        self.finish(isa, start, len, &mut sums, out_of_domain)
     }
 
-    fn finish(&self, sums: &mut LaneSums<T>, out_of_domain: bool) -> Partial {
+    /// The parameters of the `len` elements from `at` on.
+    fn repeated<'b>(&self, room: Out<'b, T>, at: usize, len: usize) -> In<'b, T> {
+        let Pointwise { parameter, parameter_run, .. } = *self.call;
+        if parameter_run == 1 {
+            for i in 0..len {
+                room.set(i, parameter.get((at + i) % parameter.len()));
+            }
+        } else {
+            let mut i = 0;
+            while i < len {
+                let (run, place) = ((at + i) / parameter_run, (at + i) % parameter_run);
+                let count = (parameter_run - place).min(len - i);
+                room.slice(i, count).fill(parameter.get(run % parameter.len()));
+                i += count;
+            }
+        }
+        room.as_in().slice(0, len)
+    }
+
+    fn finish(&self, isa: Isa, start: usize, len: usize, sums: &mut LaneSums<T>, out_of_domain: bool) -> Partial {
         if self.call.is_streamed() {
             stream_fence();
         }
-        let total = if self.call.needs_total { sums.total() } else { Default::default() };
+        let total = if self.call.needs_total || Self::IS_NARROW { sums.total() } else { Default::default() };
+        if Self::IS_NARROW && !total.hi.is_finite() {
+            return Partial { out_of_domain, ..self.chunks(isa, start, len, true) };
+        }
         Partial { total, out_of_domain }
+    }
+
+    /// Elements of a chunk: whole groups, and a block has a whole number of chunks.
+    const CHUNK: usize = <Scratch<T>>::LEN;
+    /// Whether `f64` has numbers that this type has not.
+    const IS_NARROW: bool = size_of::<T>() < size_of::<f64>();
+
+    /// Whether blocks go in chunks.
+    fn is_in_chunks(&self) -> bool {
+        let Pointwise { input, results: Results { grad, accumulate, .. }, .. } = *self.call;
+        let is_replaced = Self::IS_NARROW && (accumulate || grad.is_some_and(|grad| input.begins_with(grad)));
+        is_replaced || self.is_factor_far() || self.call.has_infinite_parameter
+    }
+
+    /// Whether derivatives are made in `f64` for their factor's sake.
+    fn is_factor_far(&self) -> bool {
+        let Pointwise { factor, weight, .. } = self.call;
+        !factor.fits::<T>() || Self::IS_NARROW && weight.is_some() && factor.is_far_from_1()
+    }
+
+    /// A block in chunks; again, if all of it is done but what `f32` has no numbers for.
+    #[cold]
+    #[inline(never)]
+    fn chunks(&self, isa: Isa, start: usize, len: usize, again: bool) -> Partial {
+        let mut sums = ChunkSums::new();
+        for done in (0..len).step_by(Self::CHUNK) {
+            self.chunk(isa, start + done, Self::CHUNK.min(len - done), again, &mut sums);
+        }
+        sums.finish()
+    }
+
+    /// Several blocks, in turns.
+    fn chunks_together(&self, isa: Isa, starts: [usize; TOGETHER]) -> [Partial; TOGETHER] {
+        let mut all = [const { ChunkSums::new() }; TOGETHER];
+        for done in (0..BLOCK).step_by(Self::CHUNK) {
+            for (start, sums) in starts.into_iter().zip(&mut all) {
+                self.chunk(isa, start + done, Self::CHUNK, false, sums);
+            }
+        }
+        all.each_ref().map(ChunkSums::finish)
+    }
+
+    #[inline(never)]
+    fn chunk(&self, isa: Isa, at: usize, len: usize, again: bool, to: &mut ChunkSums<T>) {
+        let (mut part, one) = (self.call.part(at, len), [T::from_f64(1.0)]);
+        let mut rooms = [const { <Scratch<T>>::new() }; 6];
+        let [repeated, parameters, changed_input, kept_input, grad, hess] = &mut rooms;
+        let mut parameter = match self.call.parameter.len() {
+            0 => In::from(&one[..]),
+            1 if !self.call.has_infinite_parameter => self.call.parameter,
+            _ => self.repeated(repeated.zeros(len), at, len),
+        };
+        if self.call.has_infinite_parameter {
+            // Times 0 it would be no number: it does not matter where the target is 0, and elsewhere what it is multiplied
+            // with is not 0, only less than any number where the input is large.
+            let (parameters, input) = (parameters.copied(parameter), changed_input.copied(part.input));
+            for i in 0..len {
+                let x = part.input.get(i);
+                if part.target.get(i) == T::ZERO {
+                    parameters.set(i, one[0]);
+                } else if parameter.get(i) == T::INFINITY && is_finite(x) {
+                    input.set(i, if x < T::ZERO { -one[0] } else { one[0] });
+                }
+            }
+            (parameter, part.input) = (parameters.as_in(), input.as_in());
+        }
+        // what is needed once more if there is no number
+        let is_factor_far = self.is_factor_far();
+        let (accumulate, results, of_hess) = (part.results.accumulate, part.results, part.hess);
+        let mut before = [None; 2];
+        if Self::IS_NARROW && !again && !is_factor_far {
+            if results.grad.is_some_and(|grad| part.input.begins_with(grad)) {
+                part.input = kept_input.copied(part.input).as_in();
+            }
+            if accumulate {
+                before = [
+                    results.grad.map(|out| grad.copied(out.as_in()).as_in()),
+                    of_hess.map(|out| hess.copied(out.as_in()).as_in()),
+                ];
+            }
+        }
+        if again {
+            (part.results.loss, part.results.grad, part.hess) = (None, None, None);
+        } else if is_factor_far {
+            (part.results.grad, part.hess) = (None, None);
+        }
+        let operands = Operands { input: part.input, target: part.target, parameter };
+        let sums_before = to.sums;
+        let out_of_domain = Evaluation { formula: self.formula, call: &part }.elements(isa, operands, 0, &mut to.sums);
+        to.out_of_domain |= out_of_domain;
+        let total = { to.sums }.total();
+        (part.results, part.hess) = (results, of_hess);
+        let part = Evaluation { formula: self.formula, call: &part };
+        if !Self::IS_NARROW || total.hi.is_finite() {
+            to.total = total;
+        } else {
+            to.sums = sums_before;
+            let which = if out_of_domain { Wanted::Infinite } else { Wanted::NoNumbers };
+            let total = part.widely(isa, operands, before, which);
+            to.wide = Some(to.wide.map_or(total, |wide| wide.merge(total)));
+        }
+        if is_factor_far && (results.grad.is_some() || of_hess.is_some()) {
+            part.widely(isa, operands, before, Wanted::AllDerivatives);
+        }
+    }
+
+    /// The sum of the elements' values, in `f64`, and whichever results are wanted; `before` is what derivatives were added
+    /// to.
+    #[cold]
+    #[inline(never)]
+    fn widely(&self, isa: Isa, operands: Operands<'_, T>, before: [Option<In<'_, T>>; 2], wanted: Wanted) -> Total {
+        let Pointwise { weight, results, hess, factor, .. } = *self.call;
+        let Operands { input, target, parameter } = operands;
+        let parameter_of = |i: usize| if parameter.len() == 1 { parameter.get(0) } else { parameter.get(i) };
+        let weight_of = |i: usize| weight.map_or(T::from_f64(1.0), |weight| weight.get(i));
+        let is_known =
+            |i: usize| [input.get(i), target.get(i), parameter_of(i), weight_of(i)].iter().any(|x| x.is_nan());
+        let [makes_all, is_outside] = [Wanted::AllDerivatives, Wanted::Infinite].map(|which| wanted == which);
+        // a sum of what is not a number is none
+        let has_total = !makes_all && !is_outside && !(0..operands.len()).any(is_known);
+        let outputs = [results.loss, results.grad, hess];
+        let is_lost = |out: Out<'_, T>, i: usize| {
+            let x = out.as_in().get(i);
+            if is_outside { !x.is_nan() && !is_finite(x) } else { !is_finite(x) }
+        };
+        let is_wanted = |i: usize| !is_known(i) && outputs.into_iter().flatten().any(|out| is_lost(out, i));
+        let mut total = if has_total { Total::ZERO } else { Total::new(f64::NAN) };
+        for at in (0..operands.len()).step_by(wide::GROUP) {
+            let count = wide::GROUP.min(operands.len() - at);
+            if !(makes_all || has_total || (at..at + count).any(is_wanted)) {
+                continue;
+            }
+            let element = |i: usize| WideElement {
+                input: input.get(at + i).to_f64(),
+                target: target.get(at + i).to_f64(),
+                parameter: parameter_of(at + i).to_f64(),
+                weight: weight_of(at + i).to_f64(),
+            };
+            let made = wide::evaluate(self.formula, isa, count, &element, factor.value, results.least_hess.to_f64());
+            total = total.merge(made.total);
+            for (i, at) in (at..at + count).enumerate() {
+                if let Some(out) = results.loss
+                    && !makes_all
+                    && is_lost(out, at)
+                {
+                    out.set(at, T::from_f64(made.loss[i]));
+                }
+                for (out, before, made) in [(results.grad, before[0], made.grad), (hess, before[1], made.hess)] {
+                    let Some(out) = out else { continue };
+                    let made = factor.finish::<T>(made[i]);
+                    if makes_all {
+                        let old = out.as_in().get(at);
+                        out.set(at, if results.accumulate { old + made } else { made });
+                    } else if !self.is_factor_far() && is_lost(out, at) {
+                        out.set(at, before.map_or(made, |before| before.get(at) + made));
+                    }
+                }
+            }
+        }
+        total
     }
 
     /// The elements that begin at `at`. Gives whether some are outside of the domain.

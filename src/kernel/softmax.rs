@@ -23,14 +23,16 @@
 use super::class_columns::ClassColumns;
 use super::class_rows::ClassRows;
 use super::correct::Correct;
+use super::softmax_wide;
 use crate::context::Context;
+use crate::factor::Factor;
 use crate::parallel::{self, Partial};
 use crate::shape::{IndexView, Layout};
 use crate::simd::tile::TILE_CLASSES;
 use crate::simd::view::{Buffer, In, Out};
 use crate::simd::{
-    Environment, Lanes, Pack, Pair, Real, RelativeExp, Total, called_on_one_lane, fast_two_sum, log1p_with_error,
-    splat, tanh_with_derivative, two_diff, unshift,
+    Environment, LaneSum, Lanes, MAX_GROUP, Mask, Pack, Pair, Real, RelativeExp, Total, called_on_one_lane,
+    fast_two_sum, log1p_with_error, splat, tanh_with_derivative, two_diff, unshift,
 };
 
 /// What a sample's classes are held against.
@@ -50,9 +52,9 @@ pub enum Goal<'a, T> {
 #[derive(Clone, Copy)]
 pub struct Smoothing<T> {
     /// 1 - label_smoothing
-    hot: Total,
+    pub hot: Total,
     /// label_smoothing / classes: value and error
-    base: [T; 2],
+    pub base: [T; 2],
     /// The sum over all classes of base times class weight.
     mass: Total,
     /// What the target has for each unit of its class weight, hot + base: value and error.
@@ -83,7 +85,8 @@ pub struct Softmax<'a, T> {
     /// What Hessians are raised to before weights and scale, if to anything.
     pub min_hess: Option<T>,
     pub accumulate: bool,
-    /// Factor of gradient and Hessian: value and error.
+    /// Factor of gradient and Hessian; the same in the type, value and error.
+    pub factor: Factor,
     pub scale: [T; 2],
     /// Factor of the squared logarithm of the sum of exponentials: value and error. Class weights of index targets are
     /// in the distribution then, not in the sample's weight.
@@ -313,6 +316,7 @@ impl<T: Real> Smoothing<T> {
 }
 
 /// A sample in each lane, its classes summed up.
+#[derive(Clone, Copy)]
 pub struct Sample<S: Lanes, T: Real> {
     pub max: Pack<S, T>,
     pub rest: Pair<S, T>,
@@ -389,6 +393,42 @@ impl<S: Lanes, T: Real> Sample<S, T> {
         finish_sample(self)
     }
 
+    /// Whether some of these losses of `f32` are no numbers.
+    #[inline(always)]
+    pub fn has_no_number(&self, losses: Pack<S, T>) -> bool {
+        size_of::<T>() < size_of::<f64>() && !losses.abs().lt(losses.c(f64::INFINITY)).all()
+    }
+
+    /// The losses of `f32` again where they are no numbers, in `f64`, as all of them are given; `gaps` are those in `f64`, by `gap_factor`.
+    #[inline(always)]
+    pub fn widely(&self, losses: &mut Pack<S, T>, gaps: &[f64], gap_factor: f64) -> [f64; MAX_GROUP] {
+        let zero = self.max.c(0.0);
+        let (factor, largest) = match self.penalty {
+            Some(Penalty { factor, largest }) => (factor, largest),
+            None => (Pair::new(zero), zero),
+        };
+        let numbers = [
+            *losses,
+            self.max,
+            self.rest.hi,
+            self.rest.lo,
+            self.target,
+            self.hot,
+            self.mass.hi,
+            self.weight,
+            factor.hi,
+            factor.lo,
+            largest,
+        ];
+        let mut lanes = [[T::ZERO; MAX_GROUP]; 11];
+        for (lanes, numbers) in lanes.iter_mut().zip(numbers) {
+            T::store_partial(zero.s, &mut lanes[..Pack::<S, T>::LANES], numbers.v);
+        }
+        let wide = wide_losses(&mut lanes, Pack::<S, T>::LANES, gaps, gap_factor);
+        *losses = Pack { s: zero.s, v: T::load_partial(zero.s, &lanes[0][..Pack::<S, T>::LANES]) };
+        wide
+    }
+
     #[inline(always)]
     fn finish_inlined(self) -> Finished<S, T> {
         let (zero, infinity) = (self.max.c(0.0), self.max.c(f64::INFINITY));
@@ -413,6 +453,34 @@ impl<S: Lanes, T: Real> Sample<S, T> {
         }
         Finished { loss: self.weight * value, slope, log, recip, top }
     }
+}
+
+/// See [`Sample::widely`]: the losses come first.
+#[cold]
+#[inline(never)]
+fn wide_losses<T: Real>(
+    lanes: &mut [[T; MAX_GROUP]; 11],
+    count: usize,
+    gaps: &[f64],
+    gap_factor: f64,
+) -> [f64; MAX_GROUP] {
+    let mut wide = [0.0; MAX_GROUP];
+    for (lane, wide) in wide[..count].iter_mut().enumerate() {
+        let [loss, max, rest, rest_lo, target, hot, mass, weight, z, z_lo, largest] =
+            lanes.each_ref().map(|numbers| numbers[lane].to_f64());
+        *wide = loss;
+        if loss.is_finite() {
+            continue;
+        }
+        let log = if max == f64::NEG_INFINITY { f64::NAN } else { libm::log1p(rest + rest_lo) };
+        let lead = if max == target || hot == 0.0 { 0.0 } else { hot * (max - target) };
+        let (z, lse) = (z + z_lo, largest + log);
+        let penalty = if z == 0.0 { 0.0 } else { z * lse * lse };
+        let gap = gaps.get(lane).copied().unwrap_or(0.0) * gap_factor;
+        *wide = weight * (lead + gap + mass * log + penalty);
+        lanes[0][lane] = T::from_f64(*wide);
+    }
+    wide
 }
 
 /// What turns a sample's e^(x_j - m) into gradients and Hessians.
@@ -635,35 +703,64 @@ impl<T: Real> FactorLanes<T> {
     }
 }
 
+/// Adds a class's part of the gap: q (max - x). Where `f32` has no number for the product or the difference, `f64` has.
+#[inline(always)]
+pub fn add_distance<S: Lanes, T: Real>(sum: &mut LaneSum<S>, q: Pack<S, T>, max: Pack<S, T>, x: Pack<S, T>) {
+    let mut part = q * (max - x);
+    let is_usual = part.abs().lt(max.c(f64::INFINITY));
+    if !is_usual.all() {
+        if size_of::<T>() < size_of::<f64>() {
+            part = is_usual.keep(part);
+            add_far_distance(sum, is_usual, q, max, x);
+        } else {
+            part = distance(q, max, x);
+        }
+    }
+    sum.add(part);
+}
+
+/// The same of two classes of `f32`.
+#[inline(always)]
+pub fn add_two_distances<S: Lanes, T: Real>(
+    sum: &mut LaneSum<S>,
+    q: [Pack<S, T>; 2],
+    max: Pack<S, T>,
+    x: [Pack<S, T>; 2],
+) {
+    let mut both = q[0].fma(max - x[0], q[1] * (max - x[1]));
+    let is_usual = both.abs().lt(max.c(f64::INFINITY));
+    if !is_usual.all() {
+        both = is_usual.keep(both);
+        for k in 0..2 {
+            add_far_distance(sum, is_usual, q[k], max, x[k]);
+        }
+    }
+    sum.add(both);
+}
+
+/// A class's part of the gap in lanes that are not usual.
+#[inline(always)]
+fn add_far_distance<S: Lanes, T: Real>(
+    sum: &mut LaneSum<S>,
+    is_usual: Mask<S, T>,
+    q: Pack<S, T>,
+    max: Pack<S, T>,
+    x: Pack<S, T>,
+) {
+    let is_nothing = is_usual | x.same(max) | q.same(q.c(0.0));
+    sum.add_wide_product(is_nothing.drop(q), [is_nothing.drop(max), is_nothing.drop(x)]);
+}
+
 called_on_one_lane! {
-    /// A class's part of the gap: q (max - x). Where the difference is larger than any number, it is taken apart.
-    pub fn distance(q: Pack<S, T>, max: Pack<S, T>, x: Pack<S, T>) -> Pack<S, T> = distance_inlined
+    /// A class's part of the gap in `f64`. Where the difference is larger than any number, it is taken apart.
+    fn distance(q: Pack<S, T>, max: Pack<S, T>, x: Pack<S, T>) -> Pack<S, T> = distance_inlined
 }
 
 #[inline(always)]
 fn distance_inlined<S: Lanes, T: Real>(q: Pack<S, T>, max: Pack<S, T>, x: Pack<S, T>) -> Pack<S, T> {
-    let (zero, infinity, d) = (q.c(0.0), q.c(f64::INFINITY), max - x);
-    let part = q * d;
-    if part.abs().lt(infinity).all() {
-        return part;
-    }
+    let (zero, d) = (q.c(0.0), max - x);
     let apart = q.fma(max, -(q * x));
-    (x.same(max) | q.same(zero)).select(zero, d.same(infinity).select(apart, part))
-}
-
-called_on_one_lane! {
-    /// The sum of two classes' parts.
-    pub fn two_distances(q: [Pack<S, T>; 2], max: Pack<S, T>, x: [Pack<S, T>; 2]) -> Pack<S, T> = two_distances_inlined
-}
-
-#[inline(always)]
-fn two_distances_inlined<S: Lanes, T: Real>(q: [Pack<S, T>; 2], max: Pack<S, T>, x: [Pack<S, T>; 2]) -> Pack<S, T> {
-    let both = q[0].fma(max - x[0], q[1] * (max - x[1]));
-    let is_usual = both.abs().lt(max.c(f64::INFINITY));
-    if is_usual.all() {
-        return both;
-    }
-    is_usual.select(both, distance(q[0], max, x[0]) + distance(q[1], max, x[1]))
+    (x.same(max) | q.same(zero)).select(zero, d.same(q.c(f64::INFINITY)).select(apart, q * d))
 }
 
 /// What a sample's exponentials are relative to.
@@ -715,6 +812,9 @@ impl<S: Lanes, T: Real> Origin<S, T> {
 /// All outputs of a call, with whichever kernel its layout asks for.
 pub fn run<T: Real>(here: Environment, context: &Context, call: &Softmax<'_, T>) -> Partial {
     let Layout { classes, samples, .. } = call.layout;
+    if softmax_wide::is_wanted(call) {
+        return parallel::reduce(here, context, &softmax_wide::Wide(call));
+    }
     // a tile of a few rows takes as long as a full one
     let is_wide = classes > TILE_CLASSES || samples <= 2 + classes / 16;
     if is_wide && call.layout.is_rows() {

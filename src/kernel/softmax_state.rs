@@ -17,6 +17,7 @@ use super::class_rows::{rows_in_block, sum_row};
 use super::softmax::{Finished, Goal, Penalty, Sample, Smoothing, Softmax};
 use super::softmax_state_spread::{GAP_UNIT, Shares, SharesOfRows};
 use crate::context::Context;
+use crate::factor::Factor;
 use crate::parallel::{self, Blocks, Partial};
 use crate::shape::{IndexView, Indices, Layout};
 use crate::simd::view::{Buffer, In, Out};
@@ -293,6 +294,7 @@ impl<S: Lanes> States<S> {
 #[inline(always)]
 pub fn only_logits<'a, T: Real>(layout: Layout, logits: In<'a, T>, soft_cap: Option<T>) -> Softmax<'a, T> {
     Softmax {
+        factor: Factor::ONE,
         layout,
         logits,
         goal: Goal::Softmax,

@@ -54,8 +54,13 @@ const LEAST: f64 = -100.0;
 const FLOOR: f64 = 1e-12;
 
 impl<T: Real> Formula<T> for Logs {
+    type Wide = Self;
     const IS_LONG: bool = true;
     const HAS_USUAL_CASE: bool = true;
+
+    fn wide(self) -> Self {
+        self
+    }
 
     #[inline(always)]
     fn terms<S: Lanes>(self, input: Pack<S, T>, target: Pack<S, T>, _: Pack<S, T>) -> Terms<S, T> {

@@ -7,6 +7,8 @@
 //! `pos_weight` has `n_pos_weight` elements: none (0, may be NULL: all 1), one for all (1), or one for each label. Then the
 //! input is [samples][labels][`params->inner`]: `inner` is 1 (or `params` NULL) for a label an element, H W for a weight
 //! for each channel of [N, C, H, W]. `n` is a multiple of `inner` times `n_pos_weight`, else LK_LENGTH_MISMATCH.
+//! An infinite weight changes nothing where the target is 0; elsewhere loss and gradient are infinite, and the Hessian is
+//! no number.
 
 use super::element::{AnyFormula, Element};
 use super::pointwise::{self, PointwiseLoss, pointwise_methods};
@@ -53,7 +55,8 @@ impl<'a, T> BceWithLogits<'a, T> {
     }
     /// Weights of the positive term: one for all elements, or one for each label, repeating along the
     /// input, `[samples][labels]`. The input's length must be a multiple of their number, else calls give
-    /// [`Error::LengthMismatch`].
+    /// [`Error::LengthMismatch`]. An infinite weight changes nothing where the target is 0; elsewhere loss and gradient are
+    /// infinite, and the Hessian is no number.
     pub const fn pos_weight(mut self, weights: &'a [T]) -> Self {
         self.pos_weight = weights;
         self
@@ -89,8 +92,13 @@ impl<T: Element> BceWithLogits<'_, T> {
 pub struct Logistic;
 
 impl<T: Real> Formula<T> for Logistic {
+    type Wide = Self;
     const HAS_PARAMETER: bool = true;
     const IS_LONG: bool = true;
+
+    fn wide(self) -> Self {
+        self
+    }
 
     #[inline(always)]
     fn terms<S: Lanes>(self, x: Pack<S, T>, y: Pack<S, T>, pos_weight: Pack<S, T>) -> Terms<S, T> {

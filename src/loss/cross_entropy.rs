@@ -306,7 +306,8 @@ impl CrossEntropy {
             };
             let count = AtomicUsize::new(0);
             let correct = if sinks.wants_correct() { Some(Correct::new(&count, sinks.is_correct)) } else { None };
-            let scale = Total::new(options.factor(here, 1.0, divisor)).split();
+            let factor = options.factor(here, 1.0, divisor);
+            let scale = Total::new(factor.value).split();
             let call = Softmax {
                 layout,
                 logits,
@@ -318,6 +319,7 @@ impl CrossEntropy {
                 hess: sinks.hess,
                 min_hess: if options.min_hess == 0.0 { None } else { Some(T::from_f64(options.min_hess)) },
                 accumulate: options.accumulate_grad,
+                factor,
                 scale,
                 z_loss,
                 soft_cap,

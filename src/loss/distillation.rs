@@ -217,7 +217,7 @@ impl Distillation {
         check_optional("row_weight", row_weight, layout.samples)?;
         in_environment(|here| {
             let divisor = targets::divisor(here, context, row_weight, layout.samples);
-            let scale = Total::new(options.factor(here, 1.0, divisor)).over(Total::new(self.temperature));
+            let scale = Total::new(options.factor(here, 1.0, divisor).to_f64()).over(Total::new(self.temperature));
             let call = kernel::Distillation {
                 layout,
                 student,

@@ -3,7 +3,7 @@
 //! With d = input - target: where |d| <= delta, loss = d^2 / 2, gradient = d, Hessian = 1; elsewhere
 //! loss = delta (|d| - delta / 2), gradient = delta sign(d), Hessian = 0.
 //!
-//! `delta` is greater than 0, else LK_INVALID_DELTA; it may be infinite.
+//! `delta` is greater than 0, else LK_INVALID_DELTA; it may be infinite: the loss is d^2 / 2 everywhere then.
 
 use super::element::{AnyFormula, Element};
 use super::pointwise::{self, PointwiseLoss, pointwise_methods};
@@ -22,7 +22,8 @@ use crate::simd::{Lanes, Mask, Pack, Real, splat};
 /// Hessian  = 1                          where |d| <= delta,    0                        elsewhere
 /// ```
 ///
-/// Half the squared error inside of delta, straight outside, so outliers do not overshoot. The mean
+/// Half the squared error inside of delta, straight outside, so outliers do not overshoot; with an infinite delta, half the
+/// squared error everywhere. The mean
 /// divides by the number of elements, weighted or not. Delta is rounded to the element type.
 ///
 /// ```
@@ -66,7 +67,12 @@ impl<T: Real> Hub<T> {
 }
 
 impl<T: Real> Formula<T> for Hub<T> {
+    type Wide = Hub<f64>;
     const HAS_USUAL_CASE: bool = true;
+
+    fn wide(self) -> Hub<f64> {
+        Hub { delta: self.delta.to_f64() }
+    }
 
     #[inline(always)]
     fn terms<S: Lanes>(self, input: Pack<S, T>, target: Pack<S, T>, _: Pack<S, T>) -> Terms<S, T> {
@@ -74,6 +80,8 @@ impl<T: Real> Formula<T> for Hub<T> {
         // where d is larger than any number, |d| - inner / 2 is taken apart: delta times it may be none the less
         let is_far = self.is_unusual(input, target);
         let far = inner.fma(input.abs(), inner * target.abs());
+        // no number where an infinite delta meets an input or a target of 0
+        let far = far.same(far).select(far, input.c(f64::INFINITY));
         Terms { value: [is_far.select(far, inner), is_far.select(input.c(1.0), outer)], grad }
     }
 

@@ -40,6 +40,11 @@ impl L1 {
 pub struct Absolute;
 
 impl<T: Real> Formula<T> for Absolute {
+    type Wide = Self;
+    fn wide(self) -> Self {
+        self
+    }
+
     #[inline(always)]
     fn terms<S: Lanes>(self, input: Pack<S, T>, target: Pack<S, T>, _: Pack<S, T>) -> Terms<S, T> {
         let d = input - target;

@@ -41,6 +41,11 @@ impl Likelihood {
 pub struct Linear;
 
 impl<T: Real> Formula<T> for Linear {
+    type Wide = Self;
+    fn wide(self) -> Self {
+        self
+    }
+
     #[inline(always)]
     fn terms<S: Lanes>(self, input: Pack<S, T>, target: Pack<S, T>, _: Pack<S, T>) -> Terms<S, T> {
         let (p, y, one) = (input, target, input.c(1.0));

@@ -268,7 +268,7 @@ impl<'a, T: Element> Call<'a, T> {
         let ignored = Some(how.loss.ignored());
         let (factor, divisor) = in_environment(|here| {
             let divisor = targets::check(here, context, targets, classes, ignored, WeightView::from(weights))?;
-            Ok((options.factor(here, 1.0, divisor), divisor))
+            Ok((options.factor(here, 1.0, divisor).to_f64(), divisor))
         })?;
         let reduction = if options.reduction == Reduction::None { Reduction::None } else { Reduction::Sum };
         let block_options = Options::new().reduction(reduction).grad_scale(factor);

@@ -41,7 +41,12 @@ impl Mse {
 pub struct Square;
 
 impl<T: Real> Formula<T> for Square {
+    type Wide = Self;
     const FACTOR: f64 = 2.0;
+
+    fn wide(self) -> Self {
+        self
+    }
 
     #[inline(always)]
     fn terms<S: Lanes>(self, input: Pack<S, T>, target: Pack<S, T>, _: Pack<S, T>) -> Terms<S, T> {

@@ -153,7 +153,7 @@ impl Nll {
         check_optional("row_weight", weights.row, layout.samples)?;
         in_environment(|here| {
             let divisor = targets::check(here, context, targets, layout.classes, Some(self.ignore_index), weights)?;
-            let factor = T::from_f64(options.factor(here, 1.0, divisor));
+            let factor = options.factor(here, 1.0, divisor);
             let call = Gather {
                 source: gather::Nll { log_probs, targets, ignore_index: self.ignore_index, weights },
                 layout,

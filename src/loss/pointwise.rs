@@ -53,7 +53,7 @@ pub(crate) fn evaluate<T: Element>(
         let parameter = In::from(loss.parameter());
         let n = operands.input.len();
         let divisor = Divisor::count(n);
-        let factor = T::from_f64(options.factor(here, formula.factor(), divisor));
+        let factor = options.factor(here, formula.factor(), divisor);
         let call = Pointwise {
             input: operands.input,
             target: operands.target,
@@ -64,10 +64,12 @@ pub(crate) fn evaluate<T: Element>(
                 loss: if options.reduction == Reduction::None { sinks.loss } else { None },
                 grad: sinks.grad,
                 accumulate: options.accumulate_grad,
-                factor,
+                factor: T::from_f64(factor.value),
                 least_hess: options.least_hess(here, formula.factor()),
             },
             hess: sinks.hess,
+            factor,
+            has_infinite_parameter: loss.parameter().contains(&T::INFINITY),
             needs_total: sinks.needs_total(options.reduction),
         };
         let wrong_labels = options.check_targets

@@ -3,7 +3,7 @@
 //! With d = input - target: where |d| < beta, loss = d^2 / (2 beta), gradient = d / beta, Hessian = 1 / beta;
 //! elsewhere loss = |d| - beta / 2, gradient = sign(d), Hessian = 0. With beta = 0 it is l1.
 //!
-//! `beta` is not negative, else LK_INVALID_BETA; it may be infinite.
+//! `beta` is not negative, else LK_INVALID_BETA; it may be infinite: loss and gradient are 0 then, whatever d.
 
 use super::element::{AnyFormula, Element};
 use super::pointwise::{self, PointwiseLoss, pointwise_methods};
@@ -22,7 +22,7 @@ use crate::simd::{Lanes, Pack, Real, splat};
 /// Hessian  = 1 / beta          where |d| < beta,    0                 elsewhere
 /// ```
 ///
-/// Beta 0 is [`L1`](crate::L1). The mean divides by the number of elements, weighted or not. Beta is
+/// Beta 0 is [`L1`](crate::L1); with an infinite beta loss and gradient are 0, whatever d. The mean divides by the number of elements, weighted or not. Beta is
 /// rounded to the element type.
 ///
 /// ```
@@ -58,16 +58,26 @@ pub struct Smooth<T> {
     beta: T,
     /// The Hessian inside of beta.
     curvature: T,
+    /// -1/2; 0 for a beta of 0.
+    minus_half: T,
+    /// What |d| is taken for where it is larger: infinity; but the largest number where beta is infinite, for the loss is
+    /// 0 there whatever d is.
+    largest: T,
 }
 
 impl<T: Real> Formula<T> for Smooth<T> {
+    type Wide = Smooth<f64>;
+    fn wide(self) -> Smooth<f64> {
+        Smooth::new(if self.minus_half == T::ZERO { 0.0 } else { self.beta.to_f64() })
+    }
+
     #[inline(always)]
     fn terms<S: Lanes>(self, input: Pack<S, T>, target: Pack<S, T>, _: Pack<S, T>) -> Terms<S, T> {
         let d = input - target;
-        let (size, beta) = (d.abs(), splat(d.s, self.beta));
+        let (size, beta) = (d.abs().at_most(splat(d.s, self.largest)), splat(d.s, self.beta));
         let inner = size.at_most(beta);
         let slope = inner / beta;
-        Terms { value: [slope, inner.fma(d.c(-0.5), size)], grad: slope.times_sign_of(d) }
+        Terms { value: [slope, inner.fma(splat(d.s, self.minus_half), size)], grad: slope.times_sign_of(d) }
     }
 
     #[inline(always)]
@@ -78,15 +88,22 @@ impl<T: Real> Formula<T> for Smooth<T> {
     }
 }
 
+impl<T: Real> Smooth<T> {
+    /// With a beta that is not negative.
+    fn new(beta: T) -> Self {
+        if beta == T::ZERO {
+            let (curvature, minus_half) = (T::ZERO, T::ZERO);
+            return Smooth { beta: T::SMALLEST, curvature, minus_half, largest: T::INFINITY };
+        }
+        let largest = if beta == T::INFINITY { T::MAX } else { T::INFINITY };
+        Smooth { beta, curvature: T::from_f64(1.0) / beta, minus_half: T::from_f64(-0.5), largest }
+    }
+}
+
 impl<T: Element> PointwiseLoss<T> for SmoothL1 {
     fn formula(&self) -> Result<AnyFormula<T>, Error> {
-        let (beta, zero) = (T::from_f64(self.beta), T::from_f64(0.0));
-        if self.beta < 0.0 {
-            Err(Error::InvalidBeta { value: self.beta })
-        } else if beta > zero {
-            Ok(AnyFormula::SmoothL1(Smooth { beta, curvature: T::from_f64(1.0) / beta }))
-        } else if beta == zero {
-            Ok(AnyFormula::SmoothL1(Smooth { beta: T::SMALLEST, curvature: zero }))
+        if self.beta >= 0.0 {
+            Ok(AnyFormula::SmoothL1(Smooth::new(T::from_f64(self.beta))))
         } else {
             Err(Error::InvalidBeta { value: self.beta })
         }

@@ -4,6 +4,7 @@ use super::classes::checked_layout;
 use super::element::{Element, Work};
 use crate::context::Context;
 use crate::error::Error;
+use crate::factor::Factor;
 use crate::kernel::class_backward::Backward;
 use crate::kernel::softmax::{self, Goal};
 use crate::options::check_elements;
@@ -118,6 +119,7 @@ macro_rules! distribution_methods {
             ) -> Result<(), Error> {
                 let (zero, one) = (T::from_f64(0.0), T::from_f64(1.0));
                 let call = softmax::Softmax {
+                    factor: Factor::ONE,
                     layout,
                     logits,
                     goal: $goal,

@@ -21,7 +21,8 @@ use crate::simd::{Environment, in_environment};
 /// loss = d^2, or huber(d)       gradient: the loss's at the action, 0 elsewhere; Hessian likewise
 /// ```
 ///
-/// `q` and `next_q` are `[batch][actions]`. Rows with `done` (not 0) do not read what follows. The argmax
+/// `q` and `next_q` are `[batch][actions]`. Rows with `done` (not 0) do not read what follows; with gamma 0 it does not
+/// matter what follows, which may be infinite or NaN. The argmax
 /// is the first maximum, and a NaN wins. The target is a constant: no gradient flows through it. For n-step
 /// returns give gamma^n. The mean divides by the batch, weighted or not.
 ///
@@ -212,7 +213,7 @@ impl Td {
         let no_weights = WeightView::<T> { class: None, row: None };
         targets::check(here, context, action, layout.classes, None, no_weights)?;
         let divisor = Divisor::count(layout.samples);
-        let factor = T::from_f64(options.factor(here, formula.factor(), divisor));
+        let factor = options.factor(here, formula.factor(), divisor);
         let gamma = T::from_f64(self.gamma);
         let call = Gather {
             source: gather::Td { q, actions: action, reward, done, next_q, next_q_online, weight, gamma, td_error },

@@ -38,7 +38,8 @@ pub trait Real:
     const PIECE: usize = 16 / size_of::<Self>();
     const ZERO: Self;
     const INFINITY: Self;
-    /// The smallest normal number.
+    /// The largest number, and the smallest normal one.
+    const MAX: Self;
     const MIN_POSITIVE: Self;
     const NAN: Self;
     /// The smallest positive number.
@@ -181,6 +182,7 @@ macro_rules! real {
         impl Real for $t {
             const ZERO: Self = 0.0;
             const INFINITY: Self = $t::INFINITY;
+            const MAX: Self = $t::MAX;
             const MIN_POSITIVE: Self = $t::MIN_POSITIVE;
             const NAN: Self = $t::NAN;
             const SMALLEST: Self = $t::from_bits(1);

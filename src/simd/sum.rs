@@ -84,6 +84,31 @@ impl<S: Lanes> LaneSum<S> {
         }
     }
 
+    /// Adds q (a - b) of `f32` lanes, which `f64` has numbers for.
+    #[inline(always)]
+    pub fn add_wide_product<T: Real>(&mut self, q: Pack<S, T>, [a, b]: [Pack<S, T>; 2]) {
+        let s = q.s;
+        let (q, a, b) = (T::widen(s, q.v), T::widen(s, a.v), T::widen(s, b.v));
+        self.first = s.add_f64s(self.first, s.mul_f64s(q.0, s.sub_f64s(a.0, b.0)));
+        if let (Some(q), Some(a), Some(b)) = (q.1, a.1, b.1) {
+            self.second = s.add_f64s(self.second, s.mul_f64s(q, s.sub_f64s(a, b)));
+        }
+    }
+
+    /// Adds a number to each lane of `f32`, from the first of these on.
+    #[inline(always)]
+    pub fn add_each(&mut self, s: S, numbers: &[f64; MAX_GROUP]) {
+        self.first = s.add_f64s(self.first, load_f64s(s, &numbers[..]));
+        self.second = s.add_f64s(self.second, load_f64s(s, &numbers[S::F64_LANES..]));
+    }
+
+    /// The sums of `f32` lanes, the first of these on.
+    #[inline(always)]
+    pub fn write_each(self, s: S, numbers: &mut [f64; MAX_GROUP]) {
+        store_f64s(s, &mut numbers[..], self.first);
+        store_f64s(s, &mut numbers[S::F64_LANES..], self.second);
+    }
+
     /// The two halves' sums.
     #[inline(always)]
     fn plus(self, s: S, b: Self) -> Self {
@@ -137,6 +162,7 @@ fn store_f64s<S: Lanes>(_: S, to: &mut [f64], x: S::f64s) {
 
 /// The running sums of a group's lanes in memory: what one stage leaves for the next. A lane's place is the same whatever
 /// the vectors.
+#[derive(Clone, Copy)]
 #[repr(C, align(128))]
 pub struct LaneSums<T> {
     /// `f32`: the lanes' sums. `f64`, which has half as many lanes: the sums, and what they lost to rounding. Nothing yet

@@ -463,6 +463,20 @@ impl<T: Real, const BYTES: usize> Scratch<T, BYTES> {
 /// Room for a group that is filled up.
 pub type GroupRoom<T> = Scratch<T, GROUP_BYTES>;
 
+impl<T: Real, const BYTES: usize> Scratch<T, BYTES> {
+    /// A copy of these elements.
+    pub fn copied(&mut self, from: In<'_, T>) -> Out<'_, T> {
+        assert!(from.len <= Self::LEN);
+        let start = self.0.as_mut_ptr().cast::<T>();
+        // SAFETY: as many elements as the array holds, which is aligned for them and overlaps nothing; all are written
+        // before the view is made
+        unsafe {
+            start.copy_from_nonoverlapping(from.start, from.len);
+            Out::from_raw(start, from.len)
+        }
+    }
+}
+
 impl<'a, T: Real> In<'a, T> {
     /// These elements, of which there is one at least, and copies of the last up to a group.
     #[inline]

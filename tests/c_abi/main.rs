@@ -5,6 +5,7 @@ mod agreement;
 mod any_call;
 mod bad_input;
 mod contexts;
+mod extremes;
 mod functions;
 mod gaps;
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]

@@ -286,6 +286,7 @@ macro_rules! tests {
                         grad_scale: 1.0,
                         weight_sum: null_mut(),
                         cost: null_mut(),
+                        min_hess: 0.0,
                     };
                     let evaluate = |row_weight, loss, grad| {
                         let (x, targets) = (part.logits.as_ptr(), part.targets.as_ptr().cast());

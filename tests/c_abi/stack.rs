@@ -123,8 +123,8 @@ fn others<T: Real>(suffix: &str, rows: usize, classes: usize) {
     const WIDTH: usize = 33;
     let (c, mut random) = (T::C, Random(1));
     let mut numbers = |n: usize| (0..n).map(|_| T::of(random.unit())).collect::<Vec<T>>();
-    let (logits, of_rows, hidden, weight) =
-        (numbers(rows * classes), numbers(rows), numbers(rows * WIDTH), numbers(classes * WIDTH));
+    let (logits, weights, hidden, weight) =
+        (numbers(rows * classes), numbers(rows.max(classes)), numbers(rows * WIDTH), numbers(classes * WIDTH));
     let indices: Vec<i64> = (0..rows).map(|row| (row % classes) as i64).collect();
     let indices: *const c_void = indices.as_ptr().cast();
     let shape = lk_class_shape::rows(rows, classes);
@@ -137,11 +137,18 @@ fn others<T: Real>(suffix: &str, rows: usize, classes: usize) {
         ignore_index: -100,
     };
     let linear = lk_linear_shape { struct_size: size_of::<lk_linear_shape>(), rows, width: WIDTH, classes };
-    let empty = lk_softmax_state { max: 0.0, rest: 0.0, rest_error: 0.0, target: 0.0, seen: 0.0 };
+    // SAFETY: eleven numbers
+    let empty: lk_softmax_state = unsafe { std::mem::zeroed() };
+    let params = lk_softmax_state_params {
+        struct_size: size_of::<lk_softmax_state_params>(),
+        label_smoothing: 0.1,
+        z_loss: 0.01,
+        soft_cap: 30.0,
+    };
     let mut states = vec![empty; rows];
     let out = &mut [rows * classes, rows, rows, rows * WIDTH, classes * WIDTH, classes].map(&mut numbers);
     let [grad, a, b, grad_hidden, grad_weight, grad_bias] = out.each_mut().map(|out| out.as_mut_ptr());
-    let (x, w, none) = (logits.as_ptr(), of_rows.as_ptr(), ptr::null());
+    let (x, w, none) = (logits.as_ptr(), weights.as_ptr(), ptr::null());
     let contexts = contexts();
     for ctx in contexts {
         let name = |function: &str| format!("lk_{function}_{suffix} of {rows} rows of {classes}");
@@ -159,9 +166,11 @@ fn others<T: Real>(suffix: &str, rows: usize, classes: usize) {
             call("entropy_backward", &mut || (c.entropy_backward)(ctx, &shape, x, w, 0, grad));
             let state = states.as_mut_ptr();
             assert_eq!(lk_softmax_state_init(rows, state), LK_OK);
-            call("softmax_state_update", &mut || (c.state_update)(ctx, &chunk, x, LK_I64, indices, state));
-            call("softmax_state_finish", &mut || (c.state_finish)(ctx, rows, state, a, b));
-            call("softmax_state_grad", &mut || (c.state_grad)(ctx, &chunk, x, LK_I64, indices, state, w, 1.0, grad));
+            call("softmax_state_update", &mut || (c.state_update)(ctx, &chunk, x, LK_I64, indices, w, &params, state));
+            call("softmax_state_finish", &mut || (c.state_finish)(ctx, rows, state, &params, a, b));
+            call("softmax_state_grad", &mut || {
+                (c.state_grad)(ctx, &chunk, x, LK_I64, indices, state, w, w, &params, 1.0, grad)
+            });
             let mut more = vec![empty; rows];
             assert_eq!(lk_softmax_state_init(rows, more.as_mut_ptr()), LK_OK);
             call("softmax_state_merge", &mut || lk_softmax_state_merge(ctx, rows, more.as_mut_ptr(), state));

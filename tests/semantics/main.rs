@@ -5,6 +5,7 @@ mod common;
 
 mod accuracy;
 mod correct;
+mod extremes;
 mod families;
 mod hard_labels;
 mod label_smoothing;

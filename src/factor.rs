@@ -1,5 +1,6 @@
 //! A constant factor of derivatives, whatever its size.
 
+use crate::simd::view::Out;
 use crate::simd::{Real, Total};
 
 /// What derivatives are multiplied by: `value * 2^exponent`. The exponent is 0 unless the factor is no normal number of `f64`.
@@ -77,6 +78,38 @@ impl Factor {
     /// What is left to do for a derivative that `value` alone was multiplied with: rounded once to its type.
     pub fn finish<T: Real>(&self, derivative: f64) -> T {
         T::from_f64(if self.exponent == 0 { derivative } else { libm::scalbn(derivative, self.exponent) })
+    }
+}
+
+/// A factor as one of usual size, `value`, times 2^exponent. The exponent is 0 unless `f32`, or the type, could lose digits of
+/// products with the factor itself.
+pub fn of_usual_size<T: Real>(factor: Total) -> (Total, i32) {
+    let most = if size_of::<T>() < size_of::<f64>() { 60 } else { 900 };
+    if is_between(factor.hi, -most, most) || factor.hi == 0.0 || !factor.hi.is_finite() {
+        return (factor, 0);
+    }
+    // a large one leaves room for products that are small
+    let (_, size) = libm::frexp(factor.hi);
+    let exponent = if size > 0 { size - most } else { size };
+    (Total { hi: libm::scalbn(factor.hi, -exponent), lo: libm::scalbn(factor.lo, -exponent) }, exponent)
+}
+
+/// Each derivative times 2^exponent, rounded once, and what it is added to.
+#[cold]
+#[inline(never)]
+pub fn finish_all<T: Real>(made: &[T], exponent: i32, to: Out<'_, T>, accumulate: bool) {
+    for (i, made) in made.iter().enumerate() {
+        let made = T::from_f64(libm::scalbn(made.to_f64(), exponent));
+        to.set(i, if accumulate { to.as_in().get(i) + made } else { made });
+    }
+}
+
+/// The same where they stand.
+#[cold]
+#[inline(never)]
+pub fn finish_in_place<T: Real>(made: Out<'_, T>, exponent: i32) {
+    for i in 0..made.len() {
+        made.set(i, T::from_f64(libm::scalbn(made.as_in().get(i).to_f64(), exponent)));
     }
 }
 

@@ -8,8 +8,8 @@ use common::families::CLASS_FAMILIES;
 use common::reference::Distribution;
 use common::{Float, Random, all_of, assert_same_bits, bits, ulp, ulps_off};
 use losskit::{
-    ClassChunk, ClassShape, Context, CrossEntropy, Error, Indices, Isa, Options, Outputs, Reduction, SoftmaxState,
-    Targets, Weights,
+    ChunkedCrossEntropy, ClassChunk, ClassShape, Context, CrossEntropy, Error, Indices, Isa, Options, Outputs,
+    Reduction, SoftmaxState, Targets, Weights,
 };
 
 /// Rows of logits and their targets.
@@ -427,6 +427,38 @@ fn gradients_take_weights_and_scale() {
     SoftmaxState::grad(&states, &one(), chunk, &rows.logits, None, None, 1.0, &mut grad).unwrap();
     for row in grad.chunks(12) {
         assert!((row.iter().sum::<f64>() - 1.0).abs() < 1e-15 && row.iter().all(|&p| p > 0.0));
+    }
+}
+
+/// Factors and weights that f32 has no number for, or whose product it has none for: as f64 has them.
+#[test]
+fn gradients_are_rounded_once_whatever_the_factor() {
+    let rows = Rows::<f32>::random(4, 40, 6);
+    let logits: Vec<f64> = rows.logits.iter().map(|&x| f64::from(x)).collect();
+    let class_weight: [f32; 40] = core::array::from_fn(|class| [1.0, 1e-40, 2.5, 1e38][class % 4]);
+    let wide_class_weight = class_weight.map(f64::from);
+    let (chunk, targets) = (ClassChunk::new(4, 40, 0), Some(Indices::I64(&rows.targets)));
+    for (scale, weights) in
+        [(1e40, [1.0f32; 4]), (1e-42, [3.0; 4]), (1e-30, [1e38; 4]), (1e60, [1e-42, 1e-30, 1.0, 0.0])]
+    {
+        let wide_weights = weights.map(f64::from);
+        let plain = ChunkedCrossEntropy::new();
+        for (how, has_class_weight) in [(plain, false), (plain, true), (plain.label_smoothing(0.1), false)] {
+            let (class_weight, wide_class_weight) =
+                if has_class_weight { (Some(&class_weight[..]), Some(&wide_class_weight[..])) } else { (None, None) };
+            let (mut states, mut want) = (rows.empty(), vec![0.0f64; 160]);
+            how.update(&mut states, &one(), chunk, &logits, targets, wide_class_weight).unwrap();
+            let w = Some(&wide_weights[..]);
+            how.grad(&states, &one(), chunk, &logits, targets, wide_class_weight, w, scale, &mut want).unwrap();
+            let (mut states, mut grad) = (rows.empty(), vec![7.0f32; 160]);
+            how.update(&mut states, &one(), chunk, &rows.logits, targets, class_weight).unwrap();
+            let w = Some(&weights[..]);
+            how.grad(&states, &one(), chunk, &rows.logits, targets, class_weight, w, scale, &mut grad).unwrap();
+            for (got, want) in grad.iter().zip(want) {
+                let is_near = (f64::from(*got) - want).abs() <= 4.0 * f64::from(f32::EPSILON) * want.abs() + 1e-45;
+                assert!(is_near || *got == want as f32, "{how:?} {scale:e} {weights:?}: {got:e}, not {want:e}");
+            }
+        }
     }
 }
 

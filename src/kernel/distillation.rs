@@ -27,13 +27,14 @@
 
 use super::class_rows::{maximum, rows_in_block};
 use super::log_ratio::{Emission, Ratios, Solution, Solved};
+use crate::factor::{finish_all, of_usual_size};
 use crate::parallel::{Blocks, Partial};
 use crate::shape::Layout;
 use crate::simd::extended::Extended;
 use crate::simd::view::{In, Out};
 use crate::simd::{
-    Expm1Pair, Isa, Kernel, LaneSum, Lanes, Mask, Pack, Pair, Real, Total, expm1_pair, fast_two_sum, splat, total,
-    two_diff, two_sum, unshift, x_log_x,
+    Expm1Pair, Isa, Kernel, LaneSum, Lanes, MAX_GROUP, Mask, Pack, Pair, Real, Total, expm1_pair, fast_two_sum, splat,
+    total, two_diff, two_sum, unshift, x_log_x,
 };
 
 /// Longest row whose exponentials are kept.
@@ -144,11 +145,11 @@ impl<T: Real> Distillation<'_, T> {
         let found = [maximum(s, logits[0]), maximum(s, logits[1])];
         let ratios = Ratios::new(s, logits, found, self.temperature, is_reverse);
         let (ratios, solution) = ratios.solve(kept);
-        let factor = self.scale.mul(Total::new(weight.to_f64()));
+        let (factor, exponent) = of_usual_size::<T>(self.scale.mul(Total::new(weight.to_f64())));
         let row = Solved { ratios, solution, kept, room, stride: self.layout.outer_stride };
         let Divergence::Mixture { beta } = self.divergence else {
             if let Some(grad) = grad {
-                let to = Sink { grad, accumulate: self.accumulate };
+                let to = Sink { grad, accumulate: self.accumulate, exponent };
                 let factors = solution.factors(factor);
                 if is_reverse {
                     row.emit(ReverseGrad { factor: splat_factor(s, factors[0]), to });
@@ -165,7 +166,7 @@ impl<T: Real> Distillation<'_, T> {
         if let Some(grad) = grad {
             let [of_p, of_q] = solution.factors(factor.mul(Total::new(1.0).merge(Total::new(-beta))));
             let factors = [splat_factor(s, of_p), splat_factor(s, of_q)];
-            let to = Sink { grad, accumulate: self.accumulate };
+            let to = Sink { grad, accumulate: self.accumulate, exponent };
             row.emit(MixtureGrad { mixture, mean: Pair::splat(s, q.split()), factors, to });
         }
         T::from_f64(weight.to_f64() * (beta * p.value() + (1.0 - beta) * q.value()))
@@ -177,12 +178,20 @@ impl<T: Real> Distillation<'_, T> {
 struct Sink<'a, T> {
     grad: Out<'a, T>,
     accumulate: bool,
+    /// Of the power of two that is left to multiply by, not 0 where the factor is of no usual size.
+    exponent: i32,
 }
 
 impl<T: Real> Sink<'_, T> {
     /// The `i`-th vector of the group at `at`.
     #[inline(always)]
     fn put<S: Lanes>(&self, at: usize, len: usize, i: usize, x: Pack<S, T>) {
+        if self.exponent != 0 {
+            let (mut made, first) = ([T::ZERO; MAX_GROUP], i * Pack::<S, T>::LANES);
+            T::store_partial(x.s, &mut made[..Pack::<S, T>::LANES], x.v);
+            let count = Pack::<S, T>::LANES.min(len - first);
+            return finish_all(&made[..count], self.exponent, self.grad.slice(at + first, count), self.accumulate);
+        }
         let to = self.grad.part(at, len);
         to.store(i, if self.accumulate { to.as_group().load(x.s, i) + x } else { x });
     }

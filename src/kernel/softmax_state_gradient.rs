@@ -12,6 +12,7 @@ use super::class_rows::{Groups, each_group};
 use super::softmax::{Factors, Origin, Smoothing, Softmax};
 use super::softmax_state::{Chunk, Columns, GROUP, Target, Terms, only_logits};
 use super::softmax_state_spread::hot;
+use crate::factor::{finish_in_place, of_usual_size};
 use crate::parallel::{Blocks, Partial};
 use crate::simd::view::{Buffer, In, Out};
 use crate::simd::{Isa, Kernel, Lanes, Pack, Pair, Real, Total, splat};
@@ -27,8 +28,8 @@ pub struct Gradient<'a, T> {
     pub row_weight: Option<In<'a, T>>,
     pub terms: Terms,
     pub soft_cap: Option<T>,
-    /// A factor: value and error.
-    pub scale: [T; 2],
+    /// A factor.
+    pub scale: f64,
     pub grad: Out<'a, T>,
 }
 
@@ -88,12 +89,45 @@ impl<T: Real> Kernel for GradientBlock<'_, '_, T> {
                     None => T::from_f64(1.0),
                 };
                 let state = call.states.get(first + row);
+                let factor = RowFactor::new(call, row_weight, state);
                 match chunk.target(first + row) {
                     Target::Ignored => grad.fill(T::ZERO),
-                    target if call.is_plain() => plain(call, s, &rows, row, state, row_weight, target, logits, grad),
-                    target => general(call, s, &rows, row, state, row_weight, target, logits, grad),
+                    target if call.is_plain() => plain(s, &rows, row, state, &factor, target, logits, grad),
+                    target => general(call, s, &rows, row, state, &factor, target, logits, grad),
                 }
+                factor.finish(grad);
             }
+        }
+    }
+}
+
+/// What a row's gradient is multiplied by: a weight, a scale (value and error), and a power of two that is not 1 where their
+/// product is of no usual size.
+struct RowFactor<T> {
+    weight: T,
+    scale: [T; 2],
+    exponent: i32,
+}
+
+impl<T: Real> RowFactor<T> {
+    #[inline(always)]
+    fn new(call: &Gradient<'_, T>, row_weight: T, state: SoftmaxState) -> Self {
+        // that of the target's class counts for the row if all of the distribution is there
+        let class_weight = if call.is_plain() && call.chunk.targets.is_some() { state.target_weight } else { 1.0 };
+        let (scale, weight) = (Total::new(call.scale), Total::product(row_weight.to_f64(), class_weight));
+        if of_usual_size::<T>(scale).1 == 0 && of_usual_size::<T>(weight).1 == 0 {
+            let weight = row_weight * T::from_f64(class_weight);
+            return RowFactor { weight, scale: scale.split(), exponent: 0 };
+        }
+        let (scale, exponent) = of_usual_size::<T>(scale.mul(weight));
+        RowFactor { weight: T::from_f64(1.0), scale: scale.split(), exponent }
+    }
+
+    /// What is left to do once the row's gradient is written.
+    #[inline(always)]
+    fn finish(&self, grad: Out<'_, T>) {
+        if self.exponent != 0 {
+            finish_in_place(grad, self.exponent);
         }
     }
 }
@@ -118,23 +152,18 @@ fn narrowed<S: Lanes, T: Real>(s: S, lane: &Lane<f64>, row: usize) -> Pair<S, T>
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
 fn plain<S: Lanes, T: Real>(
-    call: &Gradient<'_, T>,
     s: S,
     rows: &Rows,
     row: usize,
     state: SoftmaxState,
-    row_weight: T,
+    factor: &RowFactor<T>,
     target: Target,
     logits: In<'_, T>,
     grad: Out<'_, T>,
 ) {
-    let weight = match call.chunk.targets {
-        Some(_) => row_weight * T::from_f64(state.target_weight),
-        None => row_weight,
-    };
     let top = splat(s, T::from_f64(rows.top.0[row]));
     let mass = Pair::new(splat(s, T::from_f64(1.0)));
-    let factors = Factors::new(narrowed(s, &rows.recip, row), top, mass, splat(s, weight), call.scale, None);
+    let factors = Factors::new(narrowed(s, &rows.recip, row), top, mass, splat(s, factor.weight), factor.scale, None);
     let origin = Origin::new(splat(s, T::from_f64(state.max)));
     // before the gradient may take the logit's place
     let at_target = match target {
@@ -183,7 +212,7 @@ fn general<S: Lanes, T: Real>(
     rows: &Rows,
     row: usize,
     state: SoftmaxState,
-    row_weight: T,
+    factor: &RowFactor<T>,
     target: Target,
     logits: In<'_, T>,
     grad: Out<'_, T>,
@@ -198,8 +227,8 @@ fn general<S: Lanes, T: Real>(
         smoothing = Some(distribution::<T>(call.terms.label_smoothing, state));
     }
     let top = splat(s, T::from_f64(rows.top.0[row]));
-    let (recip, weight) = (narrowed(s, &rows.recip, row), splat(s, row_weight));
-    let factors = Factors::new(recip, top, mass, weight, call.scale, slope).with_hot(hot_share);
+    let (recip, weight) = (narrowed(s, &rows.recip, row), splat(s, factor.weight));
+    let factors = Factors::new(recip, top, mass, weight, factor.scale, slope).with_hot(hot_share);
     let origin = Origin::new(splat(s, T::from_f64(state.max)));
     let only_logits = only_logits(call.chunk.layout, call.logits, call.soft_cap);
     let softmax = &only_logits;
@@ -208,7 +237,7 @@ fn general<S: Lanes, T: Real>(
         (Target::Here(class), Some(smoothing)) => {
             let x = splat(s, logits.get(class));
             let (own, others) = smoothing.target_shares(splat(s, T::from_f64(state.target_weight)));
-            let beside = Factors::new(recip, top, others, weight, call.scale, slope);
+            let beside = Factors::new(recip, top, others, weight, factor.scale, slope);
             let gradient = beside.grad_beside_others(origin.exponential(softmax.capped(x, origin.max)), own);
             let gradient = if call.soft_cap.is_some() { gradient * softmax.cap_slope(x) } else { gradient };
             Some((class, gradient.first()))

@@ -330,7 +330,7 @@ impl ChunkedCrossEntropy {
         let ChunkInput { chunk, logits, targets, class_weight } = input;
         in_environment(|here| {
             let chunk = chunk.with_targets(here, context, targets)?;
-            let (scale, terms) = (Total::new(grad_scale).split(), self.terms());
+            let (scale, terms) = (grad_scale, self.terms());
             let call = Gradient { chunk, logits, states, class_weight, row_weight, terms, soft_cap, scale, grad };
             T::reduce(here, context, Work::StateGradient(&call));
             Ok(())

@@ -123,9 +123,12 @@ fn large_weights<T: Float>(largest: f64) {
             loss.eval(&context, shape.class_shape(), &logits, targets, weights, &options, outputs).expect("good input");
             grad
         };
-        // powers of two change no digit
+        // powers of two change no digit, but such weights of f32 are multiplied in f64
         let scale = 2f64.powi(-100);
-        assert_eq!(run(largest, scale), run(1.0, scale * largest), "{} {shape:?}", T::NAME);
+        for (got, want) in run(largest, scale).into_iter().zip(run(1.0, scale * largest)) {
+            let off = (got.wide() - want.wide()).abs() / want.wide().abs();
+            assert!(off <= 4.0 * T::EPSILON, "{} {shape:?}: {got:e}, not {want:e}", T::NAME);
+        }
     }
 }
 

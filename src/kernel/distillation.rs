@@ -145,6 +145,13 @@ impl<T: Real> Distillation<'_, T> {
         let found = [maximum(s, logits[0]), maximum(s, logits[1])];
         let ratios = Ratios::new(s, logits, found, self.temperature, is_reverse);
         let (ratios, solution) = ratios.solve(kept);
+        if solution.divergence.is_nan() {
+            // where one of the distributions is none, no class has a gradient
+            if let Some(grad) = grad {
+                grad.fill(T::NAN);
+            }
+            return T::NAN;
+        }
         let (factor, exponent) = of_usual_size::<T>(self.scale.mul(Total::new(weight.to_f64())));
         let row = Solved { ratios, solution, kept, room, stride: self.layout.outer_stride };
         let Divergence::Mixture { beta } = self.divergence else {

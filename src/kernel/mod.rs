@@ -21,4 +21,4 @@ pub mod softmax_state_spread;
 mod softmax_wide;
 pub mod targets;
 pub mod tokens;
-mod wide;
+pub mod wide;

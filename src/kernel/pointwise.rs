@@ -9,7 +9,8 @@
 //! - One pass: each element is read once and each result written once.
 //! - Where `f32` has no number for a term or a difference, the sum of the block says so. It is made again then, in chunks: of
 //!   one whose sum is no number the values are added up in `f64`, and results that are no numbers are made in `f64`. Where
-//!   they replace what that takes (the input, or what they are added to), it is kept for a chunk at a time.
+//!   they replace what that takes (the input, or what they are added to), the sizes of inputs are looked at first, and pieces
+//!   with large ones go in chunks of which it is kept.
 //! - Where the factor of derivatives is no normal number of the type, all derivatives are made in `f64`.
 //! - Nothing here is a vector's work: each stage is dispatched by itself.
 
@@ -36,6 +37,8 @@ pub struct Pointwise<'a, T> {
     pub factor: Factor,
     /// Whether a parameter is infinite: it is 1 then where the target is 0.
     pub has_infinite_parameter: bool,
+    /// Whether no parameter is larger than [`wide::MODERATE_FACTOR`].
+    pub has_moderate_parameter: bool,
     pub needs_total: bool,
 }
 
@@ -45,6 +48,8 @@ const BLOCK: usize = 8192;
 const UNUSUAL: usize = 512;
 /// Elements whose Hessians are made before their gradients: the first-level cache keeps them meanwhile.
 const WITH_HESS: usize = 2048;
+/// Elements of a piece that is looked at before it is replaced.
+const PIECE: usize = 2048;
 /// Fewer elements are not worth a loop for usual ones.
 const MIN_USUAL: usize = 64;
 /// Groups that are done at one of several places before the next.
@@ -73,6 +78,9 @@ impl<T: Real> Blocks for Evaluation<'_, T> {
         if self.is_in_chunks() {
             return self.chunks(isa, start, len, false);
         }
+        if self.is_replaced() {
+            return self.pieces(isa, start, len);
+        }
         if self.is_periodic() {
             return self.periodic(isa, start, len);
         }
@@ -90,8 +98,10 @@ impl<T: Real> Blocks for Evaluation<'_, T> {
         }
         let at_several_places = call.input.is_large() && prefers_several_places();
         let starts = [0, 1, 2, 3].map(|place| start + place * BLOCK);
-        if self.is_in_chunks() {
-            return if at_several_places { Some(self.chunks_together(isa, starts)) } else { None };
+        if self.is_in_chunks()
+            || self.is_replaced() && !(at_several_places && self.is_moderate(isa, start, TOGETHER * BLOCK))
+        {
+            return None;
         }
         let mut walk = call.walk();
         if at_several_places {
@@ -251,9 +261,50 @@ impl<'a, T: Real> Evaluation<'a, T> {
 
     /// Whether blocks go in chunks.
     fn is_in_chunks(&self) -> bool {
+        self.is_factor_far() || self.call.has_infinite_parameter
+    }
+
+    /// Whether results replace what is needed to make them again in `f64`.
+    fn is_replaced(&self) -> bool {
         let Pointwise { input, results: Results { grad, accumulate, .. }, .. } = *self.call;
-        let is_replaced = Self::IS_NARROW && (accumulate || grad.is_some_and(|grad| input.begins_with(grad)));
-        is_replaced || self.is_factor_far() || self.call.has_infinite_parameter
+        Self::IS_NARROW && (accumulate || grad.is_some_and(|grad| input.begins_with(grad)))
+    }
+
+    /// Whether these elements have terms and derivatives that are numbers, or are NaN themselves.
+    fn is_moderate(&self, isa: Isa, at: usize, len: usize) -> bool {
+        let Pointwise { input, target, weight, .. } = *self.call;
+        wide::are_moderate(isa, [input.slice(at, len), target.slice(at, len)])
+            && weight.is_none_or(|weight| wide::are_moderate_factors(isa, weight.slice(at, len)))
+            && self.call.has_moderate_parameter
+    }
+
+    /// A block whose results replace what they are made of: pieces that the first-level cache keeps from the look at their
+    /// sizes on.
+    fn pieces(&self, isa: Isa, start: usize, len: usize) -> Partial {
+        let (mut to, one) = (ChunkSums::new(), [T::from_f64(1.0)]);
+        let mut room = <Scratch<T>>::new();
+        for done in (0..len).step_by(PIECE) {
+            let (at, len) = (start + done, PIECE.min(len - done));
+            let step = if self.is_periodic() { Self::CHUNK } else { len };
+            let is_moderate = self.is_moderate(isa, at, len);
+            for part in (0..len).step_by(if is_moderate { step } else { Self::CHUNK }) {
+                if !is_moderate {
+                    self.chunk(isa, at + part, Self::CHUNK.min(len - part), false, &mut to);
+                    continue;
+                }
+                let (at, len) = (at + part, step.min(len - part));
+                let mut operands = self.operands(at, len, &one);
+                if self.is_periodic() {
+                    operands.parameter = self.repeated(room.zeros(len), at, len);
+                }
+                to.out_of_domain |= self.elements(isa, operands, at, &mut to.sums);
+            }
+        }
+        if self.call.is_streamed() {
+            stream_fence();
+        }
+        to.total = to.sums.total();
+        to.finish()
     }
 
     /// Whether derivatives are made in `f64` for their factor's sake.
@@ -271,17 +322,6 @@ impl<'a, T: Real> Evaluation<'a, T> {
             self.chunk(isa, start + done, Self::CHUNK.min(len - done), again, &mut sums);
         }
         sums.finish()
-    }
-
-    /// Several blocks, in turns.
-    fn chunks_together(&self, isa: Isa, starts: [usize; TOGETHER]) -> [Partial; TOGETHER] {
-        let mut all = [const { ChunkSums::new() }; TOGETHER];
-        for done in (0..BLOCK).step_by(Self::CHUNK) {
-            for (start, sums) in starts.into_iter().zip(&mut all) {
-                self.chunk(isa, start + done, Self::CHUNK, false, sums);
-            }
-        }
-        all.each_ref().map(ChunkSums::finish)
     }
 
     #[inline(never)]

@@ -4,7 +4,7 @@
 
 use super::formula::{AnyStage, Operands, Results};
 use crate::simd::view::{In, Out};
-use crate::simd::{Isa, LaneSums, Real, Total};
+use crate::simd::{Isa, Kernel, LaneSums, Lanes, Real, Total, splat};
 
 /// Elements that are evaluated at once.
 pub const GROUP: usize = <f64 as Real>::GROUP;
@@ -79,6 +79,55 @@ pub fn are_far<T: Real>(weights: In<'_, T>) -> bool {
         let size = if weight < T::ZERO { -weight } else { weight };
         any | ((size < least) & (size != T::ZERO)) | ((most < size) & (size < T::INFINITY))
     })
+}
+
+/// Whether no element is of such a size that a term, a difference or a derivative of theirs may be no number of `f32`, weights
+/// and parameters being no larger than [`MODERATE_FACTOR`].
+pub fn are_moderate<T: Real>(isa: Isa, arrays: [In<'_, T>; 2]) -> bool {
+    isa.dispatch(LargestBelow { arrays, limit: MODERATE })
+}
+
+/// The same for weights.
+pub fn are_moderate_factors<T: Real>(isa: Isa, factors: In<'_, T>) -> bool {
+    isa.dispatch(LargestBelow { arrays: [factors; 2], limit: MODERATE_FACTOR })
+}
+
+/// 2^50: squared differences, times a factor, are less than 2^127.
+const MODERATE: f64 = (1u64 << 50) as f64;
+pub const MODERATE_FACTOR: f64 = (1u64 << 24) as f64;
+
+/// Whether the sizes of the elements of two arrays, which are as long as each other, are all below a limit. NaN may count either
+/// way.
+struct LargestBelow<'a, T> {
+    arrays: [In<'a, T>; 2],
+    limit: f64,
+}
+
+impl<T: Real> Kernel for LargestBelow<'_, T> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run<S: Lanes>(self, s: S) -> bool {
+        let LargestBelow { arrays: [a, b], limit } = self;
+        let mut largest = [S::per_group(splat(s, T::ZERO)); 2];
+        for at in (0..a.len()).step_by(T::GROUP) {
+            let len = T::GROUP.min(a.len() - at);
+            let parts = [a.part(at, len), b.part(at, len)];
+            for k in 0..2 {
+                let largest = largest[k].as_mut();
+                for i in 0..parts[k].vectors::<S>() {
+                    largest[i] = parts[k].load(s, i).abs().at_least(largest[i]);
+                }
+            }
+        }
+        let mut all = splat(s, T::ZERO);
+        for largest in largest {
+            for i in 0..largest.as_ref().len() {
+                all = largest.as_ref()[i].at_least(all);
+            }
+        }
+        all.lt(all.c(limit)).all()
+    }
 }
 
 /// The largest weight that is not far from 1; the smallest is 1 over it.

@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::kernel::formula::Results;
 use crate::kernel::pointwise::Pointwise;
 use crate::kernel::targets;
+use crate::kernel::wide::MODERATE_FACTOR;
 use crate::options::{Options, Outputs, Sinks, Summary, check_length, check_optional};
 use crate::shape::{Divisor, Reduction};
 use crate::simd::in_environment;
@@ -70,6 +71,7 @@ pub(crate) fn evaluate<T: Element>(
             hess: sinks.hess,
             factor,
             has_infinite_parameter: loss.parameter().contains(&T::INFINITY),
+            has_moderate_parameter: loss.parameter().iter().all(|x| x.to_f64().abs() <= MODERATE_FACTOR),
             needs_total: sinks.needs_total(options.reduction),
         };
         let wrong_labels = options.check_targets

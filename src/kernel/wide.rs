@@ -4,7 +4,7 @@
 
 use super::formula::{AnyStage, Operands, Results};
 use crate::simd::view::{In, Out};
-use crate::simd::{Isa, Kernel, LaneSums, Lanes, Real, Total, splat};
+use crate::simd::{Isa, Kernel, LaneSums, Lanes, Pack, Real, Total, splat};
 
 /// Elements that are evaluated at once.
 pub const GROUP: usize = <f64 as Real>::GROUP;
@@ -109,22 +109,26 @@ impl<T: Real> Kernel for LargestBelow<'_, T> {
     #[inline(always)]
     fn run<S: Lanes>(self, s: S) -> bool {
         let LargestBelow { arrays: [a, b], limit } = self;
-        let mut largest = [S::per_group(splat(s, T::ZERO)); 2];
-        for at in (0..a.len()).step_by(T::GROUP) {
-            let len = T::GROUP.min(a.len() - at);
-            let parts = [a.part(at, len), b.part(at, len)];
-            for k in 0..2 {
-                let largest = largest[k].as_mut();
-                for i in 0..parts[k].vectors::<S>() {
-                    largest[i] = parts[k].load(s, i).abs().at_least(largest[i]);
-                }
+        let whole = a.len() / T::GROUP;
+        let (groups_a, groups_b) = (a.groups(whole), b.groups(whole));
+        let zeros = S::per_group(splat(s, T::ZERO));
+        let (mut of_a, mut of_b) = (zeros, zeros);
+        for group in 0..whole {
+            let (a, b) = (groups_a.get(group), groups_b.get(group));
+            let (of_a, of_b) = (of_a.as_mut(), of_b.as_mut());
+            for i in 0..Pack::<S, T>::per_group() {
+                of_a[i] = a.load(s, i).abs().at_least(of_a[i]);
+                of_b[i] = b.load(s, i).abs().at_least(of_b[i]);
             }
         }
         let mut all = splat(s, T::ZERO);
-        for largest in largest {
-            for i in 0..largest.as_ref().len() {
-                all = largest.as_ref()[i].at_least(all);
-            }
+        for i in 0..Pack::<S, T>::per_group() {
+            all = of_a.as_ref()[i].at_least(of_b.as_ref()[i].at_least(all));
+        }
+        let (at, rest) = (whole * T::GROUP, a.len() - whole * T::GROUP);
+        let (a, b) = (a.part(at, rest), b.part(at, rest));
+        for i in 0..a.vectors::<S>() {
+            all = a.load(s, i).abs().at_least(b.load(s, i).abs().at_least(all));
         }
         all.lt(all.c(limit)).all()
     }

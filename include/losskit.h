@@ -40,7 +40,7 @@
 #define LK_OPTIONS_INIT { sizeof(lk_options), LK_MEAN, 0, 1.0, NULL, NULL, 0.0 }
 
 /** Dense rows of classes. */
-#define LK_CLASS_ROWS(rows, classes) { sizeof(lk_class_shape), (rows), (classes), 1, 0, 0 }
+#define LK_CLASS_ROWS(rows, classes) { sizeof(lk_class_shape), (rows), (classes), 1, 0, 0, 0, 0, 0, 0 }
 
 /** Dense rows of some of the classes, ignore_index -100. */
 #define LK_CLASS_CHUNK(rows, classes, first_class) { sizeof(lk_class_chunk), (rows), (classes), (first_class), 0, -100 }
@@ -227,9 +227,28 @@ typedef struct lk_class_shape {
      */
     size_t outer_stride;
     /**
-     * Elements from one class to the next; 0 if dense.
+     * Elements from one class to the next; 0 if dense. (A tensor that is broadcast has a stride of 0, too, but reads the
+     * same element again: copy it first.)
      */
     size_t class_stride;
+    /**
+     * For crops of images, in cross_entropy and nll: how many elements of `inner` are contiguous; 0 if all are.
+     */
+    size_t row_length;
+    /**
+     * Elements from one such row to the next; 0 if `row_length` is.
+     */
+    size_t row_stride;
+    /**
+     * The gradient's and the Hessian's own outer and class stride, in cross_entropy with indices and in nll; both 0: they
+     * lie as the logits do; one 0: it is dense. The logits are copied to the gradient's place first: a Hessian needs a
+     * gradient beside it, and LK_ACCUMULATE_GRAD is LK_UNSUPPORTED_OPTION.
+     */
+    size_t grad_outer_stride;
+    /**
+     * See `grad_outer_stride`.
+     */
+    size_t grad_class_stride;
 } lk_class_shape;
 
 /**
@@ -659,6 +678,26 @@ typedef struct lk_td_params {
 #define LK_U8 4
 
 /**
+ * int16_t
+ */
+#define LK_I16 5
+
+/**
+ * uint16_t
+ */
+#define LK_U16 6
+
+/**
+ * uint32_t
+ */
+#define LK_U32 7
+
+/**
+ * uint64_t; more than INT64_MAX counts as INT64_MAX, which is no class either.
+ */
+#define LK_U64 8
+
+/**
  * The best one that the CPU has.
  */
 #define LK_ISA_BEST 0
@@ -1036,7 +1075,7 @@ lk_status lk_likelihood_f64(const struct lk_context *ctx,
  * A loss is within 3 units in the last place of the exact value, the gradient of an index within 4; with label smoothing
  * within 4 of p (Q - q) + q (1 - p), and of probabilities within 4 of the larger of Q p and q.
  *
- * `targets`: LK_I32, LK_I64 or LK_U8 indices, [outer][inner], dense; or probabilities of the logits' type
+ * `targets`: indices of an integer type of lk_dtype, [outer][inner], dense; or probabilities of the logits' type
  * and shape (LK_F32 here). An index outside of 0 to classes - 1 that is not `ignore_index` is
  * LK_TARGET_OUT_OF_RANGE. LK_MEAN divides by the sum of the weights of the samples that count (class weight
  * of the target times row weight, ignored samples out); with probabilities, by the sum of row weights.
@@ -1083,7 +1122,7 @@ lk_status lk_cross_entropy_f64(const struct lk_context *ctx,
  * target and 0 elsewhere, Hessian = 0. Only the target's log-probability is read, so -inf elsewhere does no
  * harm.
  *
- * `targets`: LK_I32, LK_I64 or LK_U8 indices, [outer][inner], dense. An index outside of 0 to classes - 1
+ * `targets`: indices of an integer type of lk_dtype, [outer][inner], dense. An index outside of 0 to classes - 1
  * that is not `ignore_index` is LK_TARGET_OUT_OF_RANGE. LK_MEAN divides by the sum of the weights of the
  * samples that count; where there are none, and where weights add up to 0, it is as in lk_cross_entropy_f32.
  *
@@ -1208,7 +1247,7 @@ lk_status lk_log_softmax_backward_f64(const struct lk_context *ctx,
  * all at once.
  *
  * `hidden` is [rows][width], `weight` [classes][width], `bias` [classes] or NULL (zeros), all dense. Targets are
- * LK_I32, LK_I64 or LK_U8 indices, one a row; they, weights, `loss` and what LK_MEAN divides by are as in
+ * indices of an integer type of lk_dtype, one a row; they, weights, `loss` and what LK_MEAN divides by are as in
  * lk_cross_entropy_f32. Each gradient has the shape of what it belongs to and may be NULL, `params` and `opts` too; no
  * output may overlap an input. With LK_NONE the gradients of weight and bias are those of the sum of losses.
  *
@@ -1258,7 +1297,7 @@ lk_status lk_linear_cross_entropy_f64(const struct lk_context *ctx,
  * log_probs[row][i] = log softmax(x)[index]; entropy[row] = -sum of p_j log p_j with p = softmax(x), in nats;
  * lse[row] = log of the sum of e^x_j. Nothing of the logits' size is written.
  *
- * `shape` is one of rows: `inner` 1, classes contiguous; else LK_UNSUPPORTED_OPTION. `indices`: LK_I32, LK_I64 or LK_U8,
+ * `shape` is one of rows: `inner` 1, classes contiguous; else LK_UNSUPPORTED_OPTION. `indices`: of an integer type of lk_dtype,
  * [rows][per_row], as `log_probs`; NULL if no log-probabilities are asked for and every row counts. `entropy` and `lse`
  * have an element a row. `params` may be NULL: one index a row, ignore_index -100.
  *
@@ -1426,7 +1465,7 @@ lk_status lk_softmax_state_init(size_t rows, struct lk_softmax_state *states);
  * Chunks come in any order and may have any width; each class is to be added once, to one of the states that will be
  * merged. What comes of them is within 2 units in the last place of lk_cross_entropy_f32 of the whole rows.
  *
- * `targets`: an LK_I32, LK_I64 or LK_U8 index a row among all classes; one that is not in this chunk will be, or was,
+ * `targets`: an index of an integer type of lk_dtype a row among all classes; one that is not in this chunk will be, or was,
  * in another. A negative one that is not `ignore_index` is LK_TARGET_OUT_OF_RANGE. NULL: there is no loss, only
  * the logarithm of the sum of exponentials. Logits of -inf are masked classes.
  *
@@ -1539,7 +1578,7 @@ lk_status lk_softmax_state_grad_f64(const struct lk_context *ctx,
  * itself and t times the slope.
  *
  * `q`, `next_q`, `next_q_online` (may be NULL), `grad` and `hess` are [batch][actions] with the shape's
- * stride; `action` (LK_I32, LK_I64, LK_U8), `reward`, `done` (not 0: the episode ended; may be NULL: none
+ * stride; `action` (of an integer type of lk_dtype), `reward`, `done` (not 0: the episode ended; may be NULL: none
  * did), `weight` (may be NULL: all 1) and `td_error` have `batch` elements. Rows that are done do not read
  * what follows; with gamma 0 it does not matter what follows, which may be infinite or NaN. The argmax is the
  * first maximum, and a NaN wins. An action that is none is LK_TARGET_OUT_OF_RANGE. LK_MEAN divides by the
@@ -1586,5 +1625,109 @@ lk_status lk_td_f64(const struct lk_context *ctx,
 #ifdef __cplusplus
 }  // extern "C"
 #endif  // __cplusplus
+
+/**
+ * The mean cross-entropy of dense rows of logits and int32_t targets, and its gradient, on the default threads: the short
+ * form of lk_cross_entropy_f32, which has all options. Targets of -100 are ignored. `loss` and `grad` may be NULL, `grad` may be
+ * `logits`.
+ */
+static inline lk_status lk_cross_entropy_i32_mean_f32(size_t rows,
+                                                      size_t classes,
+                                                      const float *logits,
+                                                      const int32_t *targets,
+                                                      float *loss,
+                                                      float *grad)
+{
+    const struct lk_class_shape shape = LK_CLASS_ROWS(rows, classes);
+    return lk_cross_entropy_f32(NULL, &shape, logits, LK_I32, targets, NULL, NULL, NULL, NULL, loss, grad, NULL);
+}
+
+/**
+ * As lk_cross_entropy_i32_mean_f32, with int64_t targets.
+ */
+static inline lk_status lk_cross_entropy_i64_mean_f32(size_t rows,
+                                                      size_t classes,
+                                                      const float *logits,
+                                                      const int64_t *targets,
+                                                      float *loss,
+                                                      float *grad)
+{
+    const struct lk_class_shape shape = LK_CLASS_ROWS(rows, classes);
+    return lk_cross_entropy_f32(NULL, &shape, logits, LK_I64, targets, NULL, NULL, NULL, NULL, loss, grad, NULL);
+}
+
+/**
+ * The mean of the squared differences of `n` elements, and its gradient: the short form of lk_mse_f32. `loss` and `grad` may be
+ * NULL, `grad` may be `input`.
+ */
+static inline lk_status lk_mse_mean_f32(size_t n, const float *input, const float *target, float *loss, float *grad)
+{
+    return lk_mse_f32(NULL, n, input, target, NULL, NULL, loss, grad, NULL);
+}
+
+/**
+ * The mean binary cross-entropy of `n` logits and labels, and its gradient: the short form of lk_bce_with_logits_f32. `loss` and
+ * `grad` may be NULL, `grad` may be `input`.
+ */
+static inline lk_status lk_bce_with_logits_mean_f32(size_t n,
+                                                    const float *input,
+                                                    const float *target,
+                                                    float *loss,
+                                                    float *grad)
+{
+    return lk_bce_with_logits_f32(NULL, n, input, target, NULL, NULL, 0, NULL, NULL, loss, grad, NULL);
+}
+
+/**
+ * The mean cross-entropy of dense rows of logits and int32_t targets, and its gradient, on the default threads: the short
+ * form of lk_cross_entropy_f64, which has all options. Targets of -100 are ignored. `loss` and `grad` may be NULL, `grad` may be
+ * `logits`.
+ */
+static inline lk_status lk_cross_entropy_i32_mean_f64(size_t rows,
+                                                      size_t classes,
+                                                      const double *logits,
+                                                      const int32_t *targets,
+                                                      double *loss,
+                                                      double *grad)
+{
+    const struct lk_class_shape shape = LK_CLASS_ROWS(rows, classes);
+    return lk_cross_entropy_f64(NULL, &shape, logits, LK_I32, targets, NULL, NULL, NULL, NULL, loss, grad, NULL);
+}
+
+/**
+ * As lk_cross_entropy_i32_mean_f64, with int64_t targets.
+ */
+static inline lk_status lk_cross_entropy_i64_mean_f64(size_t rows,
+                                                      size_t classes,
+                                                      const double *logits,
+                                                      const int64_t *targets,
+                                                      double *loss,
+                                                      double *grad)
+{
+    const struct lk_class_shape shape = LK_CLASS_ROWS(rows, classes);
+    return lk_cross_entropy_f64(NULL, &shape, logits, LK_I64, targets, NULL, NULL, NULL, NULL, loss, grad, NULL);
+}
+
+/**
+ * The mean of the squared differences of `n` elements, and its gradient: the short form of lk_mse_f64. `loss` and `grad` may be
+ * NULL, `grad` may be `input`.
+ */
+static inline lk_status lk_mse_mean_f64(size_t n, const double *input, const double *target, double *loss, double *grad)
+{
+    return lk_mse_f64(NULL, n, input, target, NULL, NULL, loss, grad, NULL);
+}
+
+/**
+ * The mean binary cross-entropy of `n` logits and labels, and its gradient: the short form of lk_bce_with_logits_f64. `loss` and
+ * `grad` may be NULL, `grad` may be `input`.
+ */
+static inline lk_status lk_bce_with_logits_mean_f64(size_t n,
+                                                    const double *input,
+                                                    const double *target,
+                                                    double *loss,
+                                                    double *grad)
+{
+    return lk_bce_with_logits_f64(NULL, n, input, target, NULL, NULL, 0, NULL, NULL, loss, grad, NULL);
+}
 
 #endif  /* LOSSKIT_H */

@@ -12,6 +12,7 @@ mod factor;
 mod ffi;
 #[cfg(feature = "rayon")]
 mod fork;
+mod indices;
 mod kernel;
 mod loss;
 mod options;
@@ -24,6 +25,7 @@ mod softmax_state;
 pub use context::Context;
 pub use cost::Cost;
 pub use error::Error;
+pub use indices::{Indices, Targets};
 #[doc(hidden)]
 pub use kernel::elementary::Function as ElementaryFunction;
 pub use loss::pointwise_losses::*;
@@ -34,7 +36,7 @@ pub use loss::{
 #[cfg(feature = "linear")]
 pub use loss::{LinearCrossEntropy, LinearInputs, LinearOutputs};
 pub use options::{Options, Outputs, Summary};
-pub use shape::{ClassShape, Indices, Reduction, Targets, Weights};
+pub use shape::{ClassShape, Reduction, Weights};
 pub use simd::Isa;
 #[doc(hidden)]
 pub use simd::{fma_f32 as soft_fma, set_prefers_several_places};

@@ -115,6 +115,10 @@ impl Options {
         T::from_f64(if self.min_hess == 0.0 { f64::NEG_INFINITY } else { self.min_hess / own })
     }
 
+    pub(crate) fn accumulates(&self) -> bool {
+        self.accumulate_grad
+    }
+
     pub(crate) fn check(&self) -> Result<(), Error> {
         if self.grad_scale.is_nan() {
             return Err(Error::NanOption { name: "grad_scale" });
@@ -260,7 +264,7 @@ impl<'a, T: Real> Sinks<'a, T> {
     /// For a loss over classes whose predictions may be right.
     pub fn of_predictions(outputs: Outputs<'a, T>, reduction: Reduction, layout: &Layout) -> Result<Self, Error> {
         for (name, slice) in [("grad", &outputs.grad), ("hess", &outputs.hess)] {
-            slice.as_ref().map_or(Ok(()), |slice| check_elements(layout, name, slice.len()))?;
+            slice.as_ref().map_or(Ok(()), |slice| check_elements(&layout.of_grad(), name, slice.len()))?;
         }
         let losses = if reduction == Reduction::None { layout.samples } else { 1 };
         if let Some(loss) = &outputs.loss {

@@ -56,6 +56,12 @@ pub struct ClassShape {
     pub(crate) outer: usize,
     pub(crate) classes: usize,
     pub(crate) inner: usize,
+    /// Elements of `inner` that are contiguous; 0: all
+    row_length: usize,
+    row_stride: usize,
+    /// 0, 0: as the logits'
+    grad_outer_stride: usize,
+    grad_class_stride: usize,
     /// 0: dense
     pub(crate) outer_stride: usize,
     pub(crate) class_stride: usize,
@@ -68,7 +74,17 @@ impl ClassShape {
     }
     /// Dense `[outer][classes][inner]`.
     pub const fn new(outer: usize, classes: usize, inner: usize) -> Self {
-        ClassShape { outer, classes, inner, outer_stride: 0, class_stride: 0 }
+        ClassShape {
+            outer,
+            classes,
+            inner,
+            row_length: 0,
+            row_stride: 0,
+            grad_outer_stride: 0,
+            grad_class_stride: 0,
+            outer_stride: 0,
+            class_stride: 0,
+        }
     }
     /// Elements from one outer index to the next; 0 for dense.
     pub const fn outer_stride(mut self, elements: usize) -> Self {
@@ -78,6 +94,49 @@ impl ClassShape {
     /// Elements from one class to the next; 0 for dense (`inner`).
     pub const fn class_stride(mut self, elements: usize) -> Self {
         self.class_stride = elements;
+        self
+    }
+    /// A crop of images: `inner` is rows of `length` elements, which begin `stride` elements apart. For [`CrossEntropy`] and
+    /// [`Nll`]. Targets, row weights and losses are dense all the same.
+    ///
+    /// ```
+    /// use losskit::{ClassShape, CrossEntropy, Targets};
+    /// // the left two columns of a 2 x 3 image of two classes
+    /// let logits = [1.0f32, 1.0, 9.0, 1.0, 1.0, 9.0, 1.0, 1.0, 9.0, 1.0, 1.0, 9.0];
+    /// let shape = ClassShape::new(1, 2, 4).row_stride(2, 3).class_stride(6);
+    /// let loss = CrossEntropy::new().mean(shape, &logits, Targets::I32(&[0, 1, 1, 0]))?;
+    /// assert_eq!(loss, 2f32.ln());
+    /// # Ok::<(), losskit::Error>(())
+    /// ```
+    ///
+    /// [`CrossEntropy`]: crate::CrossEntropy
+    /// [`Nll`]: crate::Nll
+    pub const fn row_stride(mut self, length: usize, stride: usize) -> Self {
+        self.row_length = length;
+        self.row_stride = stride;
+        self
+    }
+    /// Strides of the gradient and the Hessian, where these do not lie as the logits do; of the two, 0 is for dense. For
+    /// [`CrossEntropy`] with class indices, and for [`Nll`].
+    ///
+    /// The logits are copied to the gradient's place first, so a Hessian is only had beside a gradient, and
+    /// [`accumulate_grad`](crate::Options::accumulate_grad) is not possible.
+    ///
+    /// ```
+    /// use losskit::{ClassShape, CrossEntropy, Targets};
+    /// // [classes][rows], transposed; the gradient is [rows][classes]
+    /// let (logits, mut grad) = ([0.0f32, 3.0, 0.0, 3.0, 0.0, 3.0], [0.0; 6]);
+    /// let shape = ClassShape::rows(2, 3).outer_stride(1).class_stride(2).grad_strides(3, 1);
+    /// CrossEntropy::new().mean_with_grad(shape, &logits, Targets::I32(&[0, 1]), &mut grad)?;
+    /// assert!(grad[0] < 0.0 && grad[4] < 0.0 && grad[1] == grad[2]);
+    /// # Ok::<(), losskit::Error>(())
+    /// ```
+    ///
+    /// [`CrossEntropy`]: crate::CrossEntropy
+    /// [`Nll`]: crate::Nll
+    pub const fn grad_strides(mut self, outer: usize, class: usize) -> Self {
+        self.grad_outer_stride = outer;
+        self.grad_class_stride = class;
         self
     }
     /// The number of samples, `outer * inner` (saturating).
@@ -95,7 +154,15 @@ impl ClassShape {
     /// The strides in full, if the shape is one that memory can hold and no two elements coincide.
     pub(crate) const fn layout(&self) -> Result<Layout, Error> {
         let ClassShape { outer, classes, inner, .. } = *self;
-        let class_stride = if self.class_stride == 0 { inner } else { self.class_stride };
+        let (row_length, row_stride, span) = match self.rows_of_inner() {
+            Ok(rows) => rows,
+            Err(error) => return Err(error),
+        };
+        let own_grad = match self.own_grad() {
+            Ok(own_grad) => own_grad,
+            Err(error) => return Err(error),
+        };
+        let class_stride = if self.class_stride == 0 { span } else { self.class_stride };
         let Some(samples) = outer.checked_mul(inner) else {
             return Err(Error::SizeTooLarge { name: "shape" });
         };
@@ -103,12 +170,24 @@ impl ClassShape {
             return Err(Error::LengthMismatch { name: "classes", length: 0, needed: 1 });
         }
         if samples == 0 {
-            return Ok(Layout { outer, classes, inner, outer_stride: 0, class_stride: 0, samples, elements: 0 });
+            let (outer_stride, class_stride, elements) = (0, 0, 0);
+            return Ok(Layout {
+                outer,
+                classes,
+                inner,
+                outer_stride,
+                class_stride,
+                samples,
+                elements,
+                row_length,
+                row_stride,
+                own_grad,
+            });
         }
         let Some(planes) = (classes - 1).checked_mul(class_stride) else {
             return Err(Error::SizeTooLarge { name: "shape" });
         };
-        let Some(one_outer) = planes.checked_add(inner) else {
+        let Some(one_outer) = planes.checked_add(span) else {
             return Err(Error::SizeTooLarge { name: "shape" });
         };
         let outer_stride = if self.outer_stride == 0 { one_outer } else { self.outer_stride };
@@ -119,12 +198,62 @@ impl ClassShape {
             return Err(Error::SizeTooLarge { name: "shape" });
         };
         // One of the two outer dimensions encloses the other; the innermost is contiguous.
-        let class_in_outer = (classes == 1 || class_stride >= inner) && (outer == 1 || outer_stride >= one_outer);
-        let outer_in_class = outer_stride >= inner && class_stride >= rows + inner;
+        let class_in_outer = (classes == 1 || class_stride >= span) && (outer == 1 || outer_stride >= one_outer);
+        let outer_in_class = outer_stride >= span && class_stride >= rows + span;
         if !class_in_outer && !outer_in_class {
             return Err(Error::InvalidStride { outer_stride, class_stride });
         }
-        Ok(Layout { outer, classes, inner, outer_stride, class_stride, samples, elements })
+        Ok(Layout {
+            outer,
+            classes,
+            inner,
+            outer_stride,
+            class_stride,
+            samples,
+            elements,
+            row_length,
+            row_stride,
+            own_grad,
+        })
+    }
+
+    /// Elements of a row of `inner`, from one row to the next, and from the first element of `inner` to the last.
+    const fn rows_of_inner(&self) -> Result<(usize, usize, usize), Error> {
+        let ClassShape { inner, row_length, row_stride, .. } = *self;
+        if row_length == 0 && row_stride == 0 || inner == 0 {
+            return Ok((inner, inner, inner));
+        }
+        if row_length == 0 || inner % row_length != 0 {
+            return Err(Error::LengthMismatch { name: "shape.row_length", length: row_length, needed: inner });
+        }
+        if row_stride < row_length {
+            return Err(Error::InvalidStride { outer_stride: row_stride, class_stride: row_length });
+        }
+        let rows = inner / row_length;
+        if rows == 1 || row_stride == row_length {
+            return Ok((inner, inner, inner));
+        }
+        match (rows - 1).checked_mul(row_stride) {
+            Some(last) => match last.checked_add(row_length) {
+                Some(span) => Ok((row_length, row_stride, span)),
+                None => Err(Error::SizeTooLarge { name: "shape" }),
+            },
+            None => Err(Error::SizeTooLarge { name: "shape" }),
+        }
+    }
+
+    const fn own_grad(&self) -> Result<Option<Strides>, Error> {
+        let ClassShape { outer, classes, inner, grad_outer_stride, grad_class_stride, .. } = *self;
+        if grad_outer_stride == 0 && grad_class_stride == 0 {
+            return Ok(None);
+        }
+        let grad = Self::new(outer, classes, inner).outer_stride(grad_outer_stride).class_stride(grad_class_stride);
+        match grad.layout() {
+            Ok(Layout { outer_stride, class_stride, elements, .. }) => {
+                Ok(Some(Strides { outer: outer_stride, class: class_stride, elements }))
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -139,12 +268,36 @@ pub(crate) struct Layout {
     pub samples: usize,
     /// From the first element to the last.
     pub elements: usize,
+    /// How many elements of `inner` are contiguous, and how far apart such rows begin: both `inner`, unless there are gaps.
+    pub row_length: usize,
+    pub row_stride: usize,
+    /// Where the gradient and the Hessian lie, if not as the logits do.
+    pub own_grad: Option<Strides>,
+}
+
+/// Where an array of a layout's shape lies.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Strides {
+    pub outer: usize,
+    pub class: usize,
+    pub elements: usize,
 }
 
 impl Layout {
     /// Independent elements.
     pub fn elements(n: usize) -> Self {
-        Layout { outer: n, classes: 1, inner: 1, outer_stride: 1, class_stride: 1, samples: n, elements: n }
+        Layout {
+            outer: n,
+            classes: 1,
+            inner: 1,
+            outer_stride: 1,
+            class_stride: 1,
+            samples: n,
+            elements: n,
+            row_length: 1,
+            row_stride: 1,
+            own_grad: None,
+        }
     }
 
     /// Where a sample's class 0 is.
@@ -153,7 +306,45 @@ impl Layout {
         if self.inner == 1 {
             sample * self.outer_stride
         } else {
-            sample / self.inner * self.outer_stride + sample % self.inner
+            sample / self.inner * self.outer_stride + self.in_plane(sample % self.inner)
+        }
+    }
+
+    /// Where an inner index lies.
+    #[inline(always)]
+    fn in_plane(&self, inner: usize) -> usize {
+        if self.row_length == self.inner {
+            inner
+        } else {
+            inner / self.row_length * self.row_stride + inner % self.row_length
+        }
+    }
+
+    /// How many samples lie beside each other from one on, as far as the row goes.
+    #[inline(always)]
+    pub fn beside(&self, sample: usize) -> usize {
+        let inner = sample % self.inner;
+        if self.row_length == self.inner { self.inner - inner } else { self.row_length - inner % self.row_length }
+    }
+
+    /// Elements of `inner` from the first to the last.
+    pub fn span(&self) -> usize {
+        (self.inner / self.row_length.max(1)).saturating_sub(1) * self.row_stride + self.row_length
+    }
+
+    /// That of the gradient and the Hessian.
+    pub fn of_grad(self) -> Self {
+        match self.own_grad {
+            Some(Strides { outer, class, elements }) => Layout {
+                outer_stride: outer,
+                class_stride: class,
+                elements,
+                row_length: self.inner,
+                row_stride: self.inner,
+                own_grad: None,
+                ..self
+            },
+            None => self,
         }
     }
 
@@ -161,7 +352,7 @@ impl Layout {
     #[inline(always)]
     pub fn run(&self, first: usize, count: usize) -> (usize, Samples) {
         let Layout { inner, outer_stride, classes, class_stride, .. } = *self;
-        let (stride, left) = if inner == 1 { (outer_stride, count) } else { (1, inner - first % inner) };
+        let (stride, left) = if inner == 1 { (outer_stride, count) } else { (1, self.beside(first)) };
         (self.offset(first), Samples { count: left.min(count), stride, classes, class_stride })
     }
 
@@ -173,60 +364,6 @@ impl Layout {
     /// Whether no element lies between the first and the last that is none of the shape's.
     pub fn is_dense(&self) -> bool {
         self.samples.checked_mul(self.classes) == Some(self.elements)
-    }
-}
-
-/// Class indices, one for each sample, in the integer type they come in.
-///
-/// ```
-/// use losskit::{ClassShape, Indices, Nll};
-/// let loss = Nll::new().mean(ClassShape::rows(1, 2), &[-0.5f32, -0.9], Indices::U8(&[1]))?;
-/// assert_eq!(loss, 0.9);
-/// # Ok::<(), losskit::Error>(())
-/// ```
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub enum Indices<'a> {
-    /// 32 bits, signed.
-    I32(&'a [i32]),
-    /// 64 bits, signed.
-    I64(&'a [i64]),
-    /// 8 bits: up to 256 classes.
-    U8(&'a [u8]),
-}
-
-/// What the classes should have been: an index for each sample, or a probability for each class.
-///
-/// Probabilities have the logits' shape and strides.
-///
-/// ```
-/// use losskit::{ClassShape, CrossEntropy, Targets};
-/// let (shape, logits) = (ClassShape::rows(1, 2), [0.0f32, 3.0]);
-/// let hard = CrossEntropy::new().mean(shape, &logits, Targets::I64(&[1]))?;
-/// let soft = CrossEntropy::new().mean(shape, &logits, Targets::Probabilities(&[0.0, 1.0]))?;
-/// assert_eq!(hard, soft);
-/// # Ok::<(), losskit::Error>(())
-/// ```
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub enum Targets<'a, T> {
-    /// An index for each sample.
-    I32(&'a [i32]),
-    /// An index for each sample.
-    I64(&'a [i64]),
-    /// An index for each sample.
-    U8(&'a [u8]),
-    /// A probability for each class of each sample.
-    Probabilities(&'a [T]),
-}
-
-impl<'a, T> From<Indices<'a>> for Targets<'a, T> {
-    fn from(indices: Indices<'a>) -> Self {
-        match indices {
-            Indices::I32(indices) => Targets::I32(indices),
-            Indices::I64(indices) => Targets::I64(indices),
-            Indices::U8(indices) => Targets::U8(indices),
-        }
     }
 }
 
@@ -259,84 +396,6 @@ impl<'a, T> Weights<'a, T> {
 impl<T> Default for Weights<'_, T> {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-/// [`Indices`] as a view.
-#[derive(Clone, Copy)]
-pub(crate) enum IndexView<'a> {
-    I32(In<'a, i32>),
-    I64(In<'a, i64>),
-    U8(In<'a, u8>),
-}
-
-impl IndexView<'_> {
-    #[cfg(feature = "linear")]
-    pub fn slice(self, at: usize, len: usize) -> Self {
-        match self {
-            IndexView::I32(view) => IndexView::I32(view.slice(at, len)),
-            IndexView::I64(view) => IndexView::I64(view.slice(at, len)),
-            IndexView::U8(view) => IndexView::U8(view.slice(at, len)),
-        }
-    }
-    #[inline(always)]
-    pub fn get(&self, at: usize) -> i64 {
-        match self {
-            IndexView::I32(view) => i64::from(view.get(at)),
-            IndexView::I64(view) => view.get(at),
-            IndexView::U8(view) => i64::from(view.get(at)),
-        }
-    }
-    /// As many from `at` on as fit.
-    #[inline(always)]
-    pub fn read(&self, at: usize, to: &mut [i64]) {
-        #[inline(always)]
-        fn read<I: Copy + Into<i64>>(from: In<'_, I>, at: usize, to: &mut [i64]) {
-            let from = from.slice(at, to.len());
-            for (i, to) in to.iter_mut().enumerate() {
-                *to = from.get(i).into();
-            }
-        }
-        match self {
-            IndexView::I32(view) => read(*view, at, to),
-            IndexView::I64(view) => read(*view, at, to),
-            IndexView::U8(view) => read(*view, at, to),
-        }
-    }
-    pub fn len(&self) -> usize {
-        match self {
-            IndexView::I32(view) => view.len(),
-            IndexView::I64(view) => view.len(),
-            IndexView::U8(view) => view.len(),
-        }
-    }
-}
-
-impl<'a> From<Indices<'a>> for IndexView<'a> {
-    fn from(indices: Indices<'a>) -> Self {
-        match indices {
-            Indices::I32(indices) => IndexView::I32(indices.into()),
-            Indices::I64(indices) => IndexView::I64(indices.into()),
-            Indices::U8(indices) => IndexView::U8(indices.into()),
-        }
-    }
-}
-
-/// [`Targets`] as views.
-#[derive(Clone, Copy)]
-pub(crate) enum TargetView<'a, T> {
-    Indices(IndexView<'a>),
-    Probabilities(In<'a, T>),
-}
-
-impl<'a, T> From<Targets<'a, T>> for TargetView<'a, T> {
-    fn from(targets: Targets<'a, T>) -> Self {
-        match targets {
-            Targets::I32(indices) => TargetView::Indices(Indices::I32(indices).into()),
-            Targets::I64(indices) => TargetView::Indices(Indices::I64(indices).into()),
-            Targets::U8(indices) => TargetView::Indices(Indices::U8(indices).into()),
-            Targets::Probabilities(targets) => TargetView::Probabilities(targets.into()),
-        }
     }
 }
 

@@ -39,7 +39,8 @@ fn declarations() -> Vec<Declaration> {
     // a macro of two lines is one line
     let code = without_comments(&HEADER.replace("\\\n", ""));
     let code: String = code.lines().filter(|line| !line.starts_with('#')).map(|line| format!("{line}\n")).collect();
-    let code = code.replacen("extern \"C\" {", "", 1);
+    // the short forms are no part of the library
+    let code = code.split("static inline").next().expect("text before it").replacen("extern \"C\" {", "", 1);
     let mut found = Vec::new();
     let mut rest = code.as_str();
     while let Some(end) = rest.find(';') {

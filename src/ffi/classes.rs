@@ -9,8 +9,9 @@ use super::types::{
 };
 use crate::context::Context;
 use crate::error::Error;
+use crate::indices::{IndexView, TargetView};
 use crate::loss::{CrossEntropy, CrossEntropyInputs, Element, LogSoftmax, Nll, NllInputs, Softmax};
-use crate::shape::{IndexView, Layout, TargetView, WeightView};
+use crate::shape::{Layout, WeightView};
 
 /// The inputs that nll and cross-entropy share.
 struct ClassInput<T> {
@@ -92,7 +93,7 @@ impl<T: Element> Call<T> {
         unsafe {
             let Checked { layout, targets, weights, options } = self.check()?;
             let logits = view(self.input.elements, layout.elements);
-            let sinks = options.sinks(self.loss, self.grad, self.hess, layout.samples, layout.elements);
+            let sinks = options.sinks(self.loss, self.grad, self.hess, layout.samples, layout.of_grad().elements);
             let sinks = self.correct.sinks(sinks, layout.samples);
             let inputs = CrossEntropyInputs { layout, logits, targets, weights };
             let summary = loss.run(context(self.ctx), inputs, &options.options, sinks)?;
@@ -111,7 +112,7 @@ impl<T: Element> Call<T> {
                 TargetView::Probabilities(_) => IndexView::U8(view(core::ptr::null(), 0)),
             };
             let log_probs = view(self.input.elements, layout.elements);
-            let sinks = options.sinks(self.loss, self.grad, self.hess, layout.samples, layout.elements);
+            let sinks = options.sinks(self.loss, self.grad, self.hess, layout.samples, layout.of_grad().elements);
             let inputs = NllInputs { layout, log_probs, targets, weights };
             let summary = loss.run(context(self.ctx), inputs, &options.options, sinks)?;
             Ok(options.finish(summary))
@@ -130,7 +131,7 @@ unsafe fn distribution<'a, T: Element>(
     output: (&'static str, *mut T),
 ) -> Result<(Layout, &'a Context), Error> {
     // SAFETY: the caller's promise
-    let layout = unsafe { lk_class_shape::read(shape) }?;
+    let layout = unsafe { lk_class_shape::read_evenly_apart(shape) }?;
     let mut memory = Memory::default();
     memory.shape(layout);
     for &(name, pointer) in inputs {
@@ -153,7 +154,7 @@ for_each_element_type! {
     /// A loss is within 3 units in the last place of the exact value, the gradient of an index within 4; with label smoothing
     /// within 4 of p (Q - q) + q (1 - p), and of probabilities within 4 of the larger of Q p and q.
     ///
-    /// `targets`: LK_I32, LK_I64 or LK_U8 indices, [outer][inner], dense; or probabilities of the logits' type
+    /// `targets`: indices of an integer type of lk_dtype, [outer][inner], dense; or probabilities of the logits' type
     /// and shape (LK_F32 here). An index outside of 0 to classes - 1 that is not `ignore_index` is
     /// LK_TARGET_OUT_OF_RANGE. LK_MEAN divides by the sum of the weights of the samples that count (class weight
     /// of the target times row weight, ignored samples out); with probabilities, by the sum of row weights.
@@ -191,7 +192,7 @@ for_each_element_type! {
     /// target and 0 elsewhere, Hessian = 0. Only the target's log-probability is read, so -inf elsewhere does no
     /// harm.
     ///
-    /// `targets`: LK_I32, LK_I64 or LK_U8 indices, [outer][inner], dense. An index outside of 0 to classes - 1
+    /// `targets`: indices of an integer type of lk_dtype, [outer][inner], dense. An index outside of 0 to classes - 1
     /// that is not `ignore_index` is LK_TARGET_OUT_OF_RANGE. LK_MEAN divides by the sum of the weights of the
     /// samples that count; where there are none, and where weights add up to 0, it is as in lk_cross_entropy_f32.
     ///

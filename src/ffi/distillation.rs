@@ -26,7 +26,7 @@ impl<T: Element> Call<T> {
         // SAFETY: the caller's promise
         let (how, options) = unsafe { (lk_distillation_params::read(self.params)?, lk_options::read(self.opts)?) };
         // SAFETY: the caller's promise
-        let layout = unsafe { lk_class_shape::read(self.shape) }?;
+        let layout = unsafe { lk_class_shape::read_evenly_apart(self.shape) }?;
         let (rows, elements) = (layout.samples, layout.elements);
         let no_hess = core::ptr::null_mut();
         let mut memory = Memory::new(&options);

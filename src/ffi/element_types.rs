@@ -12,12 +12,14 @@ pub trait CElement: Element {
 
 impl CElement for f32 {
     const DTYPE: lk_dtype = LK_F32;
-    const TARGET_TYPES: &'static str = "LK_I32, LK_I64, LK_U8 or, for probabilities, LK_F32";
+    const TARGET_TYPES: &'static str =
+        "LK_I16, LK_I32, LK_I64, LK_U8, LK_U16, LK_U32, LK_U64 or, for probabilities, LK_F32";
 }
 
 impl CElement for f64 {
     const DTYPE: lk_dtype = LK_F64;
-    const TARGET_TYPES: &'static str = "LK_I32, LK_I64, LK_U8 or, for probabilities, LK_F64";
+    const TARGET_TYPES: &'static str =
+        "LK_I16, LK_I32, LK_I64, LK_U8, LK_U16, LK_U32, LK_U64 or, for probabilities, LK_F64";
 }
 
 /// Functions of arrays of `T`: of each `fn name` are made the C functions `lk_name_f32` and `lk_name_f64`, whose status is

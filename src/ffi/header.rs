@@ -44,7 +44,20 @@ fn c_header(root: &Path, scratch: &Path) -> String {
     let bindings = builder.generate().expect("the sources of the C ABI can be read");
     let mut text = Vec::new();
     bindings.write(&mut text);
-    String::from_utf8(text).expect("headers are text")
+    let text = String::from_utf8(text).expect("headers are text");
+    let (declarations, _) = text.split_once(END).expect("the header ends with the end of its include guard");
+    [declarations, &short_forms(root), END].concat()
+}
+
+/// What cbindgen writes last.
+const END: &str = "#endif  /* LOSSKIT_H */\n";
+
+/// The short forms of the commonest calls, which are defined in the header, for float and for double.
+fn short_forms(root: &Path) -> String {
+    let single = read(&root.join("src/ffi/short_forms.h"));
+    // (alignments of parameters stay: both names are as long as each other)
+    let double = single.replace("_f32", "_f64").replace("float", "double");
+    [single, double].concat()
 }
 
 /// The text of `include/losskit.hpp`, with its list of the losses of independent elements made anew.

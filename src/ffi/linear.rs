@@ -109,7 +109,7 @@ for_each_element_type! {
     /// all at once.
     ///
     /// `hidden` is [rows][width], `weight` [classes][width], `bias` [classes] or NULL (zeros), all dense. Targets are
-    /// LK_I32, LK_I64 or LK_U8 indices, one a row; they, weights, `loss` and what LK_MEAN divides by are as in
+    /// indices of an integer type of lk_dtype, one a row; they, weights, `loss` and what LK_MEAN divides by are as in
     /// lk_cross_entropy_f32. Each gradient has the shape of what it belongs to and may be NULL, `params` and `opts` too; no
     /// output may overlap an input. With LK_NONE the gradients of weight and bias are those of the sum of losses.
     ///

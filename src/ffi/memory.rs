@@ -4,13 +4,16 @@ use core::ffi::c_void;
 
 use arrayvec::ArrayVec;
 
-use super::types::{LK_F32, LK_F64, LK_I32, LK_I64, LK_U8, Read, lk_context, lk_cost, lk_dtype};
+use super::types::{
+    LK_F32, LK_F64, LK_I16, LK_I32, LK_I64, LK_U8, LK_U16, LK_U32, LK_U64, Read, lk_context, lk_cost, lk_dtype,
+};
 use crate::context::Context;
 use crate::cost::Cost;
 use crate::error::Error;
+use crate::indices::{IndexView, Indices};
 use crate::loss::Element;
 use crate::options::Sinks;
-use crate::shape::{IndexView, Indices, Layout, Reduction};
+use crate::shape::{Layout, Reduction};
 use crate::simd::view::{In, Out};
 
 /// A struct that begins with its size. A larger one is a newer caller's: what this version does not know of
@@ -72,8 +75,15 @@ struct Range {
     end: usize,
     /// Of an element.
     size: usize,
-    /// Whether it has the call's shape, and perhaps gaps between its rows.
-    is_shaped: bool,
+    /// Whether it has the call's shape, and perhaps gaps between its rows, and whether it lies as the gradient does.
+    shape: Shaped,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Shaped {
+    No,
+    AsInput,
+    AsGrad,
 }
 
 impl Range {
@@ -91,8 +101,9 @@ impl Range {
     }
 
     fn runs(&self, layout: Option<&Layout>) -> Runs {
-        match layout {
-            Some(layout) if self.is_shaped => Runs::new(layout, self.size),
+        match (layout, self.shape) {
+            (Some(layout), Shaped::AsInput) => Runs::new(layout, self.size),
+            (Some(layout), Shaped::AsGrad) => Runs::new(&layout.of_grad(), self.size),
             _ => Runs { outer: (1, 0), inner: (1, 0), bytes: self.end - self.start },
         }
     }
@@ -106,15 +117,16 @@ struct Runs {
 }
 
 impl Runs {
-    /// Of a layout, which has no elements that coincide: each of its dimensions lies between two elements of the next.
+    /// Of a layout, which has no elements that coincide: each of its dimensions lies between two elements of the next. What
+    /// lies between the rows of a crop counts as its own.
     fn new(layout: &Layout, size: usize) -> Self {
-        let Layout { outer, classes, inner, outer_stride, class_stride, .. } = *layout;
+        let Layout { outer, classes, outer_stride, class_stride, .. } = *layout;
         let mut dimensions = [(outer, outer_stride), (classes, class_stride)];
         // the larger one encloses the smaller one; one of a single index has no stride
         if dimensions[0].0 == 1 || (dimensions[1].0 > 1 && dimensions[0].1 < dimensions[1].1) {
             dimensions.swap(0, 1);
         }
-        let mut runs = Runs { outer: (1, 0), inner: (1, 0), bytes: size * inner };
+        let mut runs = Runs { outer: (1, 0), inner: (1, 0), bytes: size * layout.span() };
         for (count, stride) in [dimensions[1], dimensions[0]] {
             if count == 1 {
                 continue;
@@ -167,7 +179,7 @@ fn near(
 }
 
 /// Types of indices, in words.
-pub const INDEX_TYPES: &str = "LK_I32, LK_I64 or LK_U8";
+pub const INDEX_TYPES: &str = "LK_I16, LK_I32, LK_I64, LK_U8, LK_U16, LK_U32 or LK_U64";
 
 /// What is said of an array of indices whose type is none of those that a function takes.
 fn wrong_type(array: &'static str, dtype: lk_dtype, expected: &'static str) -> Error {
@@ -239,28 +251,32 @@ impl Memory {
     }
 
     #[inline]
-    fn range<T>(name: &'static str, pointer: *const T, len: usize, is_shaped: bool) -> Result<Option<Range>, Error> {
+    fn range<T>(name: &'static str, pointer: *const T, len: usize, shape: Shaped) -> Result<Option<Range>, Error> {
         check_pointer(name, pointer, len)?;
         let (start, size) = (pointer.addr(), size_of::<T>());
-        Ok(if len > 0 { Some(Range { name, start, end: start + len * size, size, is_shaped }) } else { None })
+        Ok(if len > 0 { Some(Range { name, start, end: start + len * size, size, shape }) } else { None })
     }
 
     /// An array of the call's shape.
     #[inline]
-    fn shaped_range<T>(&self, name: &'static str, pointer: *const T) -> Result<Option<Range>, Error> {
-        Self::range(name, pointer, self.layout.map_or(0, |layout| layout.elements), true)
+    fn shaped_range<T>(&self, name: &'static str, pointer: *const T, shape: Shaped) -> Result<Option<Range>, Error> {
+        let elements = self.layout.map_or(0, |layout| match shape {
+            Shaped::AsGrad => layout.of_grad().elements,
+            _ => layout.elements,
+        });
+        Self::range(name, pointer, elements, shape)
     }
 
     #[inline]
     pub fn input<T>(&mut self, name: &'static str, pointer: *const T, len: usize) -> Result<(), Error> {
-        self.inputs.extend(Self::range(name, pointer, len, false)?);
+        self.inputs.extend(Self::range(name, pointer, len, Shaped::No)?);
         Ok(())
     }
 
     /// An array of the call's shape.
     #[inline]
     pub fn input_shaped<T>(&mut self, name: &'static str, pointer: *const T) -> Result<(), Error> {
-        self.inputs.extend(self.shaped_range(name, pointer)?);
+        self.inputs.extend(self.shaped_range(name, pointer, Shaped::AsInput)?);
         Ok(())
     }
 
@@ -287,20 +303,24 @@ impl Memory {
             LK_I32 => self.input(name, pointer.cast::<i32>(), len),
             LK_I64 => self.input(name, pointer.cast::<i64>(), len),
             LK_U8 => self.input(name, pointer.cast::<u8>(), len),
+            LK_I16 => self.input(name, pointer.cast::<i16>(), len),
+            LK_U16 => self.input(name, pointer.cast::<u16>(), len),
+            LK_U32 => self.input(name, pointer.cast::<u32>(), len),
+            LK_U64 => self.input(name, pointer.cast::<u64>(), len),
             _ => Err(wrong_type(name, dtype, expected)),
         }
     }
 
     #[inline]
     pub fn output<T>(&mut self, name: &'static str, pointer: *mut T, len: usize) -> Result<(), Error> {
-        self.outputs.extend(Self::range(name, pointer, len, false)?);
+        self.outputs.extend(Self::range(name, pointer, len, Shaped::No)?);
         Ok(())
     }
 
     /// An array of the call's shape.
     #[inline]
     pub fn output_shaped<T>(&mut self, name: &'static str, pointer: *mut T) -> Result<(), Error> {
-        self.outputs.extend(self.shaped_range(name, pointer)?);
+        self.outputs.extend(self.shaped_range(name, pointer, Shaped::AsGrad)?);
         Ok(())
     }
 
@@ -329,8 +349,9 @@ impl Memory {
         for (i, output) in outputs.iter().enumerate() {
             for other in inputs {
                 if output.meets(other, layout) {
-                    let in_place =
-                        (other.name, output.name) == in_place && (other.start, other.end) == (output.start, output.end);
+                    let lies_alike = layout.is_none_or(|layout| layout.own_grad.is_none());
+                    let is_same = lies_alike && (other.start, other.end) == (output.start, output.end);
+                    let in_place = (other.name, output.name) == in_place && is_same;
                     if !in_place || self.accumulate {
                         let (first, second) = (other.name, output.name);
                         return Err(Error::PartialOverlap { first, second, accumulates: in_place });
@@ -392,6 +413,10 @@ pub unsafe fn indices<'a>(dtype: lk_dtype, pointer: *const c_void, len: usize) -
             LK_I32 => Ok(Indices::I32(slice(pointer.cast(), len))),
             LK_I64 => Ok(Indices::I64(slice(pointer.cast(), len))),
             LK_U8 => Ok(Indices::U8(slice(pointer.cast(), len))),
+            LK_I16 => Ok(Indices::I16(slice(pointer.cast(), len))),
+            LK_U16 => Ok(Indices::U16(slice(pointer.cast(), len))),
+            LK_U32 => Ok(Indices::U32(slice(pointer.cast(), len))),
+            LK_U64 => Ok(Indices::U64(slice(pointer.cast(), len))),
             _ => Err(wrong_type("indices", dtype, INDEX_TYPES)),
         }
     }

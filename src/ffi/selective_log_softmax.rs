@@ -8,8 +8,9 @@ use super::types::{
     LK_ACCUMULATE_GRAD, LK_I64, LK_OK, lk_class_shape, lk_context, lk_dtype, lk_selective_log_softmax_params, lk_status,
 };
 use crate::error::Error;
+use crate::indices::IndexView;
 use crate::loss::{Element, SelectiveLogSoftmax, TokenGradViews, TokenOutputViews};
-use crate::shape::{IndexView, Layout};
+use crate::shape::Layout;
 
 /// The inputs that both directions share.
 struct Input<T> {
@@ -32,8 +33,9 @@ impl<T> Input<T> {
     /// As for the C function.
     unsafe fn check(&self, memory: &mut Memory, needs_indices: bool) -> Result<Checked, Error> {
         // SAFETY: the caller's promise
-        let (token, layout) =
-            unsafe { (lk_selective_log_softmax_params::read(self.params)?, lk_class_shape::read(self.shape)?) };
+        let (token, layout) = unsafe {
+            (lk_selective_log_softmax_params::read(self.params)?, lk_class_shape::read_evenly_apart(self.shape)?)
+        };
         let entries = token.entries(layout.samples)?;
         memory.shape(layout);
         memory.input_shaped("logits", self.logits)?;
@@ -137,7 +139,7 @@ unsafe fn entropy_forward<T: Element>(
 ) -> Result<lk_status, Error> {
     // SAFETY: the caller's promise
     unsafe {
-        if entropy.is_null() && lk_class_shape::read(shape)?.samples > 0 {
+        if entropy.is_null() && lk_class_shape::read_evenly_apart(shape)?.samples > 0 {
             return Err(Error::NullPointer { name: "entropy" });
         }
         forward(ctx, of_rows(shape, logits), core::ptr::null_mut(), entropy, core::ptr::null_mut())
@@ -156,7 +158,7 @@ unsafe fn entropy_backward<T: Element>(
 ) -> Result<lk_status, Error> {
     // SAFETY: the caller's promise
     unsafe {
-        if grad_entropy.is_null() && lk_class_shape::read(shape)?.samples > 0 {
+        if grad_entropy.is_null() && lk_class_shape::read_evenly_apart(shape)?.samples > 0 {
             return Err(Error::NullPointer { name: "grad_entropy" });
         }
         backward(ctx, of_rows(shape, logits), [core::ptr::null(), grad_entropy, core::ptr::null()], flags, grad)
@@ -169,7 +171,7 @@ for_each_element_type! {
     /// log_probs[row][i] = log softmax(x)[index]; entropy[row] = -sum of p_j log p_j with p = softmax(x), in nats;
     /// lse[row] = log of the sum of e^x_j. Nothing of the logits' size is written.
     ///
-    /// `shape` is one of rows: `inner` 1, classes contiguous; else LK_UNSUPPORTED_OPTION. `indices`: LK_I32, LK_I64 or LK_U8,
+    /// `shape` is one of rows: `inner` 1, classes contiguous; else LK_UNSUPPORTED_OPTION. `indices`: of an integer type of lk_dtype,
     /// [rows][per_row], as `log_probs`; NULL if no log-probabilities are asked for and every row counts. `entropy` and `lse`
     /// have an element a row. `params` may be NULL: one index a row, ignore_index -100.
     ///

@@ -146,7 +146,7 @@ for_each_element_type! {
     /// Chunks come in any order and may have any width; each class is to be added once, to one of the states that will be
     /// merged. What comes of them is within 2 units in the last place of lk_cross_entropy_f32 of the whole rows.
     ///
-    /// `targets`: an LK_I32, LK_I64 or LK_U8 index a row among all classes; one that is not in this chunk will be, or was,
+    /// `targets`: an index of an integer type of lk_dtype a row among all classes; one that is not in this chunk will be, or was,
     /// in another. A negative one that is not `ignore_index` is LK_TARGET_OUT_OF_RANGE. NULL: there is no loss, only
     /// the logarithm of the sum of exponentials. Logits of -inf are masked classes.
     ///

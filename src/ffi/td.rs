@@ -83,7 +83,7 @@ for_each_element_type! {
     /// itself and t times the slope.
     ///
     /// `q`, `next_q`, `next_q_online` (may be NULL), `grad` and `hess` are [batch][actions] with the shape's
-    /// stride; `action` (LK_I32, LK_I64, LK_U8), `reward`, `done` (not 0: the episode ended; may be NULL: none
+    /// stride; `action` (of an integer type of lk_dtype), `reward`, `done` (not 0: the episode ended; may be NULL: none
     /// did), `weight` (may be NULL: all 1) and `td_error` have `batch` elements. Rows that are done do not read
     /// what follows; with gamma 0 it does not matter what follows, which may be infinite or NaN. The argmax is the
     /// first maximum, and a NaN wins. An action that is none is LK_TARGET_OUT_OF_RANGE. LK_MEAN divides by the

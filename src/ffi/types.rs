@@ -3,6 +3,7 @@
 use super::memory::{Memory, read_sized, sinks, unknown, view_mut};
 use crate::cost::Cost;
 use crate::error::Error;
+use crate::loss::evenly_apart;
 use crate::loss::{
     CheckedChunk, ChunkedCrossEntropy, ClassChunk, CrossEntropy, Distillation, Element, LinearCrossEntropy, Nll,
     SelectiveLogSoftmax, Td,
@@ -82,6 +83,14 @@ pub const LK_I32: lk_dtype = 2;
 pub const LK_I64: lk_dtype = 3;
 /// uint8_t
 pub const LK_U8: lk_dtype = 4;
+/// int16_t
+pub const LK_I16: lk_dtype = 5;
+/// uint16_t
+pub const LK_U16: lk_dtype = 6;
+/// uint32_t
+pub const LK_U32: lk_dtype = 7;
+/// uint64_t; more than INT64_MAX counts as INT64_MAX, which is no class either.
+pub const LK_U64: lk_dtype = 8;
 
 /// An instruction set.
 pub type lk_isa = i32;
@@ -170,8 +179,19 @@ pub struct lk_class_shape {
     pub inner: usize,
     /// Elements from one outer index to the next; 0 if dense. What lies between is never touched.
     pub outer_stride: usize,
-    /// Elements from one class to the next; 0 if dense.
+    /// Elements from one class to the next; 0 if dense. (A tensor that is broadcast has a stride of 0, too, but reads the
+    /// same element again: copy it first.)
     pub class_stride: usize,
+    /// For crops of images, in cross_entropy and nll: how many elements of `inner` are contiguous; 0 if all are.
+    pub row_length: usize,
+    /// Elements from one such row to the next; 0 if `row_length` is.
+    pub row_stride: usize,
+    /// The gradient's and the Hessian's own outer and class stride, in cross_entropy with indices and in nll; both 0: they
+    /// lie as the logits do; one 0: it is dense. The logits are copied to the gradient's place first: a Hessian needs a
+    /// gradient beside it, and LK_ACCUMULATE_GRAD is LK_UNSUPPORTED_OPTION.
+    pub grad_outer_stride: usize,
+    /// See `grad_outer_stride`.
+    pub grad_class_stride: usize,
 }
 
 /// Which classes a piece of logits has: logits[rows][classes], the first of which is class `first_class` of all.
@@ -453,7 +473,18 @@ impl lk_class_shape {
         ClassShape::new(given.outer, given.classes, given.inner)
             .outer_stride(given.outer_stride)
             .class_stride(given.class_stride)
+            .row_stride(given.row_length, given.row_stride)
+            .grad_strides(given.grad_outer_stride, given.grad_class_stride)
             .layout()
+    }
+
+    /// The same for functions that take neither rows of `inner` with gaps nor strides of the gradient's own.
+    ///
+    /// # Safety
+    /// As [`read`](Self::read).
+    pub(super) unsafe fn read_evenly_apart(pointer: *const lk_class_shape) -> Result<Layout, Error> {
+        // SAFETY: the caller's promise
+        evenly_apart(unsafe { Self::read(pointer) }?)
     }
 }
 

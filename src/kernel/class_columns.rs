@@ -37,7 +37,11 @@ impl<T: Real> ClassColumns<'_, T> {
     /// Groups of samples.
     fn groups(&self) -> usize {
         let layout = &self.0.layout;
-        if self.is_tiled() { layout.samples.div_ceil(T::GROUP) } else { layout.outer * layout.inner.div_ceil(T::GROUP) }
+        if self.is_tiled() {
+            layout.samples.div_ceil(T::GROUP)
+        } else {
+            layout.samples / layout.row_length * layout.row_length.div_ceil(T::GROUP)
+        }
     }
 
     fn groups_per_block(&self) -> usize {
@@ -424,11 +428,11 @@ fn direct<S: Lanes, T: Real, const SOFT: bool>(
 ) -> usize {
     let layout = &call.layout;
     let (classes, stride) = (layout.classes, layout.class_stride);
-    let per_outer = layout.inner.div_ceil(T::GROUP);
-    let (outer, inner) = (group / per_outer, group % per_outer * T::GROUP);
-    let lanes = T::GROUP.min(layout.inner - inner);
-    let sample = outer * layout.inner + inner;
-    let at = outer * layout.outer_stride + inner;
+    let per_row = layout.row_length.div_ceil(T::GROUP);
+    let (row, in_row) = (group / per_row, group % per_row * T::GROUP);
+    let lanes = T::GROUP.min(layout.row_length - in_row);
+    let sample = row * layout.row_length + in_row;
+    let at = layout.offset(sample);
     let columns = Columns {
         x: call.logits.planes(at, classes, stride, lanes),
         tile: None,

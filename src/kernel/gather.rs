@@ -11,8 +11,9 @@
 use super::formula::{AnyStage, Formula, Operands, Results, Terms};
 use super::wide::{self, WideElement, are_far, is_finite};
 use crate::factor::Factor;
+use crate::indices::IndexView;
 use crate::parallel::{Blocks, Partial};
-use crate::shape::{IndexView, Layout, WeightView};
+use crate::shape::{Layout, WeightView};
 use crate::simd::tile::{Samples, TILE_CLASSES, Tile};
 use crate::simd::view::{Buffer, GroupMut, In, Out, Scratch};
 use crate::simd::{Isa, Kernel, LaneSums, Lanes, Pack, Real, Total, splat};
@@ -87,7 +88,7 @@ impl<T: Real, G: Source<T>> Gather<'_, T, G> {
         let mut sample = first;
         while sample < first + count {
             // as many as lie beside each other
-            let run = (layout.inner - sample % layout.inner).min(first + count - sample);
+            let run = layout.beside(sample).min(first + count - sample);
             let at = layout.offset(sample);
             if layout.is_rows() {
                 out.slice(at, layout.classes).fill(zero);

@@ -6,6 +6,7 @@ pub mod bias;
 pub mod class_backward;
 mod class_columns;
 mod class_rows;
+pub mod copied;
 pub mod correct;
 pub mod distillation;
 #[doc(hidden)]

@@ -26,8 +26,9 @@ use super::correct::Correct;
 use super::softmax_wide;
 use crate::context::Context;
 use crate::factor::Factor;
+use crate::indices::IndexView;
 use crate::parallel::{self, Partial};
-use crate::shape::{IndexView, Layout};
+use crate::shape::Layout;
 use crate::simd::tile::TILE_CLASSES;
 use crate::simd::view::{Buffer, In, Out};
 use crate::simd::{

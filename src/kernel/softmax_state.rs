@@ -18,8 +18,9 @@ use super::softmax::{Finished, Goal, Penalty, Sample, Smoothing, Softmax};
 use super::softmax_state_spread::{GAP_UNIT, Shares, SharesOfRows};
 use crate::context::Context;
 use crate::factor::Factor;
+use crate::indices::{IndexView, Indices};
 use crate::parallel::{self, Blocks, Partial};
-use crate::shape::{IndexView, Indices, Layout};
+use crate::shape::Layout;
 use crate::simd::view::{Buffer, In, Out};
 use crate::simd::{
     Environment, Isa, Kernel, Lanes, Mask, Pack, Pair, Real, Total, exp_non_positive_pair, exp_parts, power_of_two,

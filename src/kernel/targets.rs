@@ -2,8 +2,9 @@
 
 use crate::context::Context;
 use crate::error::Error;
+use crate::indices::IndexView;
 use crate::parallel::{self, Blocks, Partial};
-use crate::shape::{Divisor, IndexView, WeightView};
+use crate::shape::{Divisor, WeightView};
 use crate::simd::view::In;
 use crate::simd::{Environment, Isa, Kernel, Lanes, Real, Total};
 
@@ -63,9 +64,18 @@ impl<T: Real> Kernel for CheckBlock<'_, '_, T> {
     fn run<S: Lanes>(self, _: S) -> Partial {
         let CheckBlock { call, start, len } = self;
         match call.targets {
-            IndexView::I32(targets) => call.samples(targets.slice(start, len), start),
-            IndexView::I64(targets) => call.samples(targets.slice(start, len), start),
-            IndexView::U8(targets) => call.samples(targets.slice(start, len), start),
+            IndexView::I32(targets) => call.samples(targets.slice(start, len), start, Partial::default()),
+            IndexView::I64(targets) => call.samples(targets.slice(start, len), start, Partial::default()),
+            IndexView::U8(targets) => call.samples(targets.slice(start, len), start, Partial::default()),
+            IndexView::Other(targets) => {
+                let (mut room, mut partial) = ([0; 256], Partial::default());
+                for done in (0..len).step_by(room.len()) {
+                    let room = &mut room[..256.min(len - done)];
+                    targets.read(start + done, room);
+                    partial = call.samples(In::from(&*room), start + done, partial);
+                }
+                partial
+            }
         }
     }
 }
@@ -87,8 +97,9 @@ impl<T: Real> Check<'_, T> {
         Some(target) != self.ignore_index && usize::try_from(target).map_or(true, |target| target >= self.classes)
     }
 
+    /// What these add to others.
     #[inline(always)]
-    fn samples<I: Copy + Into<i64>>(&self, targets: In<'_, I>, start: usize) -> Partial {
+    fn samples<I: Copy + Into<i64>>(&self, targets: In<'_, I>, start: usize, others: Partial) -> Partial {
         // Without branches: ignored or not, in range or not, each counts 0 or 1.
         let (classes, ignored) = (self.classes as u64, self.ignore_index);
         let (has_ignored, ignored) = (ignored.is_some(), ignored.unwrap_or(0));
@@ -99,12 +110,12 @@ impl<T: Real> Check<'_, T> {
             wrong += usize::from(counts & (target as u64 >= classes));
             count += usize::from(counts);
         }
-        let out_of_domain = wrong > 0;
+        let out_of_domain = others.out_of_domain || wrong > 0;
         let WeightView { class, row } = self.weights;
         if out_of_domain || (class.is_none() && row.is_none()) {
-            return Partial { total: Total::new(count as f64), out_of_domain };
+            return Partial { total: Total::new(others.total.hi + count as f64), out_of_domain };
         }
-        let mut total = Total::ZERO;
+        let mut total = others.total;
         for i in 0..targets.len() {
             let target: i64 = targets.get(i).into();
             if Some(target) != self.ignore_index {

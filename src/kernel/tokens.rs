@@ -23,8 +23,9 @@ use super::class_rows::{
     rest_of_chunk, rows_per_batch, rows_per_block, sum_chunks,
 };
 use super::softmax::{Finished, Origin, Sample};
+use crate::indices::IndexView;
 use crate::parallel::{Blocks, Partial};
-use crate::shape::{IndexView, Layout};
+use crate::shape::Layout;
 use crate::simd::view::{Buffer, In, Out};
 use crate::simd::{
     Isa, Kernel, LaneSum, Lanes, MAX_GROUP, Pack, Pair, Real, Total, exp_non_positive_pair_shifted, splat, total,

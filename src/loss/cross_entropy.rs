@@ -2,15 +2,16 @@
 
 use core::sync::atomic::AtomicUsize;
 
-use super::classes::checked_layout;
+use super::classes::{check_own_strides, checked_any_layout, checked_layout_in_place, where_grad_lies};
 use super::element::{Element, Work};
 use crate::context::Context;
 use crate::error::Error;
+use crate::indices::{TargetView, Targets};
 use crate::kernel::correct::Correct;
 use crate::kernel::softmax::{Goal, Smoothing, Softmax};
 use crate::kernel::targets;
 use crate::options::{Options, Outputs, Sinks, Summary, check_elements, check_length, check_optional};
-use crate::shape::{ClassShape, Layout, Reduction, TargetView, Targets, WeightView, Weights};
+use crate::shape::{ClassShape, Layout, Reduction, WeightView, Weights};
 use crate::simd::view::{In, in_place};
 use crate::simd::{Total, in_environment};
 
@@ -184,7 +185,7 @@ impl CrossEntropy {
         options: &Options,
         outputs: Outputs<'_, T>,
     ) -> Result<Summary, Error> {
-        let layout = checked_layout(shape, "logits", logits.len())?;
+        let layout = checked_any_layout(shape, "logits", logits.len())?;
         let sinks = Sinks::of_predictions(outputs, options.reduction, &layout)?;
         let (logits, targets, weights) = (logits.into(), targets.into(), weights.into());
         self.run(context, CrossEntropyInputs { layout, logits, targets, weights }, options, sinks)
@@ -206,7 +207,7 @@ impl CrossEntropy {
         options: &Options,
         outputs: Outputs<'_, T>,
     ) -> Result<Summary, Error> {
-        let layout = checked_layout(shape, "logits", logits.len())?;
+        let layout = checked_layout_in_place(shape, "logits", logits.len())?;
         let (logits, grad) = in_place(logits);
         let sinks = Sinks::of_predictions(outputs, options.reduction, &layout)?.with_grad_in_place(options, grad)?;
         let (targets, weights) = (targets.into(), weights.into());
@@ -275,6 +276,12 @@ impl CrossEntropy {
         }
         check_optional("class_weight", weights.class, layout.classes)?;
         check_optional("row_weight", weights.row, layout.samples)?;
+        check_own_strides(&layout, options, &sinks)?;
+        if layout.own_grad.is_some() && !matches!(targets, TargetView::Indices(_)) {
+            return Err(Error::UnsupportedOption {
+                name: "class probabilities where the gradient has strides of its own",
+            });
+        }
         in_environment(|here| {
             let z_loss = if self.z_loss == 0.0 { None } else { Some(Total::new(self.z_loss).split()) };
             let hot = Total::new(1.0).merge(Total::new(-self.label_smoothing));
@@ -308,6 +315,7 @@ impl CrossEntropy {
             let correct = if sinks.wants_correct() { Some(Correct::new(&count, sinks.is_correct)) } else { None };
             let factor = options.factor(here, 1.0, divisor);
             let scale = Total::new(factor.value).split();
+            let (layout, logits) = where_grad_lies(here, context, layout, logits, sinks.grad);
             let call = Softmax {
                 layout,
                 logits,

@@ -1,13 +1,14 @@
 //! Negative log-likelihood.
 
-use super::classes::checked_layout;
+use super::classes::{check_own_strides, checked_any_layout, checked_layout_in_place, where_grad_lies};
 use super::element::{Element, Work};
 use crate::context::Context;
 use crate::error::Error;
+use crate::indices::{IndexView, Indices};
 use crate::kernel::gather::{self, Gather};
 use crate::kernel::targets;
 use crate::options::{Options, Outputs, Sinks, Summary, check_length, check_optional};
-use crate::shape::{ClassShape, IndexView, Indices, Layout, Reduction, WeightView, Weights};
+use crate::shape::{ClassShape, Layout, Reduction, WeightView, Weights};
 use crate::simd::in_environment;
 use crate::simd::view::{In, in_place};
 
@@ -109,7 +110,7 @@ impl Nll {
         options: &Options,
         outputs: Outputs<'_, T>,
     ) -> Result<Summary, Error> {
-        let layout = checked_layout(shape, "log_probs", log_probs.len())?;
+        let layout = checked_any_layout(shape, "log_probs", log_probs.len())?;
         let sinks = Sinks::of_classes(outputs, options.reduction, &layout)?;
         let (log_probs, targets, weights) = (log_probs.into(), targets.into(), weights.into());
         self.run(context, NllInputs { layout, log_probs, targets, weights }, options, sinks)
@@ -131,7 +132,7 @@ impl Nll {
         options: &Options,
         outputs: Outputs<'_, T>,
     ) -> Result<Summary, Error> {
-        let layout = checked_layout(shape, "log_probs", log_probs.len())?;
+        let layout = checked_layout_in_place(shape, "log_probs", log_probs.len())?;
         let (log_probs, grad) = in_place(log_probs);
         let sinks = Sinks::of_classes(outputs, options.reduction, &layout)?.with_grad_in_place(options, grad)?;
         let (targets, weights) = (targets.into(), weights.into());
@@ -151,9 +152,11 @@ impl Nll {
         check_length("targets", targets.len(), layout.samples)?;
         check_optional("class_weight", weights.class, layout.classes)?;
         check_optional("row_weight", weights.row, layout.samples)?;
+        check_own_strides(&layout, options, &sinks)?;
         in_environment(|here| {
             let divisor = targets::check(here, context, targets, layout.classes, Some(self.ignore_index), weights)?;
             let factor = options.factor(here, 1.0, divisor);
+            let (layout, log_probs) = where_grad_lies(here, context, layout, log_probs, sinks.grad);
             let call = Gather {
                 source: gather::Nll { log_probs, targets, ignore_index: self.ignore_index, weights },
                 layout,

@@ -4,10 +4,11 @@ use super::classes::checked_layout;
 use super::element::{Element, Work};
 use crate::context::Context;
 use crate::error::Error;
+use crate::indices::{IndexView, Indices};
 use crate::kernel::targets;
 use crate::kernel::tokens::{TokenGradient, TokenRows, TokenStats};
 use crate::options::{check_elements, check_length, check_optional};
-use crate::shape::{ClassShape, IndexView, Indices, Layout, WeightView};
+use crate::shape::{ClassShape, Layout, WeightView};
 use crate::simd::view::{In, Out, in_place};
 use crate::simd::{Environment, in_environment};
 

@@ -5,10 +5,11 @@ use super::huber::Hub;
 use super::mse::Square;
 use crate::context::Context;
 use crate::error::Error;
+use crate::indices::{IndexView, Indices};
 use crate::kernel::gather::{self, Gather};
 use crate::kernel::targets;
 use crate::options::{Options, Outputs, Sinks, Summary, check_elements, check_length, check_optional};
-use crate::shape::{ClassShape, Divisor, IndexView, Indices, Layout, Reduction, WeightView};
+use crate::shape::{ClassShape, Divisor, Layout, Reduction, WeightView};
 use crate::simd::view::{In, Out, in_place};
 use crate::simd::{Environment, in_environment};
 

@@ -88,6 +88,16 @@ static void TEST(pointwise_losses)(void)
     CHECK(LK(bce)(NULL, 2, input, target, NULL, NULL, &mean, NULL, NULL) == LK_INPUT_OUT_OF_DOMAIN);
     CHECK(mean != mean);
     CHECK(LK(mse)(NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL) == LK_OK);
+    CHECK(LK(mse_mean)(0, NULL, NULL, NULL, NULL) == LK_OK);
+    CHECK(LK(mse_mean)(2, NULL, target, &mean, NULL) == LK_NULL_POINTER);
+    {
+        const T values[2] = {1, 2}, labels[2] = {0, 1};
+        CHECK(LK(mse_mean)(2, values, labels, &mean, grad) == LK_OK && mean == 1);
+        TEST(expect)(2, grad, (T)1, (T)1);
+        CHECK(LK(bce_with_logits_mean)(2, zeros, labels, &mean, grad) == LK_OK);
+        CHECK(mean == log_2);
+        TEST(expect)(2, grad, (T)0.25, (T)-0.25);
+    }
     CHECK(LK(mse)(NULL, 2, NULL, target, NULL, NULL, &mean, NULL, NULL) == LK_NULL_POINTER);
     CHECK(strcmp(lk_last_error(), "input is null") == 0);
     CHECK(LK(huber)(NULL, 2, input, target, NULL, 0, NULL, &mean, NULL, NULL) == LK_INVALID_DELTA);
@@ -100,6 +110,10 @@ static void TEST(class_losses)(void)
     const int32_t targets_32[2] = {0, 1};
     const int64_t targets_64[2] = {0, 1};
     const uint8_t targets_8[2] = {0, 1};
+    const int16_t targets_i16[2] = {0, 1};
+    const uint16_t targets_u16[2] = {0, 1};
+    const uint32_t targets_u32[2] = {0, 1};
+    const uint64_t targets_u64[2] = {0, 1};
     const T class_weight[2] = {1, 3}, row_weight[2] = {2, 1}, log_2 = (T)0.69314718055994530942;
     lk_cross_entropy_params params = LK_CROSS_ENTROPY_PARAMS_INIT;
     lk_nll_params nll_params = LK_NLL_PARAMS_INIT;
@@ -132,9 +146,53 @@ static void TEST(class_losses)(void)
     CHECK(LK(cross_entropy)(NULL, &shape, logits, LK_U8, targets_8, NULL, NULL, NULL, NULL, &mean, NULL, NULL) ==
           LK_OK);
     CHECK(mean == log_2);
+    CHECK(LK(cross_entropy)(NULL, &shape, logits, LK_I16, targets_i16, NULL, NULL, NULL, NULL, &mean, NULL, NULL) ==
+          LK_OK);
+    CHECK(mean == log_2);
+    CHECK(LK(cross_entropy)(NULL, &shape, logits, LK_U16, targets_u16, NULL, NULL, NULL, NULL, &mean, NULL, NULL) ==
+          LK_OK);
+    CHECK(mean == log_2);
+    CHECK(LK(cross_entropy)(NULL, &shape, logits, LK_U32, targets_u32, NULL, NULL, NULL, NULL, &mean, NULL, NULL) ==
+          LK_OK);
+    CHECK(mean == log_2);
+    CHECK(LK(cross_entropy)(NULL, &shape, logits, LK_U64, targets_u64, NULL, NULL, NULL, NULL, &mean, NULL, NULL) ==
+          LK_OK);
+    CHECK(mean == log_2);
     CHECK(LK(cross_entropy)(NULL, &shape, logits, PROBABILITIES, probabilities, NULL, NULL, NULL, NULL, &mean, NULL,
                             NULL) == LK_OK);
     CHECK(mean == log_2);
+    {
+        /* transposed logits, and their gradient in rows */
+        const T transposed[4] = {0, 3, 0, 3};
+        lk_class_shape there = LK_CLASS_ROWS(2, 2);
+        there.outer_stride = 1;
+        there.class_stride = 2;
+        there.grad_outer_stride = 2;
+        CHECK(LK(cross_entropy)(NULL, &there, transposed, LK_I32, targets_32, NULL, NULL, NULL, NULL, &mean, output,
+                                NULL) == LK_OK && mean == log_2);
+        TEST(expect)(2, output, (T)-0.25, (T)0.25);
+        TEST(expect)(2, output + 2, (T)0.25, (T)-0.25);
+        CHECK(LK(cross_entropy)(NULL, &there, output, LK_I32, targets_32, NULL, NULL, NULL, NULL, &mean, output, NULL) ==
+              LK_PARTIAL_OVERLAP);
+        CHECK(LK(softmax)(NULL, &there, transposed, output) == LK_UNSUPPORTED_OPTION);
+        /* the left column of two images of one row of two elements */
+        there = (lk_class_shape)LK_CLASS_ROWS(1, 2);
+        there.inner = 2;
+        there.class_stride = 4;
+        there.row_length = 1;
+        there.row_stride = 2;
+        {
+            const T image[7] = {1, 9, 2, 9, 1, 9, 2};
+            CHECK(LK(cross_entropy)(NULL, &there, image, LK_I32, targets_32, NULL, NULL, NULL, NULL, &mean, NULL, NULL) ==
+                  LK_OK && mean == log_2);
+        }
+    }
+    /* the short forms */
+    CHECK(LK(cross_entropy_i32_mean)(2, 2, logits, targets_32, &mean, output) == LK_OK && mean == log_2);
+    TEST(expect)(2, output, (T)-0.25, (T)0.25);
+    TEST(expect)(2, output + 2, (T)0.25, (T)-0.25);
+    CHECK(LK(cross_entropy_i64_mean)(2, 2, logits, targets_64, &mean, NULL) == LK_OK && mean == log_2);
+    CHECK(LK(cross_entropy_i64_mean)(2, 1, logits, targets_64, &mean, NULL) == LK_TARGET_OUT_OF_RANGE);
     params.ignore_index = 1;
     params.label_smoothing = 0.5;
     CHECK(LK(cross_entropy)(NULL, &shape, logits, LK_I32, targets_32, NULL, NULL, &params, &options, loss, grad,

@@ -7,7 +7,7 @@ static void TEST(call)(const lk_context *ctx, unsigned number)
     static const int64_t wrong_indices[ROWS] = {0, 5, 2, 6};
     static T loss[ELEMENTS], grad[ELEMENTS], hess[ELEMENTS], td_error[ROWS];
     const lk_class_shape shape = LK_CLASS_ROWS(ROWS, CLASSES);
-    const lk_class_shape columns = {sizeof(lk_class_shape), 1, CLASSES, ROWS, 0, 0};
+    const lk_class_shape columns = {sizeof(lk_class_shape), 1, CLASSES, ROWS, 0, 0, 0, 0, 0, 0};
     const lk_td_shape td_shape = LK_TD_SHAPE(ROWS, CLASSES);
     lk_options options = LK_OPTIONS_INIT;
     lk_status status = LK_OK, expected = LK_OK;

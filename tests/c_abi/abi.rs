@@ -52,13 +52,27 @@ pub struct lk_class_shape {
     pub inner: usize,
     pub outer_stride: usize,
     pub class_stride: usize,
+    pub row_length: usize,
+    pub row_stride: usize,
+    pub grad_outer_stride: usize,
+    pub grad_class_stride: usize,
 }
 
 impl lk_class_shape {
     /// Dense rows, as LK_CLASS_ROWS makes them.
     pub const fn rows(outer: usize, classes: usize) -> Self {
-        let struct_size = size_of::<lk_class_shape>();
-        lk_class_shape { struct_size, outer, classes, inner: 1, outer_stride: 0, class_stride: 0 }
+        lk_class_shape {
+            struct_size: size_of::<lk_class_shape>(),
+            outer,
+            classes,
+            inner: 1,
+            outer_stride: 0,
+            class_stride: 0,
+            row_length: 0,
+            row_stride: 0,
+            grad_outer_stride: 0,
+            grad_class_stride: 0,
+        }
     }
 }
 
@@ -231,6 +245,12 @@ pub const LK_F64: i32 = 1;
 pub const LK_I32: i32 = 2;
 pub const LK_I64: i32 = 3;
 pub const LK_U8: i32 = 4;
+pub const LK_I16: i32 = 5;
+pub const LK_U16: i32 = 6;
+pub const LK_U32: i32 = 7;
+pub const LK_U64: i32 = 8;
+/// The types that indices may have.
+pub const INDEX_TYPES: [i32; 7] = [LK_I32, LK_I64, LK_U8, LK_I16, LK_U16, LK_U32, LK_U64];
 
 pub const LK_MAX_THREADS: usize = 4096;
 

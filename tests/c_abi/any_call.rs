@@ -538,7 +538,11 @@ fn move_arrays(source: &mut Source<'_>, case: &mut Case) {
 /// A loss with its shape, and the shape that is asked for: one that takes rows alone and has no targets, or one of all others.
 fn choose(source: &mut Source<'_>, is_of_rows: bool) -> Option<(Case, Dims)> {
     let double = source.one_in(2);
-    let mut index_type = if is_of_rows { LK_I32 } else { source.choose(&[LK_I32, LK_I64, LK_U8, LK_F32]) };
+    let mut index_type = if is_of_rows {
+        LK_I32
+    } else {
+        source.choose(&[LK_I32, LK_I64, LK_U8, LK_I16, LK_U16, LK_U32, LK_U64, LK_F32, LK_F32])
+    };
     if index_type == LK_F32 && double {
         index_type = LK_F64;
     }
@@ -609,7 +613,7 @@ fn loss(source: &mut Source<'_>, guard: Guard, is_of_rows: bool) {
     fill_structs(source, &mut case, asked);
     move_arrays(source, &mut case);
     let other_type = source.bits() as i32 % 16;
-    if source.one_in(64) && !matches!(other_type, LK_I32 | LK_I64 | LK_U8) && other_type != case.frame.index_type {
+    if source.one_in(64) && !INDEX_TYPES.contains(&other_type) && other_type != case.frame.index_type {
         let is_other_float = case.frame.index_type <= LK_F64 || !matches!(other_type, LK_F32 | LK_F64);
         // probabilities where indices are
         if is_other_float {

@@ -65,7 +65,7 @@ pub fn call(source: &mut Source<'_>, guard: Guard) {
 }
 
 fn call_of<T: Real>(source: &mut Source<'_>, guard: Guard) {
-    let index_type = source.choose(&[LK_I32, LK_I64, LK_U8]);
+    let index_type = source.choose(&INDEX_TYPES);
     let [rows, width, classes] = [source.size(), source.size(), source.size()];
     let asked = [rows, width, classes];
     let largest = [(rows, width), (classes, width), (rows, 1)].map(|(a, b)| a.saturating_mul(b)).into_iter().max();
@@ -121,7 +121,7 @@ fn call_of<T: Real>(source: &mut Source<'_>, guard: Guard) {
     if source.one_in(64) {
         let other_type = source.bits() as i32 % 16;
         // a known one could need more memory than there is
-        if !matches!(other_type, LK_I32 | LK_I64 | LK_U8) {
+        if !INDEX_TYPES.contains(&other_type) {
             case.frame.index_type = other_type;
         }
     }

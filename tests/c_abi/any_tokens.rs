@@ -100,7 +100,7 @@ pub fn call(source: &mut Source<'_>, guard: Guard) {
 }
 
 fn call_of<T: Real>(source: &mut Source<'_>, guard: Guard) {
-    let index_type = source.choose(&[LK_I32, LK_I64, LK_U8]);
+    let index_type = source.choose(&INDEX_TYPES);
     const FORWARD: &str = "selective_log_softmax";
     const BACKWARD: &str = "selective_log_softmax_backward";
     let name = source.choose(&[FORWARD, BACKWARD, FORWARD, BACKWARD, BACKWARD, "entropy", "entropy_backward", FORWARD]);
@@ -171,7 +171,7 @@ fn call_of<T: Real>(source: &mut Source<'_>, guard: Guard) {
     if source.one_in(64) {
         let other_type = source.bits() as i32 % 16;
         // a known one could need more memory than there is
-        if !matches!(other_type, LK_I32 | LK_I64 | LK_U8) {
+        if !INDEX_TYPES.contains(&other_type) {
             case.frame.index_type = other_type;
         }
     }

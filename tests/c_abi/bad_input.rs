@@ -428,9 +428,13 @@ fn constants_that_do_not_exist_are_refused() {
                         _ => value.to_string(),
                     };
                     let expected = match (is_cross_entropy, own) {
-                        (false, _) => "LK_I32, LK_I64 or LK_U8",
-                        (true, LK_F32) => "LK_I32, LK_I64, LK_U8 or, for probabilities, LK_F32",
-                        (true, _) => "LK_I32, LK_I64, LK_U8 or, for probabilities, LK_F64",
+                        (false, _) => "LK_I16, LK_I32, LK_I64, LK_U8, LK_U16, LK_U32 or LK_U64",
+                        (true, LK_F32) => {
+                            "LK_I16, LK_I32, LK_I64, LK_U8, LK_U16, LK_U32, LK_U64 or, for probabilities, LK_F32"
+                        }
+                        (true, _) => {
+                            "LK_I16, LK_I32, LK_I64, LK_U8, LK_U16, LK_U32, LK_U64 or, for probabilities, LK_F64"
+                        }
                     };
                     let words = format!("{name} is {given}, must be {expected}");
                     refused(function, frame, LK_UNKNOWN_CONSTANT, &words);
@@ -447,6 +451,10 @@ fn indices_of_no_class_are_refused() {
         let wrong: &[i64] = match frame.index_type {
             LK_I32 => &[3, 4, -1, -100, i32::MAX as i64, i32::MIN as i64],
             LK_I64 => &[3, 4, -1, -100, i64::MAX, i64::MIN, 1 << 32, (1 << 32) + 1],
+            LK_I16 => &[3, 4, -1, -100, i16::MAX as i64, i16::MIN as i64],
+            LK_U16 => &[3, u16::MAX as i64],
+            LK_U32 => &[3, u32::MAX as i64],
+            LK_U64 => &[3, 1 << 32, i64::MAX],
             _ => &[3, 255],
         };
         let before = frame.snapshot();
@@ -470,6 +478,13 @@ fn indices_of_no_class_are_refused() {
         frame.set_index(indices, 4, 7);
         frame.set_index(indices, 2, 9);
         refused_by_both(function, frame, LK_TARGET_OUT_OF_RANGE, "target 9 at row 2 must be below 3");
+        if frame.index_type == LK_U64 {
+            // -100 of an int64_t, which is no index to ignore here
+            frame.restore(&before);
+            frame.set_index(indices, 3, -100);
+            let words = format!("target {} at row 3 must be below 3", i64::MAX);
+            refused_by_both(function, frame, LK_TARGET_OUT_OF_RANGE, &words);
+        }
     });
 }
 
@@ -480,7 +495,8 @@ fn the_ignored_index_is_compared_before_the_range() {
             return;
         }
         let before = frame.snapshot();
-        let ignored: i64 = if frame.index_type == LK_U8 { 255 } else { -7 };
+        let is_signed = [LK_I16, LK_I32, LK_I64].contains(&frame.index_type);
+        let ignored: i64 = if is_signed { -7 } else { 255 };
         for row in 0..6 {
             frame.set_index("targets", row, ignored);
         }
@@ -500,7 +516,7 @@ fn the_ignored_index_is_compared_before_the_range() {
         assert_eq!(unsafe { *frame.at::<f64>("opts.weight_sum") }, 0.0);
         // without params it is -100
         frame.restore(&before);
-        if frame.index_type != LK_U8 {
+        if is_signed {
             let place = frame.at(function.array("params").name);
             frame.put("params", std::ptr::null_mut());
             frame.set_index("targets", 3, -100);

@@ -201,11 +201,10 @@ impl Frame {
                     }
                     ("shape", _) => place.cast::<lk_class_shape>().write(lk_class_shape {
                         struct_size: array.size,
-                        outer: dims.outer,
-                        classes: dims.classes,
                         inner: dims.inner,
                         outer_stride: dims.outer_stride,
                         class_stride: dims.class_stride,
+                        ..lk_class_shape::rows(dims.outer, dims.classes)
                     }),
                     ("params", _) if self.place("pos_weight").is_some() => place
                         .cast::<lk_bce_with_logits_params>()
@@ -311,6 +310,10 @@ impl Frame {
                 LK_I32 => self.at::<i32>(name).add(at).write(index as i32),
                 LK_I64 => self.at::<i64>(name).add(at).write(index),
                 LK_U8 => self.at::<u8>(name).add(at).write(index as u8),
+                LK_I16 => self.at::<i16>(name).add(at).write(index as i16),
+                LK_U16 => self.at::<u16>(name).add(at).write(index as u16),
+                LK_U32 => self.at::<u32>(name).add(at).write(index as u32),
+                LK_U64 => self.at::<u64>(name).add(at).write(index as u64),
                 _ => panic!("no indices"),
             }
         }
@@ -448,6 +451,10 @@ impl Frame {
             LK_I32 => Indices::I32(self.required(name)),
             LK_I64 => Indices::I64(self.required(name)),
             LK_U8 => Indices::U8(self.required(name)),
+            LK_I16 => Indices::I16(self.required(name)),
+            LK_U16 => Indices::U16(self.required(name)),
+            LK_U32 => Indices::U32(self.required(name)),
+            LK_U64 => Indices::U64(self.required(name)),
             _ => panic!("no indices"),
         }
     }
@@ -537,6 +544,10 @@ pub fn index_array(name: &'static str, role: Role, index_type: i32, len: usize) 
     match index_type {
         LK_I32 => Array::of::<i32>(name, role, len),
         LK_I64 => Array::of::<i64>(name, role, len),
+        LK_I16 => Array::of::<i16>(name, role, len),
+        LK_U16 => Array::of::<u16>(name, role, len),
+        LK_U32 => Array::of::<u32>(name, role, len),
+        LK_U64 => Array::of::<u64>(name, role, len),
         _ => Array::of::<u8>(name, role, len),
     }
 }
@@ -831,7 +842,7 @@ pub fn all_functions(dims: Dims) -> Vec<(Function, i32)> {
         let repeats = move |function: &Function| index_type != LK_I32 && function.indices.is_none();
         single.into_iter().filter(move |function| !repeats(function)).map(move |function| (function, index_type))
     };
-    let mut all: Vec<_> = of(LK_I32).chain(of(LK_I64)).chain(of(LK_U8)).collect();
+    let mut all: Vec<_> = INDEX_TYPES.into_iter().flat_map(of).collect();
     all.extend(functions::<f32>(dims, LK_F32).into_iter().map(|function| (function, LK_F32)));
     all.extend(functions::<f64>(dims, LK_F64).into_iter().map(|function| (function, LK_F64)));
     all

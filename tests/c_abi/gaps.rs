@@ -36,12 +36,10 @@ fn softmax_about_its_input<T: Real>() {
         let places = places(&dims);
         let span = places.iter().max().expect("an element") + 1;
         let shape = lk_class_shape {
-            struct_size: size_of::<lk_class_shape>(),
-            outer: dims.outer,
-            classes: dims.classes,
             inner: dims.inner,
             outer_stride: dims.outer_stride,
             class_stride: dims.class_stride,
+            ..lk_class_shape::rows(dims.outer, dims.classes)
         };
         let logits: Vec<T> = (0..span).map(|_| T::of(random.unit())).collect();
         let mut apart = vec![T::of(7.0); span];

@@ -49,7 +49,7 @@ impl<T> Drop for Sparse<T> {
 const FAR: usize = (1 << 31) + 77;
 
 fn class_shape(outer: usize, classes: usize, inner: usize, outer_stride: usize, class_stride: usize) -> lk_class_shape {
-    lk_class_shape { struct_size: size_of::<lk_class_shape>(), outer, classes, inner, outer_stride, class_stride }
+    lk_class_shape { inner, outer_stride, class_stride, ..lk_class_shape::rows(outer, classes) }
 }
 
 /// LK_OPTIONS_INIT, but for the reduction.

@@ -295,7 +295,8 @@ macro_rules! tests {
                 with(|bad| bad.shape.struct_size = 8, LK_INVALID_STRUCT_SIZE, words);
                 let words = "params.struct_size is 40, at least 64 is needed";
                 with(|bad| bad.params.struct_size = 40, LK_INVALID_STRUCT_SIZE, words);
-                let words = "target_type is LK_F32 (0), must be LK_I32, LK_I64 or LK_U8";
+                let words =
+                    "target_type is LK_F32 (0), must be LK_I16, LK_I32, LK_I64, LK_U8, LK_U16, LK_U32 or LK_U64";
                 with(|bad| bad.target_type = LK_F32, LK_UNKNOWN_CONSTANT, words);
                 with(|bad| bad.targets[3] = 4, LK_TARGET_OUT_OF_RANGE, "target 4 at row 3 must be below 4");
                 let words = "label_smoothing 1.5 is outside [0, 1]";

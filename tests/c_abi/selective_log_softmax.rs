@@ -205,7 +205,7 @@ macro_rules! tests {
                 );
                 let words = "params.struct_size is 8, at least 24 is needed";
                 with(|bad| bad.params.struct_size = 8, LK_INVALID_STRUCT_SIZE, words);
-                let words = "index_type is LK_F32 (0), must be LK_I32, LK_I64 or LK_U8";
+                let words = "index_type is LK_F32 (0), must be LK_I16, LK_I32, LK_I64, LK_U8, LK_U16, LK_U32 or LK_U64";
                 with(|bad| bad.index_type = LK_F32, LK_UNKNOWN_CONSTANT, words);
                 let words = "target 3 at row 1 must be below 3";
                 with(|bad| bad.indices[2] = 3, LK_TARGET_OUT_OF_RANGE, words);

@@ -209,7 +209,8 @@ macro_rules! tests {
                 with(|bad| bad.chunk.row_stride = 2, LK_INVALID_STRIDE, words);
                 let words = "chunk.struct_size is 8, at least 48 is needed";
                 with(|bad| bad.chunk.struct_size = 8, LK_INVALID_STRUCT_SIZE, words);
-                let words = "target_type is LK_F32 (0), must be LK_I32, LK_I64 or LK_U8";
+                let words =
+                    "target_type is LK_F32 (0), must be LK_I16, LK_I32, LK_I64, LK_U8, LK_U16, LK_U32 or LK_U64";
                 with(|bad| bad.target_type = LK_F32, LK_UNKNOWN_CONSTANT, words);
                 let words = "target -1 at row 1 must not be negative";
                 with(|bad| bad.targets[1] = -1, LK_TARGET_OUT_OF_RANGE, words);
@@ -262,14 +263,7 @@ macro_rules! tests {
                     assert_eq!(part.update(Pointers::default()), LK_OK);
                     assert_eq!(part.grad(Pointers::default()), LK_OK);
                     let (mut loss, mut whole, mut grad) = ([7.0 as $t; 2], [7.0 as $t; 2], [7.0 as $t; 8]);
-                    let shape = lk_class_shape {
-                        struct_size: size_of::<lk_class_shape>(),
-                        outer: 2,
-                        classes: 3,
-                        inner: 1,
-                        outer_stride: 4,
-                        class_stride: 0,
-                    };
+                    let shape = lk_class_shape { outer_stride: 4, ..lk_class_shape::rows(2, 3) };
                     let params = lk_cross_entropy_params {
                         struct_size: size_of::<lk_cross_entropy_params>(),
                         ignore_index: -100,

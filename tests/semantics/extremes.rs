@@ -5,7 +5,7 @@ use crate::common::call::{Call, Formula, Goal, Loss, Shape, TdData, classes, poi
 use crate::common::exact::Exact;
 use crate::common::reference::{Reference, reference};
 use crate::common::{Float, Random, all_of, assert_same_bits, ulps_off};
-use losskit::{Context, Cost, Isa, Options, Outputs, Reduction};
+use losskit::{ClassShape, Context, Cost, CrossEntropy, Isa, Options, Outputs, Reduction, Targets, Weights};
 
 const INF: f64 = f64::INFINITY;
 
@@ -416,4 +416,56 @@ fn soft_labels_far_apart_add_up_in_f64() {
     let goal = Goal::Probabilities(q);
     let loss = Loss::CrossEntropy { smoothing: 0.0, z: 0.0, ignore: -100, shape, goal, class: None, row: None };
     check(&Call { name: "soft".into(), input, loss }, Reduction::Mean, 1.0);
+}
+
+/// Every option of cross_entropy at the ends of its range: loss and gradient of one row of two classes, whose first is the target.
+fn class_options_at_their_ends<T: Float>() {
+    let (max, small, tiny, ln_2) = (T::LARGEST, T::SMALLEST_NORMAL, T::SMALLEST_NORMAL * T::EPSILON, 2f64.ln());
+    let loss = CrossEntropy::new();
+    // (options, logits, loss, gradient)
+    let table = [
+        (loss.label_smoothing(tiny), [0.0, 0.0], ln_2, [-0.5, 0.5]),
+        (loss.label_smoothing(5e-324), [-max, max], INF, [-1.0, 1.0]),
+        (loss.label_smoothing(1.0), [0.0, 0.0], ln_2, [0.0, 0.0]),
+        (loss.label_smoothing(1.0), [max, -max], max, [0.5, -0.5]),
+        (loss.label_smoothing(1.0), [0.0, -INF], INF, [0.5, -0.5]),
+        (loss.label_smoothing(0.5), [INF, 0.0], f64::NAN, [f64::NAN, f64::NAN]),
+        (loss.z_loss(5e-324), [0.0, 0.0], ln_2, [-0.5, 0.5]),
+        (loss.z_loss(max), [1.0, 1.0], INF, [INF, INF]),
+        (loss.z_loss(max), [max, -max], INF, [INF, 0.0]),
+        (loss.z_loss(INF), [1.0, 1.0], INF, [INF, INF]),
+        (loss.z_loss(INF), [-2.0, -2.0], INF, [-INF, -INF]),
+        (loss.soft_cap(small), [max, 0.0], ln_2, [0.0, 0.5]),
+        (loss.soft_cap(small), [-max, max], ln_2, [0.0, 0.0]),
+        (loss.soft_cap(max), [0.0, 0.0], ln_2, [-0.5, 0.5]),
+        (loss.soft_cap(max), [-max, max], INF, [T::of(-(1.0 - 1f64.tanh().powi(2))).wide(), 1.0 - 1f64.tanh().powi(2)]),
+        (loss.soft_cap(1.0), [0.0, -INF], 0.0, [0.0, 0.0]),
+        (loss.soft_cap(1.0), [INF, INF], ln_2, [0.0, 0.0]),
+    ];
+    for (loss, logits, want, want_grad) in table {
+        for rows in [1, 40] {
+            let logits = all_of::<T>(&logits.repeat(rows));
+            let (mut each, mut grad) = (vec![T::of(7.0); rows], vec![T::of(7.0); 2 * rows]);
+            let (targets, options) = (vec![0i64; rows], Options::new().reduction(Reduction::None));
+            let outputs = Outputs::new().loss(&mut each).grad(&mut grad);
+            let shape = ClassShape::rows(rows, 2);
+            loss.eval(&context(), shape, &logits, Targets::I64(&targets), Weights::new(), &options, outputs).unwrap();
+            let is_near = |got: T, want: f64| {
+                let got = got.wide();
+                got == want || (got - want).abs() <= 4.0 * T::EPSILON * want.abs() || got.is_nan() && want.is_nan()
+            };
+            for row in [0, rows - 1] {
+                let got = (each[row], [grad[2 * row], grad[2 * row + 1]]);
+                let is_right =
+                    is_near(got.0, want) && is_near(got.1[0], want_grad[0]) && is_near(got.1[1], want_grad[1]);
+                assert!(is_right, "{} {loss:?} {logits:?}: {got:?}, not {want:e} {want_grad:?}", T::NAME);
+            }
+        }
+    }
+}
+
+#[test]
+fn class_options_at_their_ends_give_the_limits() {
+    class_options_at_their_ends::<f32>();
+    class_options_at_their_ends::<f64>();
 }

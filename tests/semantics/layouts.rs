@@ -275,3 +275,159 @@ fn a_shape_with_gaps_takes_slices_with_and_without_the_last_gap() {
     }
     assert!(CrossEntropy::new().mean(shape, &[0.5f32; 7], Targets::U8(&[0, 1])).is_err());
 }
+
+/// What a call on one shape gives: loss, gradient, Hessian, or the error.
+fn outputs_of<T: Float>(
+    nll: bool,
+    shape: ClassShape,
+    logits: &[T],
+    targets: &[i64],
+    options: &Options,
+    elements: usize,
+) -> Result<[Vec<T>; 3], Error> {
+    let losses = shape.samples();
+    let (mut loss, mut grad, mut hess) =
+        (vec![T::of(0.0); losses], vec![T::of(SENTINEL); elements], vec![T::of(SENTINEL); elements]);
+    let outputs = Outputs::new().loss(&mut loss).grad(&mut grad).hess(&mut hess);
+    let class: [T; 7] = core::array::from_fn(|class| T::of(1.0 + class as f64 / 8.0));
+    let weights = if nll { Weights::new().class(&class) } else { Weights::new() };
+    if nll {
+        Nll::new().eval(&context(), shape, logits, Indices::I64(targets), weights, options, outputs)?;
+    } else {
+        CrossEntropy::new().eval(&context(), shape, logits, Targets::I64(targets), weights, options, outputs)?;
+    }
+    Ok([loss, grad, hess])
+}
+
+/// Strides of the gradient's own, and crops: the bits of dense calls, and nothing between the elements written.
+fn apart<T: Float>() {
+    let options = Options::new().reduction(Reduction::None);
+    let random = &mut Random(41);
+    for nll in [false, true] {
+        for (outer, classes, rows, length) in [(1, 7, 1, 1), (40, 7, 1, 1), (3, 7, 5, 4), (2, 7, 3, 40), (2, 7, 2, 16)]
+        {
+            let inner = rows * length;
+            let samples = outer * inner;
+            let dense: Vec<T> = random.numbers(samples * classes, 5.0);
+            let mut targets = random.indices(samples, classes);
+            targets[samples / 2] = -100;
+            let shape = ClassShape::new(outer, classes, inner);
+            let want = outputs_of(nll, shape, &dense, &targets, &options, dense.len()).unwrap();
+            // (outer stride, class stride, row stride) of the logits
+            let (plane, gap) = ((rows - 1) * (length + 3) + length, 3);
+            let layouts = [
+                (classes * inner + gap, inner, length),
+                (inner, outer * inner, length),
+                ((plane + 1) * classes + 2, plane + 1, length + 3),
+            ];
+            for (outer_stride, class_stride, row_stride) in layouts {
+                let place = |i: usize| {
+                    let (o, class, at) = (i / (classes * inner), i / inner % classes, i % inner);
+                    o * outer_stride + class * class_stride + at / length * row_stride + at % length
+                };
+                let there = shape.outer_stride(outer_stride).class_stride(class_stride).row_stride(length, row_stride);
+                let mut logits = vec![T::of(f64::NAN); there.elements()];
+                dense.iter().enumerate().for_each(|(i, &x)| logits[place(i)] = x);
+                let name = format!("{there:?} nll {nll}");
+                // the gradient as the logits lie
+                let [loss, grad, hess] = outputs_of(nll, there, &logits, &targets, &options, logits.len()).unwrap();
+                assert_same_bits(&loss, &want[0], &name);
+                for (got, want) in [(&grad, &want[1]), (&hess, &want[2])] {
+                    let mut expected = vec![T::of(SENTINEL); logits.len()];
+                    want.iter().enumerate().for_each(|(i, &x)| expected[place(i)] = x);
+                    assert_same_bits(got, &expected, &name);
+                }
+                // the gradient dense, or with gaps of its own
+                for (outer_stride, class_stride) in
+                    [(classes * inner, inner), (0, inner), (classes * (inner + 1), inner + 1)]
+                {
+                    let own = there.grad_strides(outer_stride, class_stride);
+                    let outer_stride = if outer_stride == 0 { classes * inner } else { outer_stride };
+                    let place = |i: usize| {
+                        i / (classes * inner) * outer_stride + i / inner % classes * class_stride + i % inner
+                    };
+                    let elements = place(dense.len() - 1) + 1;
+                    let [loss, grad, hess] = outputs_of(nll, own, &logits, &targets, &options, elements).unwrap();
+                    assert_same_bits(&loss, &want[0], &name);
+                    for (got, want) in [(&grad, &want[1]), (&hess, &want[2])] {
+                        let mut expected = vec![T::of(SENTINEL); elements];
+                        want.iter().enumerate().for_each(|(i, &x)| expected[place(i)] = x);
+                        assert_same_bits(got, &expected, &name);
+                    }
+                    // without a gradient there is nothing to copy
+                    let mut loss = vec![T::of(0.0); samples];
+                    let (weights, outputs) = (Weights::new(), Outputs::new().loss(&mut loss));
+                    if !nll {
+                        CrossEntropy::new()
+                            .eval(&context(), own, &logits, Targets::I64(&targets), weights, &options, outputs)
+                            .unwrap();
+                        assert_same_bits(&loss, &want[0], &name);
+                    }
+                    let adding = options.accumulate_grad(true);
+                    let error = outputs_of(nll, own, &logits, &targets, &adding, elements).unwrap_err();
+                    let name = "accumulate_grad where the gradient has strides of its own";
+                    assert_eq!(error, Error::UnsupportedOption { name });
+                    // too short
+                    let error = outputs_of(nll, own, &logits, &targets, &options, elements - 1).unwrap_err();
+                    assert_eq!(error, Error::LengthMismatch { name: "grad", length: elements - 1, needed: elements });
+                }
+            }
+        }
+    }
+    // many classes, read where they lie
+    let (classes, rows, length) = (150, 3, 21);
+    let shape = ClassShape::new(2, classes, rows * length);
+    let dense: Vec<T> = random.numbers(shape.elements(), 5.0);
+    let targets = random.indices(shape.samples(), classes);
+    let want = outputs_of(false, shape, &dense, &targets, &options, dense.len()).unwrap();
+    let there = shape.class_stride(rows * 30).row_stride(length, 30);
+    let mut logits = vec![T::of(f64::NAN); there.elements()];
+    for (i, &x) in dense.iter().enumerate() {
+        let (plane, at) = (i / (rows * length), i % (rows * length));
+        let outer = plane / classes * ((classes - 1) * rows * 30 + (rows - 1) * 30 + length);
+        logits[outer + plane % classes * rows * 30 + at / length * 30 + at % length] = x;
+    }
+    let own = there.grad_strides(0, rows * length);
+    let got = outputs_of(false, own, &logits, &targets, &options, dense.len()).unwrap();
+    for (got, want) in got.iter().zip(&want) {
+        assert_same_bits(got, want, "crops of many classes");
+    }
+    let [loss, ..] = outputs_of(false, there, &logits, &targets, &options, logits.len()).unwrap();
+    assert_same_bits(&loss, &want[0], "crops of many classes");
+}
+
+#[test]
+fn gradients_with_strides_of_their_own_and_crops() {
+    apart::<f32>();
+    apart::<f64>();
+}
+
+#[test]
+fn layouts_that_a_function_does_not_have_are_refused() {
+    let (logits, mut out) = ([0.0f32; 24], [7.0f32; 24]);
+    let crop = ClassShape::new(1, 2, 4).row_stride(2, 3).class_stride(6);
+    let own = ClassShape::rows(4, 2).grad_strides(3, 1);
+    let refused = |name| Err(Error::UnsupportedOption { name });
+    assert_eq!(Softmax::new().eval(&context(), crop, &logits[..11], &mut out[..11]), refused("shape.row_stride"));
+    let name = "a gradient with strides of its own";
+    assert_eq!(LogSoftmax::new().eval(&context(), own, &logits[..8], &mut out[..8]), refused(name));
+    let name = "a gradient with strides of its own in place";
+    let (targets, options) = (Indices::I64(&[0; 4]), Options::new());
+    let (weights, outputs) = (Weights::new(), Outputs::new());
+    let in_place = Nll::new().eval_in_place(&context(), own, &mut out[..8], targets, weights, &options, outputs);
+    assert_eq!(in_place.map(|_| ()), refused(name));
+    let name = "class probabilities where the gradient has strides of its own";
+    let soft = CrossEntropy::new().mean(own, &logits[..8], Targets::Probabilities(&logits[..8]));
+    assert_eq!(soft.map(|_| ()), refused(name));
+    let name = "hess without grad where they have strides of their own";
+    let outputs = Outputs::new().hess(&mut out[..11]);
+    let alone = Nll::new().eval(&context(), own, &logits[..8], targets, weights, &options, outputs);
+    assert_eq!(alone.map(|_| ()), refused(name));
+    assert_eq!(out, [7.0; 24]);
+    // rows that do not fill the plane, and rows that overlap
+    let length = |shape: ClassShape| CrossEntropy::new().mean(shape, &logits, Targets::I64(&[0; 4])).map(|_| ());
+    let error = Error::LengthMismatch { name: "shape.row_length", length: 3, needed: 4 };
+    assert_eq!(length(ClassShape::new(1, 2, 4).row_stride(3, 5)), Err(error));
+    let error = Error::InvalidStride { outer_stride: 1, class_stride: 2 };
+    assert_eq!(length(ClassShape::new(1, 2, 4).row_stride(2, 1)), Err(error));
+}

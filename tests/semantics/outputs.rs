@@ -4,7 +4,7 @@ use crate::common::call::{self, Call, Formula, Loss, SENTINEL, Shape};
 use crate::common::{Float, Random, assert_same_bits};
 use losskit::{
     BceWithLogits, ClassShape, Context, Cost, CrossEntropy, Huber, Indices, Mse, Nll, Options, Outputs, Reduction,
-    SmoothL1, Targets,
+    SmoothL1, Targets, Weights,
 };
 
 const REDUCTIONS: [Reduction; 3] = [Reduction::None, Reduction::Sum, Reduction::Mean];
@@ -176,17 +176,36 @@ fn index_types_make_no_difference() {
         let targets = random.indices(shape.samples(), shape.classes);
         let i32s: Vec<i32> = targets.iter().map(|&target| target as i32).collect();
         let u8s: Vec<u8> = targets.iter().map(|&target| target as u8).collect();
-        let indices = [Indices::I64(&targets), Indices::I32(&i32s), Indices::U8(&u8s)];
+        let i16s: Vec<i16> = targets.iter().map(|&target| target as i16).collect();
+        let u16s: Vec<u16> = targets.iter().map(|&target| target as u16).collect();
+        let u32s: Vec<u32> = targets.iter().map(|&target| target as u32).collect();
+        let u64s: Vec<u64> = targets.iter().map(|&target| target as u64).collect();
+        let class_weight: Vec<f32> = random.weights(shape.classes);
+        let indices = [
+            Indices::I64(&targets),
+            Indices::I32(&i32s),
+            Indices::U8(&u8s),
+            Indices::I16(&i16s),
+            Indices::U16(&u16s),
+            Indices::U32(&u32s),
+            Indices::U64(&u64s),
+        ];
         let class_shape: ClassShape = shape.class_shape();
         let results = indices.map(|indices| {
             let (mut grad, mut nll_grad) = (logits.clone(), logits.clone());
             let targets = Targets::from(indices);
             let loss = CrossEntropy::new().mean_with_grad(class_shape, &logits, targets, &mut grad).unwrap();
             let nll = Nll::new().mean_with_grad(class_shape, &logits, indices, &mut nll_grad).unwrap();
-            (loss, grad, nll, nll_grad)
+            let mut weighted = [0.0];
+            let (weights, outputs) = (Weights::new().class(&class_weight), Outputs::new().loss(&mut weighted));
+            CrossEntropy::new()
+                .eval(&context(), class_shape, &logits, targets, weights, &Options::new(), outputs)
+                .unwrap();
+            (loss, grad, nll, nll_grad, weighted)
         });
-        assert_eq!(results[0], results[1]);
-        assert_eq!(results[0], results[2]);
+        for result in &results[1..] {
+            assert_eq!(&results[0], result);
+        }
     }
 }
 

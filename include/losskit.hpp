@@ -830,16 +830,18 @@ private:
 };
 
 /// Names an array as the one that a gradient is written into.
-template <class Range, class T = std::remove_pointer_t<detail::pointer_to_elements<Range>>>
+template <class Range, class Element = std::remove_pointer_t<detail::pointer_to_elements<Range>>,
+          class T = std::remove_const_t<Element>>
 constexpr gradient<T> grad(Range &&array) noexcept
 {
-    if constexpr (std::is_const_v<T>) {
-        static_assert(detail::never<Range>, "a gradient is written: its array cannot be const");
-    } else if constexpr (!std::is_constructible_v<span<T>, Range>) {
-        static_assert(detail::never<Range>, "a gradient would be lost with this array, which is about to be destroyed");
-    } else {
+    constexpr bool is_const = std::is_const_v<Element>;
+    constexpr bool can_be_kept = std::is_constructible_v<span<Element>, Range>;
+    static_assert(!is_const, "a gradient is written: its array cannot be const");
+    static_assert(is_const || can_be_kept, "a gradient would be lost with this array, which is about to be destroyed");
+    if constexpr (!is_const && can_be_kept)
         return gradient<T>(span<T>(std::forward<Range>(array)));
-    }
+    else
+        return gradient<T>(span<T>());
 }
 
 /// Where results go; what is not asked for is not computed.

@@ -466,6 +466,151 @@ void layouts()
           losskit::status::invalid_stride);
 }
 
+// A call that must fail with these words, thrown and not, and write nothing.
+template <class T, class Call>
+void refused(losskit::status status, const char *message, vec<T> &written, Call call)
+{
+    const vec<T> before = written;
+    throws(status, message, [&] { call().or_throw(); });
+    const losskit::result result = call();
+    CHECK(!result && result.status() == status && result.message() == message);
+    CHECK(written == before);
+}
+
+// A broadcast tensor's stride is 0, which in C stands for dense rows.
+template <class T>
+void strides_that_cannot_be()
+{
+    const auto status = losskit::status::invalid_stride;
+    const vec<std::uint8_t> targets{0, 1};
+    const vec<T> one_row{0, 0}, dense(4), reward(2);
+    vec<T> grad(4, T(7));
+    losskit::outputs<T> out;
+    out.grad = grad;
+    const losskit::class_shape shape(2, 2);
+    refused(status, "outer_stride is 0: a broadcast tensor has to be made contiguous; leave the stride out for a dense one",
+            grad, [&] {
+                return losskit::cross_entropy(std::nothrow, shape.with_outer_stride(0), one_row, targets, out);
+            });
+    throws(status, "outer_stride is -2, must be greater than 0",
+           [&] { losskit::cross_entropy(shape.with_outer_stride(-2), dense, targets); });
+    refused(status, "class_stride is 0: a broadcast tensor has to be made contiguous; leave the stride out for a dense one",
+            grad, [&] { return losskit::nll(std::nothrow, shape.with_class_stride(std::int64_t{0}), dense, targets, out); });
+    const losskit::class_shape repeated = shape.with_outer_stride(0u);
+    const auto message = "outer_stride is 0: a broadcast tensor has to be made contiguous; leave the stride out for a dense one";
+    const losskit::gradient<T> to = losskit::grad(grad);
+    refused(status, message, grad, [&] { return losskit::softmax(std::nothrow, repeated, dense, grad); });
+    refused(status, message, grad, [&] { return losskit::softmax_backward(std::nothrow, repeated, dense, dense, to); });
+    refused(status, message, grad, [&] { return losskit::distillation(std::nothrow, repeated, dense, dense, out); });
+    refused(status, message, grad, [&] { return losskit::entropy(std::nothrow, repeated, dense, grad); });
+    refused(status, message, grad, [&] { return losskit::entropy_backward(std::nothrow, repeated, dense, reward, to); });
+    refused(status, message, grad, [&] {
+        return losskit::selective_log_softmax_backward(std::nothrow, repeated, dense, targets, {}, to);
+    });
+    refused(status, message, grad, [&] {
+        losskit::token_outputs<T> of_tokens;
+        of_tokens.entropy = losskit::span<T>(grad.data(), 2);
+        return losskit::selective_log_softmax(std::nothrow, repeated, dense, targets, of_tokens);
+    });
+    throws(status, message, [&] { losskit::entropy(repeated, dense); });
+
+    losskit::td_inputs<T> in;
+    in.action = targets;
+    in.reward = reward;
+    in.next_q = dense;
+    losskit::td_outputs<T> td_out;
+    td_out.grad = grad;
+    const char *of_rows = "row_stride is 0: a broadcast tensor has to be made contiguous; leave the stride out for a dense one";
+    refused(status, of_rows, grad, [&] {
+        return losskit::td(std::nothrow, losskit::td_shape(2, 2).with_row_stride(0), dense, in, td_out);
+    });
+    losskit::softmax_states states(2);
+    const auto chunk = losskit::class_chunk(2, 2, 0).with_row_stride(0);
+    refused(status, of_rows, grad, [&] { return states.update(std::nothrow, chunk, dense, targets); });
+    states.update({2, 2, 0}, dense, targets);
+    refused(status, of_rows, grad, [&] { return states.grad(std::nothrow, chunk, dense, targets, to); });
+}
+
+// Sizes are of any type of integer, and none is negative.
+template <class T>
+void sizes_of_any_type()
+{
+    const auto status = losskit::status::size_too_large; // as -1 is in C, where it becomes the greatest size
+    const vec<T> logits{0, 0, 5, 5}, reward(2);
+    const vec<std::uint8_t> targets{0, 1};
+    vec<T> grad(4, T(7)), none;
+    losskit::outputs<T> out;
+    out.grad = grad;
+    enum { two = 2 };
+    const std::int64_t rows = 2, classes = 2;
+    CHECK(losskit::cross_entropy({rows, classes}, logits, targets) == log_2<T>);
+    CHECK(losskit::cross_entropy({2u, short{2}, 1LL}, logits, targets) == log_2<T>);
+    CHECK(losskit::cross_entropy({two, std::integral_constant<int, 2>()}, logits, targets) == log_2<T>);
+    CHECK(losskit::class_shape(rows, classes).with_outer_stride(std::int64_t{3}).elements() == 5);
+    constexpr losskit::class_shape of_constants{2, 3, 4};
+    static_assert(of_constants.elements() == 24 && of_constants.outer() == 2 && of_constants.classes() == 3, "");
+    static_assert(of_constants.inner() == 4 && of_constants.outer_stride() == 0, "");
+    static_assert(of_constants.with_class_stride(5).class_stride() == 5, "");
+    static_assert(!std::is_constructible_v<losskit::class_shape, double, int>, "a size that is not whole");
+
+    const std::int64_t wrong = -1;
+    refused(status, "classes is -1, must not be negative", grad,
+            [&] { return losskit::cross_entropy(std::nothrow, {rows, wrong}, logits, targets, out); });
+    throws(status, "outer is -1, must not be negative", [&] { losskit::cross_entropy({-1, -2}, logits, targets); });
+    throws(status, "inner is -3, must not be negative", [&] { losskit::softmax({2, 2, -3}, logits, grad); });
+    throws(status, "outer is -1, must not be negative", [&] { losskit::entropy({wrong, 2}, none); });
+    throws(status, "outer is -9223372036854775808, must not be negative",
+           [&] { losskit::entropy({std::numeric_limits<std::int64_t>::min(), 2}, logits); });
+
+    losskit::td_inputs<T> in;
+    in.action = targets;
+    in.reward = reward;
+    in.next_q = logits;
+    CHECK(losskit::td({rows, classes}, logits, in) >= 0);
+    throws(status, "batch is -1, must not be negative", [&] { losskit::td({wrong, 2}, logits, in); });
+    throws(status, "actions is -1, must not be negative", [&] { losskit::td({2, wrong}, logits, in); });
+
+    losskit::linear_inputs<T> layer;
+    layer.weight = reward;
+    layer.targets = targets;
+    losskit::linear_outputs<T> of_layer;
+    of_layer.grad_hidden = grad;
+    CHECK(losskit::linear_cross_entropy({rows, 1, classes}, reward, layer) == log_2<T>);
+    refused(status, "rows is -1, must not be negative", grad, [&] {
+        return losskit::linear_cross_entropy(std::nothrow, {wrong, 1, 2}, reward, layer, of_layer);
+    });
+    throws(status, "width is -1, must not be negative",
+           [&] { losskit::linear_cross_entropy({2, wrong, 2}, reward, layer); });
+    throws(status, "classes is -1, must not be negative",
+           [&] { losskit::linear_cross_entropy({2, 1, wrong}, reward, layer); });
+
+    losskit::softmax_states states(2);
+    throws(status, "first_class is -1, must not be negative", [&] { states.update({rows, 2, wrong}, logits, targets); });
+    const auto chunk = losskit::class_chunk(rows, classes, std::uint8_t{0}).with_ignore_index(1);
+    CHECK(chunk.rows() == 2 && chunk.classes() == 2 && chunk.first_class() == 0 && chunk.ignore_index() == 1);
+    vec<T> losses(2);
+    states.update(chunk, logits, targets);
+    states.loss(losses);
+    CHECK((losses == vec<T>{log_2<T>, 0}));
+
+    // numbers among the options
+    losskit::bce_with_logits_options<T> binary;
+    binary.inner = wrong;
+    throws(status, "inner is -1, must not be negative", [&] { losskit::bce_with_logits(reward, reward, binary); });
+    losskit::linear_cross_entropy_options<T> how;
+    how.memory = wrong;
+    throws(status, "memory is -1, must not be negative",
+           [&] { losskit::linear_cross_entropy({2, 1, 2}, reward, layer, how); });
+    losskit::token_options per_row;
+    per_row.per_row = wrong;
+    throws(status, "per_row is -1, must not be negative",
+           [&] { losskit::selective_log_softmax({2, 2}, logits, targets, per_row); });
+    throws(status, "per_row is -1, must not be negative", [&] {
+        losskit::selective_log_softmax_backward({2, 2}, logits, targets, {}, losskit::grad(grad), per_row);
+    });
+    CHECK(grad == vec<T>(4, T(7)));
+}
+
 template <class T>
 void softmax_and_its_gradient()
 {
@@ -931,6 +1076,8 @@ void all()
     pointwise_losses<T>();
     class_losses<T>();
     layouts<T>();
+    strides_that_cannot_be<T>();
+    sizes_of_any_type<T>();
     softmax_and_its_gradient<T>();
     log_probs_and_entropy<T>();
     knowledge_distillation<T>();

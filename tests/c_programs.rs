@@ -185,6 +185,39 @@ fn the_cpp_header_does_what_it_says() {
     }
 }
 
+/// What C++ has to refuse: `tests/c/cpp_misuse.cpp`, case by case. Each is the compiler's only error, in one sentence.
+#[test]
+fn the_cpp_header_refuses_misuse_in_one_sentence() {
+    let source = root().join("tests/c/cpp_misuse.cpp");
+    for standard in ["-std=c++17", "-std=c++20"] {
+        let Some(mut cxx) = strict_cpp(standard) else { return };
+        run(cxx.arg("-fsyntax-only").arg(&source));
+        for (case, sentence) in misuses() {
+            let mut cxx = strict_cpp(standard).expect("it was there");
+            let output = cxx.arg("-fsyntax-only").arg("-D").arg(case).arg(&source).output().expect("it starts");
+            let said = String::from_utf8_lossy(&output.stderr);
+            let errors = said.lines().filter(|line| line.contains("error: ")).collect::<Vec<_>>();
+            assert!(!output.status.success() && errors.len() == 1, "{case} {standard}:\n{said}");
+            assert!(errors[0].contains(sentence), "{case} {standard}: not \"{sentence}\" but\n{said}");
+        }
+    }
+}
+
+/// The cases of `tests/c/cpp_misuse.cpp`, each with what is said of it.
+fn misuses() -> Vec<(&'static str, &'static str)> {
+    let mut sentence = "";
+    let mut cases = Vec::new();
+    for line in include_str!("c/cpp_misuse.cpp").lines() {
+        if let Some(error) = line.strip_prefix("// Error: ") {
+            sentence = error;
+        } else if let Some(case) = line.strip_prefix("#ifdef ") {
+            cases.push((case, sentence));
+        }
+    }
+    assert!(cases.len() > 20);
+    cases
+}
+
 #[test]
 fn the_cpp_header_can_do_without_exceptions() {
     let Some(mut cxx) = strict_cpp("-std=c++17") else { return };

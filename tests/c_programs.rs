@@ -2,6 +2,9 @@
 //! with the shared library, and run. Compilers are `CC` (or cc) and `CXX` (or c++).
 #![cfg(unix)]
 
+#[path = "c_programs/documents.rs"]
+mod documents;
+
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -454,41 +457,6 @@ fn the_examples_run_with_either_library() {
         );
         assert_eq!(printed[0], scalar, "{loss} without SIMD and threads");
     }
-}
-
-/// The README's programs in a language, as a reader would copy them; each prints what the README says it does.
-fn readme_programs(language: &str, extension: &str, has_main: &str, compiler: impl Fn() -> Option<Command>) {
-    let readme = include_str!("../README.md");
-    let opening = format!("```{language}\n");
-    let blocks = readme.split(&opening).skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
-    let programs: Vec<_> = blocks.filter(|block| block.contains(has_main)).collect();
-    assert!(!programs.is_empty(), "the README has a program in {language}");
-    libraries();
-    for (i, text) in programs.into_iter().enumerate() {
-        let name = format!("readme_{language}{i}");
-        let source = out().join(&name).with_extension(extension);
-        std::fs::write(&source, text).expect("the folder is ours");
-        let object = source.with_extension("o");
-        let Some(mut compiler) = compiler() else { return };
-        run(compiler.arg("-c").arg(&source).arg("-o").arg(&object));
-        let printed = Link::BOTH.map(|link| {
-            let linker = Command::new(compiler.get_program());
-            stdout(&mut program(linker, &object, &name, link))
-        });
-        assert_eq!(printed[0], printed[1]);
-        let first = printed[0].lines().next().unwrap_or_default();
-        assert!(readme.contains(first), "the README says what the program prints: {first}");
-    }
-}
-
-#[test]
-fn the_c_programs_of_the_readme_run() {
-    readme_programs("c", "c", "int main(void)", || Some(c()));
-}
-
-#[test]
-fn the_cpp_programs_of_the_readme_run() {
-    readme_programs("cpp", "cpp", "int main()", || strict_cpp("-std=c++20"));
 }
 
 /// The functions that the header declares, from the preprocessor's output.

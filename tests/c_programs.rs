@@ -188,14 +188,19 @@ fn the_cpp_header_does_what_it_says() {
     }
 }
 
-/// What C++ has to refuse: `tests/c/cpp_misuse.cpp`, case by case. Each is the compiler's only error, in one sentence.
+/// What C++ has to refuse: `tests/c/cpp_misuse.cpp`, case by case. Each is the compiler's only error, in one sentence. (With
+/// std::span the first case of each sentence, for they take the compiler longer.)
 #[test]
 fn the_cpp_header_refuses_misuse_in_one_sentence() {
     let source = root().join("tests/c/cpp_misuse.cpp");
     for standard in ["-std=c++17", "-std=c++20"] {
         let Some(mut cxx) = strict_cpp(standard) else { return };
         run(cxx.arg("-fsyntax-only").arg(&source));
-        for (case, sentence) in misuses() {
+        let mut cases = misuses();
+        if standard == "-std=c++20" {
+            cases.dedup_by_key(|(_, sentence)| *sentence);
+        }
+        for (case, sentence) in cases {
             let mut cxx = strict_cpp(standard).expect("it was there");
             let output = cxx.arg("-fsyntax-only").arg("-D").arg(case).arg(&source).output().expect("it starts");
             let said = String::from_utf8_lossy(&output.stderr);

@@ -185,12 +185,13 @@ int run(const std::string &picture)
     for (std::size_t i = 0; i < spoilt.target.size(); i += outlier_every)
         spoilt.target[i] *= 10;
 
-    const auto mse = [](const auto &output, const auto &target, auto &grad) { losskit::mse(output, target, grad); };
-    const auto l1 = [](const auto &output, const auto &target, auto &grad) { losskit::l1(output, target, grad); };
-    const auto huber = [](const auto &output, const auto &target, auto &grad) {
+    using losskit::grad;
+    const auto mse = [](const auto &output, const auto &target, auto &to) { losskit::mse(output, target, grad(to)); };
+    const auto l1 = [](const auto &output, const auto &target, auto &to) { losskit::l1(output, target, grad(to)); };
+    const auto huber = [](const auto &output, const auto &target, auto &to) {
         losskit::huber_options<double> options;
         options.delta = huber_delta;
-        losskit::huber(output, target, grad, options);
+        losskit::huber(output, target, grad(to), options);
     };
     // steps as large as the curvature permits: mse's is 2, huber's at most 1, l1's gradient never shrinks
     const std::vector<result> results{

@@ -39,11 +39,12 @@
 /** Mean, no flags, scale 1, no floor of the Hessian. */
 #define LK_OPTIONS_INIT { sizeof(lk_options), LK_MEAN, 0, 1.0, NULL, NULL, 0.0 }
 
-/** Dense rows of classes. */
-#define LK_CLASS_ROWS(rows, classes) { sizeof(lk_class_shape), (rows), (classes), 1, 0, 0, 0, 0, 0, 0 }
+/** Dense rows of classes. As in the other macros, sizes are of any type of integer. */
+#define LK_CLASS_ROWS(rows, classes) { sizeof(lk_class_shape), (size_t)(rows), (size_t)(classes), 1, 0, 0, 0, 0, 0, 0 }
 
 /** Dense rows of some of the classes, ignore_index -100. */
-#define LK_CLASS_CHUNK(rows, classes, first_class) { sizeof(lk_class_chunk), (rows), (classes), (first_class), 0, -100 }
+#define LK_CLASS_CHUNK(rows, classes, first_class) \
+    { sizeof(lk_class_chunk), (size_t)(rows), (size_t)(classes), (size_t)(first_class), 0, -100 }
 
 /** A label for each element. */
 #define LK_BCE_WITH_LOGITS_PARAMS_INIT { sizeof(lk_bce_with_logits_params), 1 }
@@ -55,7 +56,8 @@
 #define LK_SOFTMAX_STATE_PARAMS_INIT { sizeof(lk_softmax_state_params), 0.0, 0.0, 0.0 }
 
 /** Dense rows of hidden activations, and a row of weights for each class. */
-#define LK_LINEAR_SHAPE(rows, width, classes) { sizeof(lk_linear_shape), (rows), (width), (classes) }
+#define LK_LINEAR_SHAPE(rows, width, classes) \
+    { sizeof(lk_linear_shape), (size_t)(rows), (size_t)(width), (size_t)(classes) }
 
 /** ignore_index -100, no label smoothing, no z-loss, no soft cap, 64 MiB. */
 #define LK_LINEAR_CROSS_ENTROPY_PARAMS_INIT \
@@ -71,7 +73,7 @@
 #define LK_DISTILLATION_PARAMS_INIT { sizeof(lk_distillation_params), 0.0, 1.0 }
 
 /** Dense rows of actions. */
-#define LK_TD_SHAPE(batch, actions) { sizeof(lk_td_shape), (batch), (actions), 0 }
+#define LK_TD_SHAPE(batch, actions) { sizeof(lk_td_shape), (size_t)(batch), (size_t)(actions), 0 }
 
 /** gamma 0.99, squared; delta 1. */
 #define LK_TD_PARAMS_INIT { sizeof(lk_td_params), 0.99, LK_TD_MSE, 1.0 }

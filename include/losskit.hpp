@@ -5,24 +5,30 @@
 ///
 ///     std::vector<float> logits = ..., grad(logits.size());
 ///     std::vector<std::int64_t> targets = ...;
-///     float loss = losskit::cross_entropy({rows, 10}, logits, targets);           // the mean loss
-///     loss = losskit::cross_entropy({rows, 10}, logits, targets, grad);           // and its gradient
-///     loss = losskit::cross_entropy({rows, 10}, logits, targets, grad, {.label_smoothing = 0.1});
+///     float loss = losskit::cross_entropy({rows, 10}, logits, targets);                      // the mean loss
+///     loss = losskit::cross_entropy({rows, 10}, logits, targets, losskit::grad(grad));       // and its gradient
+///     loss = losskit::cross_entropy({rows, 10}, logits, targets, losskit::grad(grad), {.label_smoothing = 0.1});
 ///
 /// Functions have the names of losskit.h: `losskit::mse` is lk_mse_f32 and lk_mse_f64, told apart by the elements of
 /// the first array. What they compute is said there. Each loss can be called in four ways:
 ///
 ///     T      mse(input, target, options)                              gives the mean or the sum
-///     T      mse(input, target, grad, options)                        and writes the gradient
+///     T      mse(input, target, losskit::grad(g), options)            and writes the gradient into g
 ///     status mse(input, target, outputs, options)                     writes what `outputs` names, no more
 ///     result mse(std::nothrow, input, target, outputs, options)       the same, noexcept
 ///
 /// - Arrays are anything contiguous that std::data and std::size take: std::vector, std::array, C arrays, std::span; a
 ///   pointer and a size are `losskit::span(pointer, size)`. They are not copied. Lengths are checked before the call.
+/// - An array that is to receive a gradient is named, `losskit::grad(g)`: in C its place may be that of the weights. A bare
+///   array there does not compile.
+/// - Shapes are sizes in braces, of any types of integers: `{x.size(0), x.size(1)}`. A negative one is an error of the call.
+///   Rows that are not dense have their stride given by name, `losskit::class_shape(rows, classes).with_outer_stride(n)`;
+///   a stride of 0, as a broadcast tensor has, is an error.
+/// - Indices are arrays of std::int32_t, std::int64_t or std::uint8_t.
 /// - Options have defaults and may be left out. In C++20 they are designated initialisers, as above; in C++17,
 ///   `losskit::cross_entropy_options<float> options; options.label_smoothing = 0.1;`.
 /// - Each sample's own loss (reduction::none) is an output like others: `outputs` names it.
-/// - `grad` may be the input itself, unless it is accumulated.
+/// - The gradient may take the input's place, `losskit::grad(input)`, unless it is accumulated.
 /// - Errors are thrown as losskit::error. Without exceptions (-fno-exceptions) they end the program with a message;
 ///   calls with std::nothrow are as ever.
 #ifndef LOSSKIT_HPP
@@ -298,50 +304,272 @@ struct extent {
 
 } // namespace detail
 
-/// Where classes lie: logits[outer][classes][inner]. `{rows, classes}` is rows of classes; images [N, C, H, W] are
-/// `{N, C, H * W}`. Strides are in elements, 0 if dense.
-struct class_shape {
-    std::size_t outer = 0;
-    std::size_t classes = 0;
-    std::size_t inner = 1;
-    std::size_t outer_stride = 0; ///< from one outer index to the next
-    std::size_t class_stride = 0; ///< from one class to the next
+namespace detail {
+
+/// A size, a stride or another number that is not negative, from any type of integer. Of a negative one the number is kept,
+/// for the error of the call that it is given to.
+class natural {
+public:
+    constexpr natural() noexcept = default;
+
+    template <class Number, std::enable_if_t<std::is_convertible_v<Number, std::intmax_t> &&
+                                                 !std::is_floating_point_v<Number> && !std::is_same_v<Number, natural>,
+                                             int> = 0>
+    constexpr natural(Number number) noexcept
+    {
+        if constexpr (!std::is_integral_v<Number>)
+            *this = natural(static_cast<std::intmax_t>(number));
+        else if constexpr (std::is_unsigned_v<Number>)
+            take(number);
+        else if (number < 0)
+            negative_ = number;
+        else
+            take(static_cast<std::uintmax_t>(number));
+    }
+
+    /// The number; 0 in the place of a negative one.
+    constexpr operator std::size_t() const noexcept { return value_; }
+
+    /// The number if it is negative, else 0.
+    constexpr std::intmax_t negative() const noexcept { return negative_; }
+
+private:
+    constexpr void take(std::uintmax_t number) noexcept
+    {
+        value_ = static_cast<std::size_t>(number);
+        if (value_ != number)
+            value_ = SIZE_MAX;
+    }
+
+    std::size_t value_ = 0;
+    std::intmax_t negative_ = 0;
+};
+
+/// The numbers of a shape, of which the first that cannot be is remembered with its name.
+class checked_numbers {
+public:
+    constexpr std::size_t size(const char *name, natural number) noexcept
+    {
+        if (number.negative() < 0)
+            remember(name, number.negative(), false);
+        return number;
+    }
+
+    constexpr std::size_t stride(const char *name, natural number) noexcept
+    {
+        if (number == 0)
+            remember(name, number.negative(), true);
+        return number;
+    }
+
+    constexpr bool are_right() const noexcept { return name_ == nullptr; }
+
+    /// What is wrong with that number.
+    result error() const noexcept
+    {
+        char words[160];
+        const char *form = !is_stride_    ? "%s is %jd, must not be negative"
+                           : number_ != 0 ? "%s is %jd, must be greater than 0"
+                                          : "%s is %jd: a broadcast tensor has to be made contiguous; leave the stride "
+                                            "out for a dense one";
+        std::snprintf(words, sizeof words, form, name_, number_);
+        return result(is_stride_ ? status::invalid_stride : status::size_too_large, words);
+    }
+
+private:
+    constexpr void remember(const char *name, std::intmax_t number, bool is_stride) noexcept
+    {
+        if (name_ != nullptr)
+            return;
+        name_ = name;
+        number_ = number;
+        is_stride_ = is_stride;
+    }
+
+    const char *name_ = nullptr; // none: all are right
+    std::intmax_t number_ = 0;
+    bool is_stride_ = false;
+};
+
+/// Elements from the first to the last of [outer][classes][inner], gaps between them included; strides of 0 are dense.
+constexpr std::size_t elements_of(std::size_t outer, std::size_t classes, std::size_t inner, std::size_t outer_stride,
+                                  std::size_t class_stride) noexcept
+{
+    if (outer == 0 || classes == 0 || inner == 0)
+        return 0;
+    const std::size_t one = plus(times(classes - 1, class_stride == 0 ? inner : class_stride), inner);
+    return plus(times(outer - 1, outer_stride == 0 ? one : outer_stride), one);
+}
+
+} // namespace detail
+
+/// Where classes lie: logits[outer][classes][inner]. `{rows, classes}` is dense rows of classes; images [N, C, H, W] are
+/// `{N, C, H * W}`. Sizes are of any integer type. Strides are in elements, and given only where there are gaps.
+class class_shape {
+public:
+    /// Of nothing.
+    constexpr class_shape() noexcept = default;
+
+    /// A dense array.
+    constexpr class_shape(detail::natural outer, detail::natural classes, detail::natural inner = 1) noexcept
+        : outer_(numbers_.size("outer", outer)), classes_(numbers_.size("classes", classes)),
+          inner_(numbers_.size("inner", inner))
+    {
+    }
+
+    /// The same with so many elements from one outer index to the next, at least 1.
+    constexpr class_shape with_outer_stride(detail::natural stride) const noexcept
+    {
+        class_shape made = *this;
+        made.outer_stride_ = made.numbers_.stride("outer_stride", stride);
+        return made;
+    }
+
+    /// The same with so many elements from one class to the next, at least 1.
+    constexpr class_shape with_class_stride(detail::natural stride) const noexcept
+    {
+        class_shape made = *this;
+        made.class_stride_ = made.numbers_.stride("class_stride", stride);
+        return made;
+    }
+
+    constexpr std::size_t outer() const noexcept { return outer_; }
+    constexpr std::size_t classes() const noexcept { return classes_; }
+    constexpr std::size_t inner() const noexcept { return inner_; }
+    /// 0 if dense.
+    constexpr std::size_t outer_stride() const noexcept { return outer_stride_; }
+    /// 0 if dense.
+    constexpr std::size_t class_stride() const noexcept { return class_stride_; }
 
     /// The number of samples.
-    constexpr std::size_t samples() const noexcept { return detail::times(outer, inner); }
+    constexpr std::size_t samples() const noexcept { return detail::times(outer_, inner_); }
 
     /// Elements from the first to the last, gaps between them included.
     constexpr std::size_t elements() const noexcept
     {
-        if (samples() == 0 || classes == 0)
-            return 0;
-        const std::size_t one =
-            detail::plus(detail::times(classes - 1, class_stride == 0 ? inner : class_stride), inner);
-        return detail::plus(detail::times(outer - 1, outer_stride == 0 ? one : outer_stride), one);
+        return detail::elements_of(outer_, classes_, inner_, outer_stride_, class_stride_);
     }
+
+    /// Whether its numbers can be, which calls look at.
+    constexpr const detail::checked_numbers &numbers() const noexcept { return numbers_; }
+
+private:
+    detail::checked_numbers numbers_{};
+    std::size_t outer_ = 0;
+    std::size_t classes_ = 0;
+    std::size_t inner_ = 1;
+    std::size_t outer_stride_ = 0;
+    std::size_t class_stride_ = 0;
 };
 
 /// Shape of td: q[batch][actions].
-struct td_shape {
-    std::size_t batch = 0;
-    std::size_t actions = 0;
-    std::size_t row_stride = 0; ///< elements from one row to the next; 0 if dense
+class td_shape {
+public:
+    /// Of nothing.
+    constexpr td_shape() noexcept = default;
+
+    /// Dense rows.
+    constexpr td_shape(detail::natural batch, detail::natural actions) noexcept
+        : batch_(numbers_.size("batch", batch)), actions_(numbers_.size("actions", actions))
+    {
+    }
+
+    /// The same with so many elements from one row to the next, at least 1.
+    constexpr td_shape with_row_stride(detail::natural stride) const noexcept
+    {
+        td_shape made = *this;
+        made.row_stride_ = made.numbers_.stride("row_stride", stride);
+        return made;
+    }
+
+    constexpr std::size_t batch() const noexcept { return batch_; }
+    constexpr std::size_t actions() const noexcept { return actions_; }
+    /// 0 if dense.
+    constexpr std::size_t row_stride() const noexcept { return row_stride_; }
+
+    /// Whether its numbers can be, which calls look at.
+    constexpr const detail::checked_numbers &numbers() const noexcept { return numbers_; }
+
+private:
+    detail::checked_numbers numbers_{};
+    std::size_t batch_ = 0;
+    std::size_t actions_ = 0;
+    std::size_t row_stride_ = 0;
 };
 
 /// Shape of linear_cross_entropy: hidden[rows][width], weight[classes][width].
-struct linear_shape {
-    std::size_t rows = 0;
-    std::size_t width = 0;
-    std::size_t classes = 0;
+class linear_shape {
+public:
+    /// Of nothing.
+    constexpr linear_shape() noexcept = default;
+
+    /// Dense arrays.
+    constexpr linear_shape(detail::natural rows, detail::natural width, detail::natural classes) noexcept
+        : rows_(numbers_.size("rows", rows)), width_(numbers_.size("width", width)),
+          classes_(numbers_.size("classes", classes))
+    {
+    }
+
+    constexpr std::size_t rows() const noexcept { return rows_; }
+    constexpr std::size_t width() const noexcept { return width_; }
+    constexpr std::size_t classes() const noexcept { return classes_; }
+
+    /// Whether its numbers can be, which calls look at.
+    constexpr const detail::checked_numbers &numbers() const noexcept { return numbers_; }
+
+private:
+    detail::checked_numbers numbers_{};
+    std::size_t rows_ = 0;
+    std::size_t width_ = 0;
+    std::size_t classes_ = 0;
 };
 
 /// Which classes a piece of logits has: logits[rows][classes], the first of which is class `first_class` of all.
-struct class_chunk {
-    std::size_t rows = 0;
-    std::size_t classes = 0;
-    std::size_t first_class = 0;
-    std::size_t row_stride = 0;       ///< elements from one row to the next; 0 if dense
-    std::int64_t ignore_index = -100; ///< rows with this target do not count
+class class_chunk {
+public:
+    /// Of nothing.
+    constexpr class_chunk() noexcept = default;
+
+    /// Dense rows, of which those with the target -100 do not count.
+    constexpr class_chunk(detail::natural rows, detail::natural classes, detail::natural first_class) noexcept
+        : rows_(numbers_.size("rows", rows)), classes_(numbers_.size("classes", classes)),
+          first_class_(numbers_.size("first_class", first_class))
+    {
+    }
+
+    /// The same with so many elements from one row to the next, at least 1.
+    constexpr class_chunk with_row_stride(detail::natural stride) const noexcept
+    {
+        class_chunk made = *this;
+        made.row_stride_ = made.numbers_.stride("row_stride", stride);
+        return made;
+    }
+
+    /// The same where rows with this target do not count.
+    constexpr class_chunk with_ignore_index(std::int64_t index) const noexcept
+    {
+        class_chunk made = *this;
+        made.ignore_index_ = index;
+        return made;
+    }
+
+    constexpr std::size_t rows() const noexcept { return rows_; }
+    constexpr std::size_t classes() const noexcept { return classes_; }
+    constexpr std::size_t first_class() const noexcept { return first_class_; }
+    /// 0 if dense.
+    constexpr std::size_t row_stride() const noexcept { return row_stride_; }
+    constexpr std::int64_t ignore_index() const noexcept { return ignore_index_; }
+
+    /// Whether its numbers can be, which calls look at.
+    constexpr const detail::checked_numbers &numbers() const noexcept { return numbers_; }
+
+private:
+    detail::checked_numbers numbers_{};
+    std::size_t rows_ = 0;
+    std::size_t classes_ = 0;
+    std::size_t first_class_ = 0;
+    std::size_t row_stride_ = 0;
+    std::int64_t ignore_index_ = -100;
 };
 
 namespace detail {
@@ -349,43 +577,46 @@ namespace detail {
 constexpr extent extent_of(const class_shape &shape) noexcept
 {
     const std::size_t elements = shape.elements();
-    return {shape.samples(), elements, times(shape.samples(), shape.classes) != elements};
+    return {shape.samples(), elements, times(shape.samples(), shape.classes()) != elements};
+}
+
+/// Of rows that may have gaps between them.
+constexpr extent extent_of_rows(std::size_t rows, std::size_t classes, std::size_t row_stride) noexcept
+{
+    const std::size_t elements = elements_of(rows, classes, 1, row_stride, 0);
+    return {rows, elements, times(rows, classes) != elements};
 }
 
 constexpr extent extent_of(const td_shape &shape) noexcept
 {
-    return extent_of(class_shape{shape.batch, shape.actions, 1, shape.row_stride, 0});
+    return extent_of_rows(shape.batch(), shape.actions(), shape.row_stride());
 }
 
 constexpr extent extent_of(const class_chunk &chunk) noexcept
 {
-    extent of = extent_of(class_shape{chunk.rows, chunk.classes, 1, chunk.row_stride, 0});
-    of.samples = chunk.rows;
-    return of;
+    return extent_of_rows(chunk.rows(), chunk.classes(), chunk.row_stride());
 }
 
 inline lk_class_chunk to_c(const class_chunk &chunk) noexcept
 {
-    lk_class_chunk c = LK_CLASS_CHUNK(chunk.rows, chunk.classes, chunk.first_class);
-    c.row_stride = chunk.row_stride;
-    c.ignore_index = chunk.ignore_index;
-    return c;
+    return {sizeof(lk_class_chunk), chunk.rows(), chunk.classes(), chunk.first_class(), chunk.row_stride(),
+            chunk.ignore_index()};
 }
 
 inline lk_class_shape to_c(const class_shape &shape) noexcept
 {
-    lk_class_shape c = LK_CLASS_ROWS(shape.outer, shape.classes);
-    c.inner = shape.inner;
-    c.outer_stride = shape.outer_stride;
-    c.class_stride = shape.class_stride;
-    return c;
+    return {sizeof(lk_class_shape), shape.outer(), shape.classes(), shape.inner(), shape.outer_stride(),
+            shape.class_stride()};
 }
 
 inline lk_td_shape to_c(const td_shape &shape) noexcept
 {
-    lk_td_shape c = LK_TD_SHAPE(shape.batch, shape.actions);
-    c.row_stride = shape.row_stride;
-    return c;
+    return {sizeof(lk_td_shape), shape.batch(), shape.actions(), shape.row_stride()};
+}
+
+inline lk_linear_shape to_c(const linear_shape &shape) noexcept
+{
+    return {sizeof(lk_linear_shape), shape.rows(), shape.width(), shape.classes()};
 }
 
 /// A parameter's type that is not deduced from its argument, which may so be anything that converts to it.
@@ -419,24 +650,50 @@ using real = std::enable_if_t<is_real<element<Range>>, element<Range>>;
 template <class T>
 constexpr lk_dtype real_type = std::is_same_v<T, float> ? LK_F32 : LK_F64;
 
-/// The constant of int32_t, int64_t and uint8_t, whatever their names; -1 of other types.
+template <class T, class... Types>
+constexpr bool is_one_of = (std::is_same_v<T, Types> || ...);
+
+/// Whether T is an integer of the same size and sign, whatever its name. bool and the types of characters are none.
+template <class T, class Integer>
+constexpr bool is_integer_like =
+    is_one_of<T, signed char, unsigned char, short, unsigned short, int, unsigned, long, unsigned long, long long,
+              unsigned long long> &&
+    sizeof(T) == sizeof(Integer) && std::is_signed_v<T> == std::is_signed_v<Integer>;
+
+/// The constant of a type of index; -1 of other types. A type that is added here is added to LOSSKIT_INDEX_TYPES too.
 template <class T>
 constexpr lk_dtype index_type_of() noexcept
 {
-    if constexpr (std::is_same_v<T, std::uint8_t>)
+    if constexpr (is_integer_like<T, std::int32_t>)
+        return LK_I32;
+    else if constexpr (is_integer_like<T, std::int64_t>)
+        return LK_I64;
+    else if constexpr (is_integer_like<T, std::uint8_t>)
         return LK_U8;
-    else if constexpr (std::is_same_v<T, int> || std::is_same_v<T, long> || std::is_same_v<T, long long>)
-        return sizeof(T) == sizeof(std::int64_t) ? LK_I64 : LK_I32;
     else
         return -1;
 }
 
+// For messages of the compiler.
+#define LOSSKIT_INDEX_TYPES "std::int32_t, std::int64_t or std::uint8_t"
+
 template <class T>
 constexpr lk_dtype index_type = index_type_of<T>();
 
-/// An array's element type, if it is an index's.
+/// The element type of anything that is an array: indices and targets, of whose elements the type is not known, are none.
 template <class Range>
-using index = std::enable_if_t<(index_type<element<Range>> >= 0), element<Range>>;
+using element_of_array = std::enable_if_t<!std::is_void_v<element<Range>>, element<Range>>;
+
+/// Whether it is an array, or a pointer to one.
+template <class Array, class = void>
+constexpr bool is_array = std::is_pointer_v<Array>;
+
+template <class Array>
+constexpr bool is_array<Array, std::void_t<element_of_array<Array>>> = true;
+
+/// False, but not before T is known.
+template <class T>
+constexpr bool never = false;
 
 template <class Range>
 constexpr std::size_t size_of(const Range &range) noexcept
@@ -495,15 +752,16 @@ using optional_input = std::optional<span<const T>>;
 template <class T>
 using optional_output = std::optional<span<T>>;
 
-/// An index for each sample: int32_t, int64_t or uint8_t.
+/// An index for each sample, of one of the types that losskit.h has a constant for.
 class indices {
 public:
     indices() noexcept = default;
 
-    template <class Range, class Index = detail::index<Range>>
+    template <class Range, class Index = detail::element_of_array<Range>>
     indices(const Range &range) noexcept
         : type_(detail::index_type<Index>), data_(std::data(range)), size_(detail::size_of(range))
     {
+        static_assert(detail::index_type<Index> >= 0, "indices are arrays of " LOSSKIT_INDEX_TYPES);
     }
 
     lk_dtype type() const noexcept { return type_; }
@@ -522,15 +780,12 @@ class targets {
 public:
     targets(const indices &of) noexcept : type_(of.type()), data_(of.data()), size_(of.size()) {}
 
-    template <class Range, class Index = detail::index<Range>>
-    targets(const Range &range) noexcept : targets(indices(range))
-    {
-    }
-
-    template <class Range, std::enable_if_t<std::is_same_v<detail::element<Range>, T>, int> = 0>
+    template <class Range, class Element = detail::element_of_array<Range>>
     targets(const Range &range) noexcept
-        : type_(detail::real_type<T>), data_(std::data(range)), size_(detail::size_of(range))
+        : type_(type_of<Element>), data_(std::data(range)), size_(detail::size_of(range))
     {
+        static_assert(type_of<Element> >= 0, "targets are indices, arrays of " LOSSKIT_INDEX_TYPES
+                                             ", or probabilities of the logits' own type");
     }
 
     lk_dtype type() const noexcept { return type_; }
@@ -538,10 +793,56 @@ public:
     std::size_t size() const noexcept { return size_; }
 
 private:
+    template <class Element>
+    static constexpr lk_dtype type_of =
+        std::is_same_v<Element, T> ? detail::real_type<T> : detail::index_type<Element>;
+
     lk_dtype type_;
     const void *data_;
     std::size_t size_;
 };
+
+/// The array that a gradient is written into, as losskit::grad gives it.
+template <class T>
+class gradient {
+public:
+    explicit constexpr gradient(span<T> array) noexcept : array_(array) {}
+
+    /// An array without its name, which is refused.
+    template <class Array, std::enable_if_t<detail::is_array<Array>, int> = 0>
+    gradient(const Array &)
+    {
+        static_assert(detail::never<Array>, "the array in this place is overwritten with the gradient: write "
+                                            "losskit::grad(g) for it; weights are options, as in {.weight = w}");
+    }
+
+    /// An array of the other type, which is refused.
+    template <class Other>
+    gradient(const gradient<Other> &)
+    {
+        static_assert(detail::never<Other>, "a gradient's elements are of the input's own type");
+    }
+
+    constexpr span<T> get() const noexcept { return array_; }
+
+private:
+    span<T> array_;
+};
+
+/// Names an array as the one that a gradient is written into.
+template <class Range, class Element = std::remove_pointer_t<detail::pointer_to_elements<Range>>,
+          class T = std::remove_const_t<Element>>
+constexpr gradient<T> grad(Range &&array) noexcept
+{
+    constexpr bool is_const = std::is_const_v<Element>;
+    constexpr bool can_be_kept = std::is_constructible_v<span<Element>, Range>;
+    static_assert(!is_const, "a gradient is written: its array cannot be const");
+    static_assert(is_const || can_be_kept, "a gradient would be lost with this array, which is about to be destroyed");
+    if constexpr (!is_const && can_be_kept)
+        return gradient<T>(span<T>(std::forward<Range>(array)));
+    else
+        return gradient<T>(span<T>());
+}
 
 /// Where results go; what is not asked for is not computed.
 template <class T>
@@ -611,7 +912,7 @@ struct smooth_l1_options {
 template <class T>
 struct bce_with_logits_options {
     optional_input<T> pos_weight{}; ///< one for all, or one a label, repeating along the input
-    std::size_t inner = 1;          ///< neighbouring elements of the same label: H * W in [N, C, H, W]
+    detail::natural inner = 1;      ///< neighbouring elements of the same label: H * W in [N, C, H, W]
     optional_input<T> weight{};     ///< as in options, and so on
     losskit::reduction reduction = losskit::reduction::mean;
     bool accumulate_grad = false;
@@ -704,7 +1005,7 @@ struct linear_cross_entropy_options {
     double label_smoothing = 0.0;                            ///< as in cross_entropy_options
     double z_loss = 0.0;                                     ///< the same
     double soft_cap = 0.0;                                   ///< the same
-    std::size_t memory = 67108864;                           ///< bytes of logits at once, never less than one row
+    detail::natural memory = 67108864;                       ///< bytes of logits at once, never less than one row
     optional_input<T> class_weight{};                        ///< one for each class; none: all 1
     optional_input<T> row_weight{};                          ///< one for each row; none: all 1
     losskit::reduction reduction = losskit::reduction::mean; ///< as in options, and so on
@@ -766,7 +1067,7 @@ struct token_grads {
 
 /// Options of selective_log_softmax and its gradient.
 struct token_options {
-    std::size_t per_row = 1;                   ///< indices of each row
+    detail::natural per_row = 1;               ///< indices of each row
     std::int64_t ignore_index = -100;          ///< the index that stands for none
     bool accumulate_grad = false;              ///< the gradient is added to what is there
     const losskit::context *context = nullptr; ///< none: the process default
@@ -825,9 +1126,27 @@ lk_options to_c(const Options &from) noexcept
     return c;
 }
 
-/// Whether all arrays fit; remembers the first that does not.
+/// Whether a shape's numbers can be and all arrays fit; remembers the first that does not.
 class lengths {
 public:
+    lengths() noexcept = default;
+
+    template <class Shape>
+    explicit lengths(const Shape &shape) noexcept
+    {
+        if (!shape.numbers().are_right())
+            misfit_ = shape.numbers().error();
+    }
+
+    /// A number among the options.
+    void check(const char *option, natural number) noexcept
+    {
+        checked_numbers numbers;
+        numbers.size(option, number);
+        if (!numbers.are_right() && fit())
+            misfit_ = numbers.error();
+    }
+
     void check(const char *array, std::size_t length, std::size_t needed, bool may_be_longer = false) noexcept
     {
         if (length == needed || (may_be_longer && length > needed) || misfit_.status() != status::ok)
@@ -937,9 +1256,16 @@ lk_status call_with_own(const cross_entropy_options<T> &own, Function function) 
     return function(&params);
 }
 
-template <class T>
-void check_own(lengths &, const nll_options<T> &, const extent &) noexcept
+/// Looks at what a loss's own options say.
+template <class Options>
+void check_own(lengths &, const Options &, const extent &) noexcept
 {
+}
+
+template <class T>
+void check_own(lengths &all, const bce_with_logits_options<T> &own, const extent &) noexcept
+{
+    all.check("inner", own.inner);
 }
 
 template <class T>
@@ -987,12 +1313,12 @@ struct pointwise_loss {
 
     /// Gives the mean or the sum, and writes the gradient, which may be the input itself.
     template <class Input, class T = detail::real<Input>>
-    LOSSKIT_INLINE T operator()(const Input &input, detail::given<span<const T>> target, detail::given<span<T>> grad,
+    LOSSKIT_INLINE T operator()(const Input &input, detail::given<span<const T>> target, detail::given<gradient<T>> grad,
                                 const detail::given<Options<T>> &how = {}) const
     {
         detail::check_returned(how.reduction);
         T loss{};
-        (*this)(std::nothrow, input, target, {span<T>(&loss, 1), grad}, how).or_throw();
+        (*this)(std::nothrow, input, target, {span<T>(&loss, 1), grad.get()}, how).or_throw();
         return loss;
     }
 
@@ -1015,6 +1341,7 @@ struct pointwise_loss {
         detail::lengths lengths;
         lengths.check("target", target.size(), n);
         lengths.check("weight", how.weight, n);
+        detail::check_own(lengths, how, {n, n, false});
         lengths.check_outputs(out, how.reduction, {n, n, false});
         if (!lengths.fit())
             return lengths.misfit();
@@ -1045,11 +1372,11 @@ struct class_loss {
     /// Gives the mean or the sum, and writes the gradient, which may be the input itself.
     template <class Input, class T = detail::real<Input>>
     LOSSKIT_INLINE T operator()(const class_shape &shape, const Input &input, detail::given<Targets<T>> of,
-                                detail::given<span<T>> grad, const detail::given<Options<T>> &how = {}) const
+                                detail::given<gradient<T>> grad, const detail::given<Options<T>> &how = {}) const
     {
         detail::check_returned(how.reduction);
         T loss{};
-        (*this)(std::nothrow, shape, input, of, {span<T>(&loss, 1), grad}, how).or_throw();
+        (*this)(std::nothrow, shape, input, of, {span<T>(&loss, 1), grad.get()}, how).or_throw();
         return loss;
     }
 
@@ -1069,13 +1396,13 @@ struct class_loss {
                                      const detail::given<Options<T>> &how = {}) const noexcept
     {
         const detail::extent extent = detail::extent_of(shape);
-        detail::lengths lengths;
+        detail::lengths lengths(shape);
         lengths.check(detail::input_of(how), detail::size_of(input), extent.elements, extent.has_gaps);
         if (of.type() == detail::real_type<T>)
             lengths.check("targets", of.size(), extent.elements, extent.has_gaps);
         else
             lengths.check("targets", of.size(), extent.samples);
-        lengths.check("class_weight", how.class_weight, shape.classes);
+        lengths.check("class_weight", how.class_weight, shape.classes());
         lengths.check("row_weight", how.row_weight, extent.samples);
         detail::check_own(lengths, how, extent);
         lengths.check_outputs(out, how.reduction, extent);
@@ -1108,12 +1435,12 @@ struct knowledge_distillation {
     /// Gives the mean or the sum, and writes the gradient of the student's logits, which may take their place.
     template <class Student, class T = detail::real<Student>>
     LOSSKIT_INLINE T operator()(const class_shape &shape, const Student &student, detail::given<span<const T>> teacher,
-                                detail::given<span<T>> grad,
+                                detail::given<gradient<T>> grad,
                                 const detail::given<distillation_options<T>> &how = {}) const
     {
         detail::check_returned(how.reduction);
         T loss{};
-        (*this)(std::nothrow, shape, student, teacher, {span<T>(&loss, 1), grad}, how).or_throw();
+        (*this)(std::nothrow, shape, student, teacher, {span<T>(&loss, 1), grad.get()}, how).or_throw();
         return loss;
     }
 
@@ -1133,7 +1460,7 @@ struct knowledge_distillation {
                                      const detail::given<distillation_options<T>> &how = {}) const noexcept
     {
         const detail::extent extent = detail::extent_of(shape);
-        detail::lengths lengths;
+        detail::lengths lengths(shape);
         lengths.check("student", detail::size_of(student), extent.elements, extent.has_gaps);
         lengths.check("teacher", teacher.size(), extent.elements, extent.has_gaps);
         lengths.check("row_weight", how.row_weight, extent.samples);
@@ -1168,11 +1495,11 @@ struct temporal_difference {
     /// Gives the mean or the sum, and writes the gradient, which may be q itself.
     template <class Q, class T = detail::real<Q>>
     LOSSKIT_INLINE T operator()(const td_shape &shape, const Q &q, const detail::given<td_inputs<T>> &in,
-                                detail::given<span<T>> grad, const detail::given<td_options<T>> &how = {}) const
+                                detail::given<gradient<T>> grad, const detail::given<td_options<T>> &how = {}) const
     {
         detail::check_returned(how.reduction);
         T loss{};
-        (*this)(std::nothrow, shape, q, in, {span<T>(&loss, 1), grad}, how).or_throw();
+        (*this)(std::nothrow, shape, q, in, {span<T>(&loss, 1), grad.get()}, how).or_throw();
         return loss;
     }
 
@@ -1192,16 +1519,16 @@ struct temporal_difference {
                                      const detail::given<td_options<T>> &how = {}) const noexcept
     {
         const detail::extent extent = detail::extent_of(shape);
-        detail::lengths lengths;
+        detail::lengths lengths(shape);
         lengths.check("q", detail::size_of(q), extent.elements, extent.has_gaps);
-        lengths.check("action", in.action.size(), shape.batch);
-        lengths.check("reward", in.reward.size(), shape.batch);
+        lengths.check("action", in.action.size(), shape.batch());
+        lengths.check("reward", in.reward.size(), shape.batch());
         lengths.check("next_q", in.next_q.size(), extent.elements, extent.has_gaps);
-        lengths.check("done", in.done, shape.batch);
+        lengths.check("done", in.done, shape.batch());
         lengths.check("next_q_online", in.next_q_online, extent.elements, extent.has_gaps);
-        lengths.check("weight", how.weight, shape.batch);
+        lengths.check("weight", how.weight, shape.batch());
         lengths.check_outputs(out, how.reduction, extent);
-        lengths.check("td_error", out.td_error, shape.batch);
+        lengths.check("td_error", out.td_error, shape.batch());
         if (!lengths.fit())
             return lengths.misfit();
         const lk_td_shape c_shape = detail::to_c(shape);
@@ -1249,23 +1576,24 @@ struct linear_cross_entropy_function {
                                      const detail::given<linear_outputs<T>> &out,
                                      const detail::given<linear_cross_entropy_options<T>> &how = {}) const noexcept
     {
-        const std::size_t hidden_size = detail::times(shape.rows, shape.width);
-        const std::size_t weight_size = detail::times(shape.classes, shape.width);
-        detail::lengths lengths;
+        const std::size_t hidden_size = detail::times(shape.rows(), shape.width());
+        const std::size_t weight_size = detail::times(shape.classes(), shape.width());
+        detail::lengths lengths(shape);
         lengths.check("hidden", detail::size_of(hidden), hidden_size);
         lengths.check("weight", in.weight.size(), weight_size);
-        lengths.check("bias", in.bias, shape.classes);
-        lengths.check("targets", in.targets.size(), shape.rows);
-        lengths.check("class_weight", how.class_weight, shape.classes);
-        lengths.check("row_weight", how.row_weight, shape.rows);
-        lengths.check("loss", out.loss, how.reduction == reduction::none ? shape.rows : 1);
+        lengths.check("bias", in.bias, shape.classes());
+        lengths.check("targets", in.targets.size(), shape.rows());
+        lengths.check("class_weight", how.class_weight, shape.classes());
+        lengths.check("row_weight", how.row_weight, shape.rows());
+        lengths.check("loss", out.loss, how.reduction == reduction::none ? shape.rows() : 1);
         lengths.check("grad_hidden", out.grad_hidden, hidden_size);
         lengths.check("grad_weight", out.grad_weight, weight_size);
-        lengths.check("grad_bias", out.grad_bias, shape.classes);
-        lengths.check("is_correct", how.is_correct, shape.rows);
+        lengths.check("grad_bias", out.grad_bias, shape.classes());
+        lengths.check("is_correct", how.is_correct, shape.rows());
+        lengths.check("memory", how.memory);
         if (!lengths.fit())
             return lengths.misfit();
-        const lk_linear_shape c_shape = LK_LINEAR_SHAPE(shape.rows, shape.width, shape.classes);
+        const lk_linear_shape c_shape = detail::to_c(shape);
         const lk_options shared = detail::to_c(how);
         lk_linear_cross_entropy_params params = LK_LINEAR_CROSS_ENTROPY_PARAMS_INIT;
         params.ignore_index = how.ignore_index;
@@ -1300,7 +1628,7 @@ struct class_function {
                                      detail::given<span<T>> output, const context *with = nullptr) const noexcept
     {
         const detail::extent extent = detail::extent_of(shape);
-        detail::lengths lengths;
+        detail::lengths lengths(shape);
         lengths.check("logits", detail::size_of(logits), extent.elements, extent.has_gaps);
         lengths.check("output", output.size(), extent.elements, extent.has_gaps);
         if (!lengths.fit())
@@ -1317,7 +1645,7 @@ struct class_function_backward {
     /// Writes `grad_input`, which may be `grad_output` itself; `output` is what the function wrote.
     template <class Output, class T = detail::real<Output>>
     LOSSKIT_INLINE void operator()(const class_shape &shape, const Output &output,
-                                   detail::given<span<const T>> grad_output, detail::given<span<T>> grad_input,
+                                   detail::given<span<const T>> grad_output, detail::given<gradient<T>> grad_input,
                                    const context *with = nullptr) const
     {
         (*this)(std::nothrow, shape, output, grad_output, grad_input, with).or_throw();
@@ -1326,19 +1654,19 @@ struct class_function_backward {
     /// The same, without exceptions.
     template <class Output, class T = detail::real<Output>>
     LOSSKIT_INLINE result operator()(std::nothrow_t, const class_shape &shape, const Output &output,
-                                     detail::given<span<const T>> grad_output, detail::given<span<T>> grad_input,
+                                     detail::given<span<const T>> grad_output, detail::given<gradient<T>> grad_input,
                                      const context *with = nullptr) const noexcept
     {
         const detail::extent extent = detail::extent_of(shape);
-        detail::lengths lengths;
+        detail::lengths lengths(shape);
         lengths.check("output", detail::size_of(output), extent.elements, extent.has_gaps);
         lengths.check("grad_output", grad_output.size(), extent.elements, extent.has_gaps);
-        lengths.check("grad_input", grad_input.size(), extent.elements, extent.has_gaps);
+        lengths.check("grad_input", grad_input.get().size(), extent.elements, extent.has_gaps);
         if (!lengths.fit())
             return lengths.misfit();
         const lk_class_shape c_shape = detail::to_c(shape);
         return result(detail::function<T, F32, F64>()(detail::handle(with), &c_shape, std::data(output),
-                                                      grad_output.data(), grad_input.data()));
+                                                      grad_output.data(), grad_input.get().data()));
     }
 };
 
@@ -1371,8 +1699,9 @@ struct selective_log_softmax_function {
                                      const token_options &how = {}) const noexcept
     {
         const detail::extent extent = detail::extent_of(shape);
-        detail::lengths lengths;
+        detail::lengths lengths(shape);
         lengths.check("logits", detail::size_of(logits), extent.elements, extent.has_gaps);
+        lengths.check("per_row", how.per_row);
         if (indices)
             lengths.check("indices", indices->size(), detail::times(extent.samples, how.per_row));
         lengths.check("log_probs", out.log_probs, detail::times(extent.samples, how.per_row));
@@ -1395,7 +1724,7 @@ struct selective_log_softmax_backward_function {
     template <class Logits, class T = detail::real<Logits>>
     LOSSKIT_INLINE void operator()(const class_shape &shape, const Logits &logits,
                                    const std::optional<losskit::indices> &indices,
-                                   const detail::given<token_grads<T>> &grads, detail::given<span<T>> grad,
+                                   const detail::given<token_grads<T>> &grads, detail::given<gradient<T>> grad,
                                    const token_options &how = {}) const
     {
         (*this)(std::nothrow, shape, logits, indices, grads, grad, how).or_throw();
@@ -1405,18 +1734,19 @@ struct selective_log_softmax_backward_function {
     template <class Logits, class T = detail::real<Logits>>
     LOSSKIT_INLINE result operator()(std::nothrow_t, const class_shape &shape, const Logits &logits,
                                      const std::optional<losskit::indices> &indices,
-                                     const detail::given<token_grads<T>> &grads, detail::given<span<T>> grad,
+                                     const detail::given<token_grads<T>> &grads, detail::given<gradient<T>> grad,
                                      const token_options &how = {}) const noexcept
     {
         const detail::extent extent = detail::extent_of(shape);
-        detail::lengths lengths;
+        detail::lengths lengths(shape);
         lengths.check("logits", detail::size_of(logits), extent.elements, extent.has_gaps);
+        lengths.check("per_row", how.per_row);
         if (indices)
             lengths.check("indices", indices->size(), detail::times(extent.samples, how.per_row));
         lengths.check("grad_log_probs", grads.log_probs, detail::times(extent.samples, how.per_row));
         lengths.check("grad_entropy", grads.entropy, extent.samples);
         lengths.check("grad_lse", grads.lse, extent.samples);
-        lengths.check("grad", grad.size(), extent.elements, extent.has_gaps);
+        lengths.check("grad", grad.get().size(), extent.elements, extent.has_gaps);
         if (!lengths.fit())
             return lengths.misfit();
         const lk_class_shape c_shape = detail::to_c(shape);
@@ -1425,7 +1755,7 @@ struct selective_log_softmax_backward_function {
             detail::function<T, lk_selective_log_softmax_backward_f32, lk_selective_log_softmax_backward_f64>()(
                 detail::handle(how.context), &c_shape, std::data(logits), detail::type_of(indices),
                 detail::pointer_of(indices), &params, detail::pointer(grads.log_probs), detail::pointer(grads.entropy),
-                detail::pointer(grads.lse), how.accumulate_grad ? LK_ACCUMULATE_GRAD : 0, grad.data()));
+                detail::pointer(grads.lse), how.accumulate_grad ? LK_ACCUMULATE_GRAD : 0, grad.get().data()));
     }
 };
 
@@ -1446,7 +1776,7 @@ struct entropy_function {
                                      detail::given<span<T>> entropy, const context *with = nullptr) const noexcept
     {
         const detail::extent extent = detail::extent_of(shape);
-        detail::lengths lengths;
+        detail::lengths lengths(shape);
         lengths.check("logits", detail::size_of(logits), extent.elements, extent.has_gaps);
         lengths.check("entropy", entropy.size(), extent.samples);
         if (!lengths.fit())
@@ -1462,7 +1792,7 @@ struct entropy_backward_function {
     /// Writes `grad`, which may be the logits themselves, from the gradient with respect to each row's entropy.
     template <class Logits, class T = detail::real<Logits>>
     LOSSKIT_INLINE void operator()(const class_shape &shape, const Logits &logits,
-                                   detail::given<span<const T>> grad_entropy, detail::given<span<T>> grad,
+                                   detail::given<span<const T>> grad_entropy, detail::given<gradient<T>> grad,
                                    const token_options &how = {}) const
     {
         (*this)(std::nothrow, shape, logits, grad_entropy, grad, how).or_throw();
@@ -1471,20 +1801,20 @@ struct entropy_backward_function {
     /// The same, without exceptions.
     template <class Logits, class T = detail::real<Logits>>
     LOSSKIT_INLINE result operator()(std::nothrow_t, const class_shape &shape, const Logits &logits,
-                                     detail::given<span<const T>> grad_entropy, detail::given<span<T>> grad,
+                                     detail::given<span<const T>> grad_entropy, detail::given<gradient<T>> grad,
                                      const token_options &how = {}) const noexcept
     {
         const detail::extent extent = detail::extent_of(shape);
-        detail::lengths lengths;
+        detail::lengths lengths(shape);
         lengths.check("logits", detail::size_of(logits), extent.elements, extent.has_gaps);
         lengths.check("grad_entropy", grad_entropy.size(), extent.samples);
-        lengths.check("grad", grad.size(), extent.elements, extent.has_gaps);
+        lengths.check("grad", grad.get().size(), extent.elements, extent.has_gaps);
         if (!lengths.fit())
             return lengths.misfit();
         const lk_class_shape c_shape = detail::to_c(shape);
         return result(detail::function<T, lk_entropy_backward_f32, lk_entropy_backward_f64>()(
             detail::handle(how.context), &c_shape, std::data(logits), grad_entropy.data(),
-            how.accumulate_grad ? LK_ACCUMULATE_GRAD : 0, grad.data()));
+            how.accumulate_grad ? LK_ACCUMULATE_GRAD : 0, grad.get().data()));
     }
 };
 
@@ -1528,7 +1858,7 @@ public:
                   const detail::given<optional_input<T>> &class_weight = {}) noexcept
     {
         detail::lengths lengths = lengths_of(chunk, detail::size_of(logits), targets);
-        lengths.check("class_weight", class_weight, chunk.classes);
+        lengths.check("class_weight", class_weight, chunk.classes());
         if (!lengths.fit())
             return lengths.misfit();
         const lk_class_chunk c_chunk = detail::to_c(chunk);
@@ -1582,7 +1912,7 @@ public:
     /// Writes the gradient of a chunk's logits, which may take their place, once all classes were seen.
     template <class Logits, class T = detail::real<Logits>>
     void grad(const class_chunk &chunk, const Logits &logits, const std::optional<indices> &targets,
-              detail::given<span<T>> grad, double grad_scale = 1,
+              detail::given<gradient<T>> grad, double grad_scale = 1,
               const detail::given<optional_input<T>> &row_weight = {}, const context *with = nullptr,
               const detail::given<optional_input<T>> &class_weight = {}) const
     {
@@ -1592,21 +1922,21 @@ public:
     /// The same, without exceptions.
     template <class Logits, class T = detail::real<Logits>>
     result grad(std::nothrow_t, const class_chunk &chunk, const Logits &logits, const std::optional<indices> &targets,
-                detail::given<span<T>> grad, double grad_scale = 1,
+                detail::given<gradient<T>> grad, double grad_scale = 1,
                 const detail::given<optional_input<T>> &row_weight = {}, const context *with = nullptr,
                 const detail::given<optional_input<T>> &class_weight = {}) const noexcept
     {
         const detail::extent extent = detail::extent_of(chunk);
         detail::lengths lengths = lengths_of(chunk, detail::size_of(logits), targets);
-        lengths.check("class_weight", class_weight, chunk.classes);
+        lengths.check("class_weight", class_weight, chunk.classes());
         lengths.check("row_weight", row_weight, extent.samples);
-        lengths.check("grad", grad.size(), extent.elements, extent.has_gaps);
+        lengths.check("grad", grad.get().size(), extent.elements, extent.has_gaps);
         if (!lengths.fit())
             return lengths.misfit();
         const lk_class_chunk c_chunk = detail::to_c(chunk);
         return result(detail::function<T, lk_softmax_state_grad_f32, lk_softmax_state_grad_f64>()(
             detail::handle(with), &c_chunk, std::data(logits), detail::type_of(targets), detail::pointer_of(targets),
-            data(), detail::pointer(class_weight), detail::pointer(row_weight), &params_, grad_scale, grad.data()));
+            data(), detail::pointer(class_weight), detail::pointer(row_weight), &params_, grad_scale, grad.get().data()));
     }
 
 private:
@@ -1614,7 +1944,7 @@ private:
                                const std::optional<indices> &targets) const noexcept
     {
         const detail::extent extent = detail::extent_of(chunk);
-        detail::lengths lengths;
+        detail::lengths lengths(chunk);
         lengths.check("logits", logits, extent.elements, extent.has_gaps);
         if (targets)
             lengths.check("targets", targets->size(), extent.samples);
@@ -1689,6 +2019,7 @@ inline constexpr temporal_difference td{};
 
 } // namespace losskit
 
+#undef LOSSKIT_INDEX_TYPES
 #undef LOSSKIT_SPANS
 #undef LOSSKIT_INLINE
 #undef LOSSKIT_NO_EXCEPTIONS

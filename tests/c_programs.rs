@@ -2,6 +2,9 @@
 //! with the shared library, and run. Compilers are `CC` (or cc) and `CXX` (or c++).
 #![cfg(unix)]
 
+#[path = "c_programs/documents.rs"]
+mod documents;
+
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -183,6 +186,44 @@ fn the_cpp_header_does_what_it_says() {
             run(&mut program(linker, &interface, &format!("cpp_interface{standard}"), link));
         }
     }
+}
+
+/// What C++ has to refuse: `tests/c/cpp_misuse.cpp`, case by case. Each is the compiler's only error, in one sentence. (With
+/// std::span the first case of each sentence, for they take the compiler longer.)
+#[test]
+fn the_cpp_header_refuses_misuse_in_one_sentence() {
+    let source = root().join("tests/c/cpp_misuse.cpp");
+    for standard in ["-std=c++17", "-std=c++20"] {
+        let Some(mut cxx) = strict_cpp(standard) else { return };
+        run(cxx.arg("-fsyntax-only").arg(&source));
+        let mut cases = misuses();
+        if standard == "-std=c++20" {
+            cases.dedup_by_key(|(_, sentence)| *sentence);
+        }
+        for (case, sentence) in cases {
+            let mut cxx = strict_cpp(standard).expect("it was there");
+            let output = cxx.arg("-fsyntax-only").arg("-D").arg(case).arg(&source).output().expect("it starts");
+            let said = String::from_utf8_lossy(&output.stderr);
+            let errors = said.lines().filter(|line| line.contains("error: ")).collect::<Vec<_>>();
+            assert!(!output.status.success() && errors.len() == 1, "{case} {standard}:\n{said}");
+            assert!(errors[0].contains(sentence), "{case} {standard}: not \"{sentence}\" but\n{said}");
+        }
+    }
+}
+
+/// The cases of `tests/c/cpp_misuse.cpp`, each with what is said of it.
+fn misuses() -> Vec<(&'static str, &'static str)> {
+    let mut sentence = "";
+    let mut cases = Vec::new();
+    for line in include_str!("c/cpp_misuse.cpp").lines() {
+        if let Some(error) = line.strip_prefix("// Error: ") {
+            sentence = error;
+        } else if let Some(case) = line.strip_prefix("#ifdef ") {
+            cases.push((case, sentence));
+        }
+    }
+    assert!(cases.len() > 20);
+    cases
 }
 
 #[test]
@@ -421,41 +462,6 @@ fn the_examples_run_with_either_library() {
         );
         assert_eq!(printed[0], scalar, "{loss} without SIMD and threads");
     }
-}
-
-/// The README's programs in a language, as a reader would copy them; each prints what the README says it does.
-fn readme_programs(language: &str, extension: &str, has_main: &str, compiler: impl Fn() -> Option<Command>) {
-    let readme = include_str!("../README.md");
-    let opening = format!("```{language}\n");
-    let blocks = readme.split(&opening).skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
-    let programs: Vec<_> = blocks.filter(|block| block.contains(has_main)).collect();
-    assert!(!programs.is_empty(), "the README has a program in {language}");
-    libraries();
-    for (i, text) in programs.into_iter().enumerate() {
-        let name = format!("readme_{language}{i}");
-        let source = out().join(&name).with_extension(extension);
-        std::fs::write(&source, text).expect("the folder is ours");
-        let object = source.with_extension("o");
-        let Some(mut compiler) = compiler() else { return };
-        run(compiler.arg("-c").arg(&source).arg("-o").arg(&object));
-        let printed = Link::BOTH.map(|link| {
-            let linker = Command::new(compiler.get_program());
-            stdout(&mut program(linker, &object, &name, link))
-        });
-        assert_eq!(printed[0], printed[1]);
-        let first = printed[0].lines().next().unwrap_or_default();
-        assert!(readme.contains(first), "the README says what the program prints: {first}");
-    }
-}
-
-#[test]
-fn the_c_programs_of_the_readme_run() {
-    readme_programs("c", "c", "int main(void)", || Some(c()));
-}
-
-#[test]
-fn the_cpp_programs_of_the_readme_run() {
-    readme_programs("cpp", "cpp", "int main()", || strict_cpp("-std=c++20"));
 }
 
 /// The functions that the header declares, from the preprocessor's output.

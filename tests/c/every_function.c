@@ -75,6 +75,8 @@ int main(void)
     class_losses_f64();
     log_probs_and_entropy_f32();
     log_probs_and_entropy_f64();
+    shapes_of_ints_f32();
+    shapes_of_ints_f64();
     linear_layer_f32();
     linear_layer_f64();
     softmax_in_pieces_f32();

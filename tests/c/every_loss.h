@@ -249,6 +249,26 @@ static void TEST(log_probs_and_entropy)(void)
     TEST(expect)(2, grad + 2, (T)0, (T)0);
 }
 
+/* Sizes are of any type of integer, in C++ too. */
+static void TEST(shapes_of_ints)(void)
+{
+    const int two = (int)strlen("ab"), one = two - 1, none = 0;
+    const int64_t minus_one = -one;
+    const lk_class_shape shape = LK_CLASS_ROWS(two, one + one), negative = LK_CLASS_ROWS(two, minus_one);
+    const lk_linear_shape layer = LK_LINEAR_SHAPE(two, one, two);
+    const lk_class_chunk chunk = LK_CLASS_CHUNK(two, one, none);
+    const lk_td_shape td_shape = LK_TD_SHAPE(two, one);
+    const T logits[4] = {0, 0, 5, 5};
+    T output[4];
+
+    CHECK(LK(softmax)(NULL, &shape, logits, output) == LK_OK);
+    CHECK(output[0] == (T)0.5);
+    CHECK(LK(softmax)(NULL, &negative, logits, output) == LK_SIZE_TOO_LARGE);
+    CHECK(layer.rows == 2 && layer.width == 1 && layer.classes == 2);
+    CHECK(chunk.rows == 2 && chunk.classes == 1 && chunk.first_class == 0 && chunk.ignore_index == -100);
+    CHECK(td_shape.batch == 2 && td_shape.actions == 1);
+}
+
 /* Two rows of logits (0, 0), the second by the bias; a third is ignored. */
 static void TEST(linear_layer)(void)
 {

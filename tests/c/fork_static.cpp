@@ -20,7 +20,7 @@ float loss_of(const losskit::context *context)
     std::vector<float> grad(n);
     losskit::options<float> how;
     how.context = context;
-    const float loss = losskit::mse(input, target, grad, how);
+    const float loss = losskit::mse(input, target, losskit::grad(grad), how);
     CHECK(grad.front() == 1.0f / static_cast<float>(n) && grad.back() == grad.front());
     return loss;
 }

@@ -8,7 +8,7 @@ int main()
 {
     const std::vector<double> input{0.5, 3.0}, target{1.0, 1.0};
     std::vector<double> grad(2);
-    const double loss = losskit::mse(input, target, grad);
+    const double loss = losskit::mse(input, target, losskit::grad(grad));
 
     if (!losskit::abi_matches() || losskit::version() != EXPECTED_VERSION) {
         std::cerr << "version " << losskit::version() << ", not " << EXPECTED_VERSION << '\n';

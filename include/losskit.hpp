@@ -24,7 +24,7 @@
 /// - Shapes are sizes in braces, of any types of integers: `{x.size(0), x.size(1)}`. A negative one is an error of the call.
 ///   Rows that are not dense have their stride given by name, `losskit::class_shape(rows, classes).with_outer_stride(n)`;
 ///   a stride of 0, as a broadcast tensor has, is an error.
-/// - Indices are arrays of std::int32_t, std::int64_t or std::uint8_t.
+/// - Indices are arrays of integers of 16, 32 or 64 bits, signed or not, or of std::uint8_t.
 /// - Options have defaults and may be left out. In C++20 they are designated initialisers, as above; in C++17,
 ///   `losskit::cross_entropy_options<float> options; options.label_smoothing = 0.1;`.
 /// - Each sample's own loss (reduction::none) is an output like others: `outputs` names it.
@@ -300,6 +300,8 @@ struct extent {
     std::size_t samples;
     std::size_t elements;
     bool has_gaps;
+    std::size_t grad_elements;
+    bool grad_has_gaps;
 };
 
 } // namespace detail
@@ -444,10 +446,53 @@ public:
     /// The number of samples.
     constexpr std::size_t samples() const noexcept { return detail::times(outer_, inner_); }
 
+    /// A crop of images, for cross_entropy and nll: `inner` is rows of `length` elements, which begin `stride` elements apart.
+    constexpr class_shape with_row_stride(detail::natural length, detail::natural stride) const noexcept
+    {
+        class_shape made = *this;
+        made.row_length_ = made.numbers_.stride("row_length", length);
+        made.row_stride_ = made.numbers_.stride("row_stride", stride);
+        return made;
+    }
+
+    /// The same with a gradient and a Hessian that have strides of their own: for cross_entropy with class indices, and nll.
+    constexpr class_shape with_grad_strides(detail::natural outer, detail::natural of_class) const noexcept
+    {
+        class_shape made = *this;
+        made.grad_outer_stride_ = made.numbers_.stride("grad_outer_stride", outer);
+        made.grad_class_stride_ = made.numbers_.stride("grad_class_stride", of_class);
+        return made;
+    }
+
+    /// The same with a dense gradient and a dense Hessian, wherever the logits lie.
+    constexpr class_shape with_dense_grad() const noexcept
+    {
+        return with_grad_strides(detail::times(classes_ == 0 ? 1 : classes_, inner_ == 0 ? 1 : inner_),
+                                 inner_ == 0 ? std::size_t{1} : inner_);
+    }
+
+    constexpr std::size_t row_length() const noexcept { return row_length_; }
+    constexpr std::size_t row_stride() const noexcept { return row_stride_; }
+    /// 0 if the gradient lies as the logits do.
+    constexpr std::size_t grad_outer_stride() const noexcept { return grad_outer_stride_; }
+    /// The same.
+    constexpr std::size_t grad_class_stride() const noexcept { return grad_class_stride_; }
+
     /// Elements from the first to the last, gaps between them included.
     constexpr std::size_t elements() const noexcept
     {
-        return detail::elements_of(outer_, classes_, inner_, outer_stride_, class_stride_);
+        const std::size_t rows = row_length_ == 0 ? 1 : inner_ / row_length_;
+        const std::size_t plane =
+            rows == 0 ? inner_ : detail::plus(detail::times(rows - 1, row_stride_), rows == 1 ? inner_ : row_length_);
+        return detail::elements_of(samples() == 0 ? 0 : outer_, classes_, plane, outer_stride_, class_stride_);
+    }
+
+    /// Those of the gradient and the Hessian.
+    constexpr std::size_t grad_elements() const noexcept
+    {
+        if (grad_outer_stride_ == 0 && grad_class_stride_ == 0)
+            return elements();
+        return detail::elements_of(outer_, classes_, inner_, grad_outer_stride_, grad_class_stride_);
     }
 
     /// Whether its numbers can be, which calls look at.
@@ -460,6 +505,10 @@ private:
     std::size_t inner_ = 1;
     std::size_t outer_stride_ = 0;
     std::size_t class_stride_ = 0;
+    std::size_t row_length_ = 0;
+    std::size_t row_stride_ = 0;
+    std::size_t grad_outer_stride_ = 0;
+    std::size_t grad_class_stride_ = 0;
 };
 
 /// Shape of td: q[batch][actions].
@@ -576,15 +625,17 @@ namespace detail {
 
 constexpr extent extent_of(const class_shape &shape) noexcept
 {
-    const std::size_t elements = shape.elements();
-    return {shape.samples(), elements, times(shape.samples(), shape.classes()) != elements};
+    const std::size_t all = times(shape.samples(), shape.classes());
+    const std::size_t elements = shape.elements(), grad_elements = shape.grad_elements();
+    return {shape.samples(), elements, all != elements, grad_elements, all != grad_elements};
 }
 
 /// Of rows that may have gaps between them.
 constexpr extent extent_of_rows(std::size_t rows, std::size_t classes, std::size_t row_stride) noexcept
 {
     const std::size_t elements = elements_of(rows, classes, 1, row_stride, 0);
-    return {rows, elements, times(rows, classes) != elements};
+    const bool has_gaps = times(rows, classes) != elements;
+    return {rows, elements, has_gaps, elements, has_gaps};
 }
 
 constexpr extent extent_of(const td_shape &shape) noexcept
@@ -606,7 +657,8 @@ inline lk_class_chunk to_c(const class_chunk &chunk) noexcept
 inline lk_class_shape to_c(const class_shape &shape) noexcept
 {
     return {sizeof(lk_class_shape), shape.outer(), shape.classes(), shape.inner(), shape.outer_stride(),
-            shape.class_stride()};
+            shape.class_stride(), shape.row_length(), shape.row_stride(), shape.grad_outer_stride(),
+            shape.grad_class_stride()};
 }
 
 inline lk_td_shape to_c(const td_shape &shape) noexcept
@@ -670,12 +722,21 @@ constexpr lk_dtype index_type_of() noexcept
         return LK_I64;
     else if constexpr (is_integer_like<T, std::uint8_t>)
         return LK_U8;
+    else if constexpr (is_integer_like<T, std::int16_t>)
+        return LK_I16;
+    else if constexpr (is_integer_like<T, std::uint16_t>)
+        return LK_U16;
+    else if constexpr (is_integer_like<T, std::uint32_t>)
+        return LK_U32;
+    else if constexpr (is_integer_like<T, std::uint64_t>)
+        return LK_U64;
     else
         return -1;
 }
 
 // For messages of the compiler.
-#define LOSSKIT_INDEX_TYPES "std::int32_t, std::int64_t or std::uint8_t"
+#define LOSSKIT_INDEX_TYPES                                                                                            \
+    "std::int16_t, std::int32_t, std::int64_t, std::uint8_t, std::uint16_t, std::uint32_t or std::uint64_t"
 
 template <class T>
 constexpr lk_dtype index_type = index_type_of<T>();
@@ -1166,8 +1227,8 @@ public:
     void check_outputs(const Outputs &out, reduction how, const extent &of) noexcept
     {
         check("loss", out.loss, how == reduction::none ? of.samples : 1);
-        check("grad", out.grad, of.elements, of.has_gaps);
-        check("hess", out.hess, of.elements, of.has_gaps);
+        check("grad", out.grad, of.grad_elements, of.grad_has_gaps);
+        check("hess", out.hess, of.grad_elements, of.grad_has_gaps);
     }
 
     bool fit() const noexcept { return misfit_.status() == status::ok; }
@@ -1341,8 +1402,8 @@ struct pointwise_loss {
         detail::lengths lengths;
         lengths.check("target", target.size(), n);
         lengths.check("weight", how.weight, n);
-        detail::check_own(lengths, how, {n, n, false});
-        lengths.check_outputs(out, how.reduction, {n, n, false});
+        detail::check_own(lengths, how, {n, n, false, n, false});
+        lengths.check_outputs(out, how.reduction, {n, n, false, n, false});
         if (!lengths.fit())
             return lengths.misfit();
         const lk_options shared = detail::to_c(how);

@@ -56,15 +56,12 @@ pub struct ClassShape {
     pub(crate) outer: usize,
     pub(crate) classes: usize,
     pub(crate) inner: usize,
-    /// Elements of `inner` that are contiguous; 0: all
-    row_length: usize,
-    row_stride: usize,
-    /// 0, 0: as the logits'
-    grad_outer_stride: usize,
-    grad_class_stride: usize,
-    /// 0: dense
-    pub(crate) outer_stride: usize,
-    pub(crate) class_stride: usize,
+    /// How many elements of `inner` are contiguous, and from one such row to the next, unless all are.
+    row_of_inner: Option<[usize; 2]>,
+    /// Outer and class stride of the gradient, if they are not the logits'. Here as there, none is dense.
+    grad_strides: Option<[Option<usize>; 2]>,
+    outer_stride: Option<usize>,
+    class_stride: Option<usize>,
 }
 
 impl ClassShape {
@@ -78,22 +75,21 @@ impl ClassShape {
             outer,
             classes,
             inner,
-            row_length: 0,
-            row_stride: 0,
-            grad_outer_stride: 0,
-            grad_class_stride: 0,
-            outer_stride: 0,
-            class_stride: 0,
+            row_of_inner: None,
+            grad_strides: None,
+            outer_stride: None,
+            class_stride: None,
         }
     }
-    /// Elements from one outer index to the next; 0 for dense.
+    /// Elements from one outer index to the next, unless the shape is dense. 0, the stride of a tensor that is broadcast, is
+    /// an error ([`Error::InvalidStride`]): copy such a tensor first.
     pub const fn outer_stride(mut self, elements: usize) -> Self {
-        self.outer_stride = elements;
+        self.outer_stride = Some(elements);
         self
     }
-    /// Elements from one class to the next; 0 for dense (`inner`).
+    /// Elements from one class to the next, unless the classes are dense; not 0 either.
     pub const fn class_stride(mut self, elements: usize) -> Self {
-        self.class_stride = elements;
+        self.class_stride = Some(elements);
         self
     }
     /// A crop of images: `inner` is rows of `length` elements, which begin `stride` elements apart. For [`CrossEntropy`] and
@@ -112,12 +108,10 @@ impl ClassShape {
     /// [`CrossEntropy`]: crate::CrossEntropy
     /// [`Nll`]: crate::Nll
     pub const fn row_stride(mut self, length: usize, stride: usize) -> Self {
-        self.row_length = length;
-        self.row_stride = stride;
+        self.row_of_inner = Some([length, stride]);
         self
     }
-    /// Strides of the gradient and the Hessian, where these do not lie as the logits do; of the two, 0 is for dense. For
-    /// [`CrossEntropy`] with class indices, and for [`Nll`].
+    /// A dense gradient and a dense Hessian, wherever the logits lie. For [`CrossEntropy`] with class indices, and for [`Nll`].
     ///
     /// The logits are copied to the gradient's place first, so a Hessian is only had beside a gradient, and
     /// [`accumulate_grad`](crate::Options::accumulate_grad) is not possible.
@@ -126,7 +120,7 @@ impl ClassShape {
     /// use losskit::{ClassShape, CrossEntropy, Targets};
     /// // [classes][rows], transposed; the gradient is [rows][classes]
     /// let (logits, mut grad) = ([0.0f32, 3.0, 0.0, 3.0, 0.0, 3.0], [0.0; 6]);
-    /// let shape = ClassShape::rows(2, 3).outer_stride(1).class_stride(2).grad_strides(3, 1);
+    /// let shape = ClassShape::rows(2, 3).outer_stride(1).class_stride(2).dense_grad();
     /// CrossEntropy::new().mean_with_grad(shape, &logits, Targets::I32(&[0, 1]), &mut grad)?;
     /// assert!(grad[0] < 0.0 && grad[4] < 0.0 && grad[1] == grad[2]);
     /// # Ok::<(), losskit::Error>(())
@@ -134,9 +128,18 @@ impl ClassShape {
     ///
     /// [`CrossEntropy`]: crate::CrossEntropy
     /// [`Nll`]: crate::Nll
+    pub const fn dense_grad(mut self) -> Self {
+        self.grad_strides = Some([None; 2]);
+        self
+    }
+    /// As [`dense_grad`](Self::dense_grad), with these strides for gradient and Hessian.
     pub const fn grad_strides(mut self, outer: usize, class: usize) -> Self {
-        self.grad_outer_stride = outer;
-        self.grad_class_stride = class;
+        self.grad_strides = Some([Some(outer), Some(class)]);
+        self
+    }
+    /// [`outer_stride`](Self::outer_stride), if there is one.
+    pub(crate) const fn maybe_outer_stride(mut self, elements: Option<usize>) -> Self {
+        self.outer_stride = elements;
         self
     }
     /// The number of samples, `outer * inner` (saturating).
@@ -151,6 +154,18 @@ impl ClassShape {
         }
     }
 
+    /// As the C interface has it: both 0 are the logits' strides, one 0 is dense.
+    #[cfg(feature = "capi")]
+    pub(crate) const fn grad_strides_or_dense(mut self, outer: usize, class: usize) -> Self {
+        const fn unless_0(stride: usize) -> Option<usize> {
+            if stride == 0 { None } else { Some(stride) }
+        }
+        if outer != 0 || class != 0 {
+            self.grad_strides = Some([unless_0(outer), unless_0(class)]);
+        }
+        self
+    }
+
     /// The strides in full, if the shape is one that memory can hold and no two elements coincide.
     pub(crate) const fn layout(&self) -> Result<Layout, Error> {
         let ClassShape { outer, classes, inner, .. } = *self;
@@ -162,7 +177,17 @@ impl ClassShape {
             Ok(own_grad) => own_grad,
             Err(error) => return Err(error),
         };
-        let class_stride = if self.class_stride == 0 { span } else { self.class_stride };
+        let class_stride = match self.class_stride {
+            Some(stride) => stride,
+            None => span,
+        };
+        if let (Some(0), _) | (_, Some(0)) = (self.outer_stride, self.class_stride) {
+            let outer_stride = match self.outer_stride {
+                Some(stride) => stride,
+                None => class_stride,
+            };
+            return Err(Error::InvalidStride { outer_stride, class_stride });
+        }
         let Some(samples) = outer.checked_mul(inner) else {
             return Err(Error::SizeTooLarge { name: "shape" });
         };
@@ -190,7 +215,10 @@ impl ClassShape {
         let Some(one_outer) = planes.checked_add(span) else {
             return Err(Error::SizeTooLarge { name: "shape" });
         };
-        let outer_stride = if self.outer_stride == 0 { one_outer } else { self.outer_stride };
+        let outer_stride = match self.outer_stride {
+            Some(stride) => stride,
+            None => one_outer,
+        };
         let Some(rows) = (outer - 1).checked_mul(outer_stride) else {
             return Err(Error::SizeTooLarge { name: "shape" });
         };
@@ -219,10 +247,10 @@ impl ClassShape {
 
     /// Elements of a row of `inner`, from one row to the next, and from the first element of `inner` to the last.
     const fn rows_of_inner(&self) -> Result<(usize, usize, usize), Error> {
-        let ClassShape { inner, row_length, row_stride, .. } = *self;
-        if row_length == 0 && row_stride == 0 || inner == 0 {
+        let inner = self.inner;
+        let Some([row_length, row_stride]) = self.row_of_inner else {
             return Ok((inner, inner, inner));
-        }
+        };
         if row_length == 0 || inner % row_length != 0 {
             return Err(Error::LengthMismatch { name: "shape.row_length", length: row_length, needed: inner });
         }
@@ -243,12 +271,11 @@ impl ClassShape {
     }
 
     const fn own_grad(&self) -> Result<Option<Strides>, Error> {
-        let ClassShape { outer, classes, inner, grad_outer_stride, grad_class_stride, .. } = *self;
-        if grad_outer_stride == 0 && grad_class_stride == 0 {
+        let Some([outer_stride, class_stride]) = self.grad_strides else {
             return Ok(None);
-        }
-        let grad = Self::new(outer, classes, inner).outer_stride(grad_outer_stride).class_stride(grad_class_stride);
-        match grad.layout() {
+        };
+        let dense = Self::new(self.outer, self.classes, self.inner);
+        match (ClassShape { outer_stride, class_stride, ..dense }).layout() {
             Ok(Layout { outer_stride, class_stride, elements, .. }) => {
                 Ok(Some(Strides { outer: outer_stride, class: class_stride, elements }))
             }

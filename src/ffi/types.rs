@@ -470,12 +470,17 @@ impl lk_class_shape {
         }
         // SAFETY: the caller's promise
         let given = unsafe { read_sized("shape", pointer, size_of::<lk_class_shape>(), || *pointer) }?;
-        ClassShape::new(given.outer, given.classes, given.inner)
-            .outer_stride(given.outer_stride)
-            .class_stride(given.class_stride)
-            .row_stride(given.row_length, given.row_stride)
-            .grad_strides(given.grad_outer_stride, given.grad_class_stride)
-            .layout()
+        let mut shape = ClassShape::new(given.outer, given.classes, given.inner);
+        if given.outer_stride != 0 {
+            shape = shape.outer_stride(given.outer_stride);
+        }
+        if given.class_stride != 0 {
+            shape = shape.class_stride(given.class_stride);
+        }
+        if given.row_length != 0 || given.row_stride != 0 {
+            shape = shape.row_stride(given.row_length, given.row_stride);
+        }
+        shape.grad_strides_or_dense(given.grad_outer_stride, given.grad_class_stride).layout()
     }
 
     /// The same for functions that take neither rows of `inner` with gaps nor strides of the gradient's own.
@@ -497,10 +502,8 @@ impl lk_class_chunk {
         }
         // SAFETY: the caller's promise
         let given = unsafe { read_sized("chunk", pointer, size_of::<lk_class_chunk>(), || *pointer) }?;
-        ClassChunk::new(given.rows, given.classes, given.first_class)
-            .row_stride(given.row_stride)
-            .ignore_index(given.ignore_index)
-            .check()
+        let chunk = ClassChunk::new(given.rows, given.classes, given.first_class).ignore_index(given.ignore_index);
+        if given.row_stride == 0 { chunk.check() } else { chunk.row_stride(given.row_stride).check() }
     }
 }
 
@@ -513,7 +516,8 @@ impl lk_td_shape {
         }
         // SAFETY: the caller's promise
         let given = unsafe { read_sized("shape", pointer, size_of::<lk_td_shape>(), || *pointer) }?;
-        ClassShape::rows(given.batch, given.actions).outer_stride(given.row_stride).layout()
+        let rows = ClassShape::rows(given.batch, given.actions);
+        if given.row_stride == 0 { rows.layout() } else { rows.outer_stride(given.row_stride).layout() }
     }
 }
 

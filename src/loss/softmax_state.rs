@@ -27,18 +27,18 @@ pub struct ClassChunk {
     rows: usize,
     classes: usize,
     first_class: usize,
-    row_stride: usize,
+    row_stride: Option<usize>,
     ignore_index: i64,
 }
 
 impl ClassChunk {
     /// Dense rows; `ignore_index` -100.
     pub const fn new(rows: usize, classes: usize, first_class: usize) -> Self {
-        ClassChunk { rows, classes, first_class, row_stride: 0, ignore_index: -100 }
+        ClassChunk { rows, classes, first_class, row_stride: None, ignore_index: -100 }
     }
-    /// Elements from one row to the next; 0 for dense.
+    /// Elements from one row to the next, unless rows are dense; 0 is an error ([`Error::InvalidStride`]).
     pub const fn row_stride(mut self, elements: usize) -> Self {
-        self.row_stride = elements;
+        self.row_stride = Some(elements);
         self
     }
     /// Rows with this target do not count, and their logits are not read.
@@ -53,7 +53,7 @@ impl ClassChunk {
             return Err(Error::SizeTooLarge { name: "chunk" });
         }
         // of no classes there is nothing to read
-        let shape = ClassShape::rows(if classes == 0 { 0 } else { rows }, classes).outer_stride(row_stride);
+        let shape = ClassShape::rows(if classes == 0 { 0 } else { rows }, classes).maybe_outer_stride(row_stride);
         let layout = Layout { outer: rows, samples: rows, ..shape.layout()? };
         Ok(CheckedChunk { layout, first_class, ignore_index })
     }

@@ -50,7 +50,7 @@ pub struct Td {
 #[derive(Clone, Copy, Debug)]
 pub struct TdInputs<'a, T> {
     actions: usize,
-    row_stride: usize,
+    row_stride: Option<usize>,
     q: &'a [T],
     action: Indices<'a>,
     reward: &'a [T],
@@ -63,11 +63,12 @@ pub struct TdInputs<'a, T> {
 impl<'a, T> TdInputs<'a, T> {
     /// `actions` values a row in `q` and `next_q`, an action and a reward for each row.
     pub const fn new(actions: usize, q: &'a [T], action: Indices<'a>, reward: &'a [T], next_q: &'a [T]) -> Self {
-        TdInputs { actions, row_stride: 0, q, action, reward, next_q, done: None, next_q_online: None, weight: None }
+        TdInputs { actions, row_stride: None, q, action, reward, next_q, done: None, next_q_online: None, weight: None }
     }
-    /// Elements from one row of `q`, `next_q`, gradient and Hessian to the next; 0 for `actions`.
+    /// Elements from one row of `q`, `next_q`, gradient and Hessian to the next, unless rows are dense; 0 is an error
+    /// ([`Error::InvalidStride`]).
     pub const fn row_stride(mut self, elements: usize) -> Self {
-        self.row_stride = elements;
+        self.row_stride = Some(elements);
         self
     }
     /// Where not 0, the episode ended with this row.
@@ -235,7 +236,7 @@ impl Td {
 impl<T: Element> TdInputs<'_, T> {
     fn views(&self) -> Result<TdViews<'_, T>, Error> {
         let rows = self.reward.len();
-        let layout = ClassShape::rows(rows, self.actions).outer_stride(self.row_stride).layout()?;
+        let layout = ClassShape::rows(rows, self.actions).maybe_outer_stride(self.row_stride).layout()?;
         let views = TdViews {
             layout,
             q: self.q.into(),

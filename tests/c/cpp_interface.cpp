@@ -461,6 +461,25 @@ void layouts()
     CHECK(apart.elements() == 5);
     const vec<T> pixels_apart{0, 1, 99, 0, 1};
     CHECK(losskit::cross_entropy(apart, pixels_apart, targets) == log_2<T>);
+    // a gradient with strides of its own, and a crop
+    const vec<T> transposed{0, 2, 99, 0, 2};
+    const losskit::class_shape columns = losskit::class_shape(2, 2).with_outer_stride(1).with_class_stride(3);
+    CHECK(columns.elements() == 5 && columns.with_dense_grad().grad_elements() == 4);
+    CHECK(losskit::cross_entropy(columns.with_dense_grad(), transposed, targets, losskit::grad(grad)) == log_2<T>);
+    CHECK((grad == vec<T>{r<T>(-0.25), r<T>(0.25), r<T>(0.25), r<T>(-0.25)}));
+    vec<T> wide(7, T(7));
+    CHECK(losskit::cross_entropy(columns.with_grad_strides(5, 1), transposed, targets, losskit::grad(wide)) == log_2<T>);
+    CHECK((wide == vec<T>{r<T>(-0.25), r<T>(0.25), 7, 7, 7, r<T>(0.25), r<T>(-0.25)}));
+    CHECK(thrown_by([&] { losskit::cross_entropy(columns.with_dense_grad(), transposed, targets, losskit::grad(wide)); })
+              .status() == losskit::status::length_mismatch);
+    const vec<T> crop{1, 99, 1, 99, 1, 99, 1};
+    const losskit::class_shape cropped = losskit::class_shape(1, 2, 2).with_row_stride(1, 2).with_class_stride(4);
+    CHECK(cropped.elements() == 7);
+    CHECK(losskit::cross_entropy(cropped, crop, targets) == log_2<T>);
+    // indices of every type of integer
+    CHECK(losskit::cross_entropy({2, 2}, pixels, vec<short>{0, 1}) == losskit::cross_entropy({2, 2}, pixels, vec<int>{0, 1}));
+    CHECK(losskit::nll({2, 2}, pixels, vec<unsigned short>{0, 1}) == losskit::nll({2, 2}, pixels, vec<unsigned long>{0, 1}));
+    CHECK(losskit::nll({2, 2}, pixels, vec<unsigned>{0, 1}) == losskit::nll({2, 2}, pixels, vec<std::uint64_t>{0, 1}));
     const losskit::class_shape too_near = image.with_class_stride(1);
     CHECK(thrown_by([&] { losskit::cross_entropy(too_near, vec<T>(3), targets); }).status() ==
           losskit::status::invalid_stride);

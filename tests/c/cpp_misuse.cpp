@@ -81,7 +81,7 @@ int main()
     losskit::mse(x, y, losskit::grad(doubles));
 #endif
 
-// Error: targets are indices, arrays of std::int32_t, std::int64_t or std::uint8_t, or probabilities of the logits' own type
+// Error: targets are indices, arrays of std::int16_t, std::int32_t, std::int64_t, std::uint8_t, std::uint16_t, std::uint32_t or std::uint64_t, or probabilities of the logits' own type
 #ifdef CASE_TARGETS_OF_BOOLS
     losskit::cross_entropy(shape, x, std::array<bool, 2>());
 #endif
@@ -91,7 +91,7 @@ int main()
 #ifdef CASE_PROBABILITIES_OF_ANOTHER_TYPE
     losskit::cross_entropy(shape, x, doubles);
 #endif
-// Error: indices are arrays of std::int32_t, std::int64_t or std::uint8_t
+// Error: indices are arrays of std::int16_t, std::int32_t, std::int64_t, std::uint8_t, std::uint16_t, std::uint32_t or std::uint64_t
 #ifdef CASE_PROBABILITIES_OF_NLL
     losskit::nll(shape, x, y);
 #endif

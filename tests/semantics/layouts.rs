@@ -424,6 +424,15 @@ fn layouts_that_a_function_does_not_have_are_refused() {
     let alone = Nll::new().eval(&context(), own, &logits[..8], targets, weights, &options, outputs);
     assert_eq!(alone.map(|_| ()), refused(name));
     assert_eq!(out, [7.0; 24]);
+    // strides of 0, which broadcast tensors have
+    let rows = ClassShape::rows(4, 2);
+    for shape in [rows.outer_stride(0), rows.class_stride(0), rows.grad_strides(0, 1), rows.grad_strides(2, 0)] {
+        let error = CrossEntropy::new().mean(shape, &logits, Targets::I64(&[0; 4])).unwrap_err();
+        assert!(matches!(error, Error::InvalidStride { .. }), "{shape:?}: {error}");
+    }
+    let td = TdInputs::new(2, &logits[..8], targets, &[0.0; 4], &logits[..8]).row_stride(0);
+    let error = Td::mse(0.5).eval(&context(), &td, &options, Outputs::new(), None).unwrap_err();
+    assert!(matches!(error, Error::InvalidStride { .. }), "{error}");
     // rows that do not fill the plane, and rows that overlap
     let length = |shape: ClassShape| CrossEntropy::new().mean(shape, &logits, Targets::I64(&[0; 4])).map(|_| ());
     let error = Error::LengthMismatch { name: "shape.row_length", length: 3, needed: 4 };

@@ -1,9 +1,10 @@
 //! Huber's loss (Huber, 1964; PyTorch's huber_loss).
 //!
-//! With d = input - target: where |d| <= delta, loss = d^2 / 2, gradient = d, Hessian = 1; elsewhere
-//! loss = delta (|d| - delta / 2), gradient = delta sign(d), Hessian = 0.
+//! With d = input - target: where |d| <= delta, loss = d^2 / 2, gradient = d, Hessian = 1; elsewhere loss = delta (|d|
+//! - delta / 2), gradient = delta sign(d), Hessian = 0.
 //!
-//! `delta` is greater than 0, else LK_INVALID_DELTA; it may be infinite: the loss is d^2 / 2 everywhere then.
+//! `delta` must be greater than 0, otherwise the call is LK_INVALID_DELTA. It may be infinite; the loss is then d^2 / 2
+//! everywhere.
 
 use super::element::{AnyFormula, Element};
 use super::pointwise::{self, PointwiseLoss, pointwise_methods};

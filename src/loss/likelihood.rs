@@ -1,4 +1,4 @@
-//! The linear "maximum likelihood" loss: minus the probability of being right.
+//! The linear "maximum likelihood" loss: minus the probability of the correct label.
 //!
 //! With p = input, y = target: loss = -(y p + (1 - y)(1 - p)), gradient = 1 - 2 y, Hessian = 0.
 

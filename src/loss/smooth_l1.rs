@@ -1,9 +1,10 @@
 //! Smooth L1 (Girshick, 2015; PyTorch's smooth_l1_loss): huber with delta = beta, divided by beta.
 //!
-//! With d = input - target: where |d| < beta, loss = d^2 / (2 beta), gradient = d / beta, Hessian = 1 / beta;
-//! elsewhere loss = |d| - beta / 2, gradient = sign(d), Hessian = 0. With beta = 0 it is l1.
+//! With d = input - target: where |d| < beta, loss = d^2 / (2 beta), gradient = d / beta, Hessian = 1 / beta; elsewhere
+//! loss = |d| - beta / 2, gradient = sign(d), Hessian = 0. With beta = 0 the loss is that of l1.
 //!
-//! `beta` is not negative, else LK_INVALID_BETA; it may be infinite: loss and gradient are 0 then, whatever d.
+//! `beta` must not be negative, otherwise the call is LK_INVALID_BETA. It may be infinite; loss and gradient are then 0
+//! for every d.
 
 use super::element::{AnyFormula, Element};
 use super::pointwise::{self, PointwiseLoss, pointwise_methods};

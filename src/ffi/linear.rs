@@ -116,9 +116,9 @@ for_each_element_type! {
     ///
     /// The matrix products are computed by the gemm crate, which chooses the instruction set itself, so their last bits
     /// may differ between machines. The logits of ignored rows are computed too, so `hidden` must be finite there. The
-    /// call allocates memory: eight bytes for each class in addition to `params->memory`; 5 to 15 MiB for matrix
-    /// products; and for each further thread as much as its second-level cache, which the thread keeps.
-    /// LK_OUT_OF_MEMORY is returned if the first of these cannot be allocated.
+    /// call allocates memory: `params->memory` bytes and eight bytes for each class (if this fails, the call is
+    /// LK_OUT_OF_MEMORY); 5 to 15 MiB for matrix products; and for each further thread as much as its second-level
+    /// cache, which the thread keeps.
     fn linear_cross_entropy(
         ctx: *const lk_context,
         shape: *const lk_linear_shape,

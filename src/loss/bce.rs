@@ -23,9 +23,9 @@ use crate::simd::{Lanes, Mask, Pack, Pair, Real, fraction_or_complement, log_com
 /// Hessian  = (y (1 - p)^2 + (1 - y) p^2) / max(p (1 - p), 1e-12)^2
 /// ```
 ///
-/// Inputs outside of [0, 1] give NaN at that element and in a reduced loss, and the call says so
-/// ([`Summary::out_of_domain`]). Targets may be soft. The mean divides by the number of elements,
-/// weighted or not.
+/// If an input lies outside of [0, 1], the results are NaN for this element and in a reduced loss, and
+/// [`Summary::out_of_domain`] is set. Targets may be any number from 0 to 1. The mean divides by the number of
+/// elements, also if there are weights.
 ///
 /// ```
 /// use losskit::Bce;

@@ -26,8 +26,8 @@ use crate::simd::{Lanes, Pack, Pair, Real, exp_non_positive, log1p_fraction};
 /// Hessian  = (w y + 1 - y) sigma(x) sigma(-x)
 /// ```
 ///
-/// Nothing overflows, and saturated logits keep their gradient: e^-|x| is the only exponential. Targets
-/// may be soft. The mean divides by the number of elements, weighted or not.
+/// The only exponential is e^-|x|, so nothing overflows, and the gradient of saturated logits stays accurate. Targets
+/// may be any number from 0 to 1. The mean divides by the number of elements, also if there are weights.
 ///
 /// ```
 /// use losskit::BceWithLogits;
@@ -52,17 +52,18 @@ impl<'a, T> BceWithLogits<'a, T> {
     pub const fn new() -> Self {
         BceWithLogits { pos_weight: &[], inner: 1 }
     }
-    /// Weights of the positive term: one for all elements, or one for each label, repeating along the
-    /// input, `[samples][labels]`. The input's length must be a multiple of their number, else calls give
-    /// [`Error::LengthMismatch`]. An infinite weight changes nothing where the target is 0; elsewhere loss and gradient are
-    /// infinite, and the Hessian is no number.
+    /// Weights of the positive term: one for all elements, or one for each label. Weights of labels repeat along the
+    /// input, which is `[samples][labels]`. The length of the input must be a multiple of their number, otherwise calls
+    /// return [`Error::LengthMismatch`]. An infinite weight has no effect where the target is 0; elsewhere loss and
+    /// gradient are infinite, and the Hessian is NaN.
     pub const fn pos_weight(mut self, weights: &'a [T]) -> Self {
         self.pos_weight = weights;
         self
     }
-    /// How many neighbouring elements have the same label, and so share a positive weight: 1, or for `[N, C, H, W]`, with a
-    /// weight for each of C channels, H W. The input is `[samples][labels][inner]`: element i has weight (i / inner) mod the
-    /// number of weights. If the input's length is no multiple of both, calls give [`Error::LengthMismatch`].
+    /// The number of consecutive elements that belong to the same label and share a positive weight. It is 1 by
+    /// default; for `[N, C, H, W]` with one weight for each of the C channels it is H * W. The input is
+    /// `[samples][labels][inner]`: element i has the weight (i / inner) mod the number of weights. If the length of the
+    /// input is not a multiple of inner times the number of weights, calls return [`Error::LengthMismatch`].
     ///
     /// ```
     /// use losskit::BceWithLogits;

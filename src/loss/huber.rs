@@ -23,9 +23,9 @@ use crate::simd::{Lanes, Mask, Pack, Real, splat};
 /// Hessian  = 1                          where |d| <= delta,    0                        elsewhere
 /// ```
 ///
-/// Half the squared error inside of delta, straight outside, so outliers do not overshoot; with an infinite delta, half the
-/// squared error everywhere. The mean
-/// divides by the number of elements, weighted or not. Delta is rounded to the element type.
+/// The loss is half the squared error up to delta and linear beyond it, which limits the influence of outliers. With an
+/// infinite delta it is half the squared error everywhere. The mean divides by the number of elements, also if there
+/// are weights. Delta is rounded to the element type.
 ///
 /// ```
 /// use losskit::Huber;
@@ -40,7 +40,8 @@ pub struct Huber {
 }
 
 impl Huber {
-    /// Where the square ends; greater than 0 (else calls give [`Error::InvalidDelta`]), may be infinite.
+    /// `delta` is the difference up to which the loss is quadratic. It must be greater than 0, otherwise calls return
+    /// [`Error::InvalidDelta`]. It may be infinite.
     pub const fn new(delta: f64) -> Self {
         Huber { delta }
     }

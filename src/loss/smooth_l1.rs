@@ -23,8 +23,8 @@ use crate::simd::{Lanes, Pack, Real, splat};
 /// Hessian  = 1 / beta          where |d| < beta,    0                 elsewhere
 /// ```
 ///
-/// Beta 0 is [`L1`](crate::L1); with an infinite beta loss and gradient are 0, whatever d. The mean divides by the number of elements, weighted or not. Beta is
-/// rounded to the element type.
+/// With beta = 0 this is [`L1`](crate::L1). With an infinite beta, loss and gradient are 0 for every d. The mean
+/// divides by the number of elements, also if there are weights. Beta is rounded to the element type.
 ///
 /// ```
 /// use losskit::SmoothL1;
@@ -39,7 +39,8 @@ pub struct SmoothL1 {
 }
 
 impl SmoothL1 {
-    /// Where the square ends; not negative (else calls give [`Error::InvalidBeta`]), may be infinite.
+    /// `beta` is the difference up to which the loss is quadratic. It must not be negative, otherwise calls return
+    /// [`Error::InvalidBeta`]. It may be infinite.
     pub const fn new(beta: f64) -> Self {
         SmoothL1 { beta }
     }

@@ -163,7 +163,7 @@ typedef struct lk_cost {
 } lk_cost;
 
 /**
- * The options that all losses share. Initialise it with LK_OPTIONS_INIT.
+ * The options that all losses share. Initialise with LK_OPTIONS_INIT.
  */
 typedef struct lk_options {
     /**
@@ -192,7 +192,7 @@ typedef struct lk_options {
     struct lk_cost *cost;
     /**
      * The smallest second derivative of a sample: smaller ones are raised to it, before they are multiplied by weights
-     * and grad_scale or divided by LK_MEAN. 0 means no minimum. Gradient boosting divides by sums of Hessians;
+     * and grad_scale and divided for LK_MEAN. 0 means no minimum. Gradient boosting divides by sums of Hessians;
      * XGBoost's logistic objective uses 1e-16. nll and td raise only the Hessian of the target or of the action; the
      * Hessian of ignored samples stays 0.
      */
@@ -200,7 +200,7 @@ typedef struct lk_options {
 } lk_options;
 
 /**
- * Options of bce_with_logits. Initialise it with LK_BCE_WITH_LOGITS_PARAMS_INIT.
+ * Options of bce_with_logits. Initialise with LK_BCE_WITH_LOGITS_PARAMS_INIT.
  */
 typedef struct lk_bce_with_logits_params {
     /**
@@ -208,15 +208,15 @@ typedef struct lk_bce_with_logits_params {
      */
     size_t struct_size;
     /**
-     * The number of consecutive elements that belong to the same label and share a positive weight: H * W in [N, C, H,
-     * W].
+     * The number of consecutive elements that belong to the same label and share a positive weight. For [N, C, H, W]
+     * with one weight for each channel it is H * W.
      */
     size_t inner;
 } lk_bce_with_logits_params;
 
 /**
- * The memory layout of arrays with classes: logits[outer][classes][inner]. Initialise it with LK_CLASS_ROWS if each
- * row holds the classes of one sample.
+ * The memory layout of arrays with classes: logits[outer][classes][inner]. Initialise with LK_CLASS_ROWS if each row
+ * holds the classes of one sample.
  *
  * Each (outer, inner) position is one sample. Images [N, C, H, W] have outer = N, classes = C and inner = H * W.
  */
@@ -247,7 +247,7 @@ typedef struct lk_class_shape {
 typedef int32_t lk_dtype;
 
 /**
- * Options of cross_entropy. Initialise it with LK_CROSS_ENTROPY_PARAMS_INIT.
+ * Options of cross_entropy. Initialise with LK_CROSS_ENTROPY_PARAMS_INIT.
  */
 typedef struct lk_cross_entropy_params {
     /**
@@ -277,7 +277,7 @@ typedef struct lk_cross_entropy_params {
     /**
      * Output, may be NULL: the number of correct predictions. A prediction is correct if the largest logit of the
      * sample, or the first of several equal ones, is that of the target. Ignored samples and samples with a NaN are
-     * not counted. Weights do not matter. With class probabilities as targets this is LK_UNSUPPORTED_OPTION.
+     * not counted. Weights do not matter. With class probabilities as targets it gives LK_UNSUPPORTED_OPTION.
      */
     uint64_t *correct;
     /**
@@ -287,7 +287,7 @@ typedef struct lk_cross_entropy_params {
 } lk_cross_entropy_params;
 
 /**
- * Options of nll. Initialise it with LK_NLL_PARAMS_INIT.
+ * Options of nll. Initialise with LK_NLL_PARAMS_INIT.
  */
 typedef struct lk_nll_params {
     /**
@@ -301,8 +301,7 @@ typedef struct lk_nll_params {
 } lk_nll_params;
 
 /**
- * The shape of linear_cross_entropy: hidden[rows][width] and weight[classes][width]. Initialise it with
- * LK_LINEAR_SHAPE.
+ * The shape of linear_cross_entropy: hidden[rows][width] and weight[classes][width]. Initialise with LK_LINEAR_SHAPE.
  */
 typedef struct lk_linear_shape {
     /**
@@ -315,7 +314,7 @@ typedef struct lk_linear_shape {
 } lk_linear_shape;
 
 /**
- * Options of linear_cross_entropy. Initialise it with LK_LINEAR_CROSS_ENTROPY_PARAMS_INIT.
+ * Options of linear_cross_entropy. Initialise with LK_LINEAR_CROSS_ENTROPY_PARAMS_INIT.
  */
 typedef struct lk_linear_cross_entropy_params {
     /**
@@ -353,7 +352,7 @@ typedef struct lk_linear_cross_entropy_params {
 } lk_linear_cross_entropy_params;
 
 /**
- * Options of selective_log_softmax. Initialise it with LK_SELECTIVE_LOG_SOFTMAX_PARAMS_INIT.
+ * Options of selective_log_softmax. Initialise with LK_SELECTIVE_LOG_SOFTMAX_PARAMS_INIT.
  */
 typedef struct lk_selective_log_softmax_params {
     /**
@@ -371,7 +370,7 @@ typedef struct lk_selective_log_softmax_params {
 } lk_selective_log_softmax_params;
 
 /**
- * Options of distillation. Initialise it with LK_DISTILLATION_PARAMS_INIT.
+ * Options of distillation. Initialise with LK_DISTILLATION_PARAMS_INIT.
  */
 typedef struct lk_distillation_params {
     /**
@@ -435,7 +434,7 @@ typedef struct lk_softmax_state {
 
 /**
  * A chunk of consecutive classes: logits[rows][classes], whose first class has the index `first_class` among all
- * classes. Initialise it with LK_CLASS_CHUNK.
+ * classes. Initialise with LK_CLASS_CHUNK.
  */
 typedef struct lk_class_chunk {
     /**
@@ -459,8 +458,8 @@ typedef struct lk_class_chunk {
 } lk_class_chunk;
 
 /**
- * Options of softmax states. Initialise it with LK_SOFTMAX_STATE_PARAMS_INIT. Pass the same options to all calls for
- * one row: updates, finish and gradients.
+ * Options of softmax states. Initialise with LK_SOFTMAX_STATE_PARAMS_INIT. Pass the same options to all calls for one
+ * row: updates, finish and gradients.
  */
 typedef struct lk_softmax_state_params {
     /**
@@ -482,7 +481,7 @@ typedef struct lk_softmax_state_params {
 } lk_softmax_state_params;
 
 /**
- * The shape of td: q[batch][actions]. Initialise it with LK_TD_SHAPE.
+ * The shape of td: q[batch][actions]. Initialise with LK_TD_SHAPE.
  */
 typedef struct lk_td_shape {
     /**
@@ -503,7 +502,7 @@ typedef struct lk_td_shape {
 typedef int32_t lk_td_loss;
 
 /**
- * Options of td. Initialise it with LK_TD_PARAMS_INIT.
+ * Options of td. Initialise with LK_TD_PARAMS_INIT.
  */
 typedef struct lk_td_params {
     /**
@@ -731,7 +730,7 @@ const char *lk_status_name(lk_status status);
  * Creates a context.
  *
  * - `threads`: the number of threads. 1 never starts a thread, for callers that have threads of their own; 0 means one
- *   thread for each core. More than LK_MAX_THREADS is LK_TOO_MANY_THREADS.
+ *   thread for each core. A number above LK_MAX_THREADS gives LK_TOO_MANY_THREADS.
  * - `isa`: the highest instruction set that calls may use; LK_ISA_BEST sets no limit.
  *
  * The threads start when they are first needed. If the system cannot start that many, calls run on the caller's thread
@@ -801,9 +800,9 @@ double lk_cost_perplexity(const struct lk_cost *of);
  * With d = input - target: loss = d^2, gradient = 2 d, Hessian = 2.
  *
  * `input`, `target` and `weight` have `n` elements; `weight` may be NULL (all weights are 1). `loss` is
- * one element for LK_MEAN and LK_SUM, and `n` elements for LK_NONE. LK_MEAN divides by n, also if there
- * are weights. `grad` and `hess` have `n` elements; `grad` may be `input` itself. Each output may be NULL,
- * and so may `opts` (LK_OPTIONS_INIT).
+ * one element for LK_MEAN and LK_SUM, and `n` elements for LK_NONE. LK_MEAN divides by n, with or without
+ * weights. `grad` and `hess` have `n` elements; `grad` may be `input` itself. Each output may be NULL, and
+ * so may `opts` (LK_OPTIONS_INIT).
  */
 lk_status lk_mse_f32(const struct lk_context *ctx,
                      size_t n,
@@ -834,9 +833,9 @@ lk_status lk_mse_f64(const struct lk_context *ctx,
  * With d = input - target: loss = |d|, gradient = sign(d) (0 at 0), Hessian = 0.
  *
  * `input`, `target` and `weight` have `n` elements; `weight` may be NULL (all weights are 1). `loss` is
- * one element for LK_MEAN and LK_SUM, and `n` elements for LK_NONE. LK_MEAN divides by n, also if there
- * are weights. `grad` and `hess` have `n` elements; `grad` may be `input` itself. Each output may be NULL,
- * and so may `opts` (LK_OPTIONS_INIT).
+ * one element for LK_MEAN and LK_SUM, and `n` elements for LK_NONE. LK_MEAN divides by n, with or without
+ * weights. `grad` and `hess` have `n` elements; `grad` may be `input` itself. Each output may be NULL, and
+ * so may `opts` (LK_OPTIONS_INIT).
  */
 lk_status lk_l1_f32(const struct lk_context *ctx,
                     size_t n,
@@ -864,16 +863,18 @@ lk_status lk_l1_f64(const struct lk_context *ctx,
 /**
  * Huber's loss (Huber, 1964; PyTorch's huber_loss).
  *
- * With d = input - target: where |d| <= delta, loss = d^2 / 2, gradient = d, Hessian = 1; elsewhere loss = delta (|d|
- * - delta / 2), gradient = delta sign(d), Hessian = 0.
+ * With d = input - target:
  *
- * `delta` must be greater than 0, otherwise the call is LK_INVALID_DELTA. It may be infinite; the loss is then d^2 / 2
- * everywhere.
+ * - where |d| <= delta: loss = d^2 / 2, gradient = d, Hessian = 1
+ * - elsewhere: loss = delta (|d| - delta / 2), gradient = delta sign(d), Hessian = 0
+ *
+ * `delta` must be greater than 0, otherwise the call returns LK_INVALID_DELTA. It may be infinite; the loss is then
+ * d^2 / 2 everywhere.
  *
  * `input`, `target` and `weight` have `n` elements; `weight` may be NULL (all weights are 1). `loss` is
- * one element for LK_MEAN and LK_SUM, and `n` elements for LK_NONE. LK_MEAN divides by n, also if there
- * are weights. `grad` and `hess` have `n` elements; `grad` may be `input` itself. Each output may be NULL,
- * and so may `opts` (LK_OPTIONS_INIT).
+ * one element for LK_MEAN and LK_SUM, and `n` elements for LK_NONE. LK_MEAN divides by n, with or without
+ * weights. `grad` and `hess` have `n` elements; `grad` may be `input` itself. Each output may be NULL, and
+ * so may `opts` (LK_OPTIONS_INIT).
  */
 lk_status lk_huber_f32(const struct lk_context *ctx,
                        size_t n,
@@ -903,16 +904,20 @@ lk_status lk_huber_f64(const struct lk_context *ctx,
 /**
  * Smooth L1 (Girshick, 2015; PyTorch's smooth_l1_loss): huber with delta = beta, divided by beta.
  *
- * With d = input - target: where |d| < beta, loss = d^2 / (2 beta), gradient = d / beta, Hessian = 1 / beta; elsewhere
- * loss = |d| - beta / 2, gradient = sign(d), Hessian = 0. With beta = 0 the loss is that of l1.
+ * With d = input - target:
  *
- * `beta` must not be negative, otherwise the call is LK_INVALID_BETA. It may be infinite; loss and gradient are then 0
- * for every d.
+ * - where |d| < beta: loss = d^2 / (2 beta), gradient = d / beta, Hessian = 1 / beta
+ * - elsewhere: loss = |d| - beta / 2, gradient = sign(d), Hessian = 0
+ *
+ * With beta = 0 the loss is that of l1.
+ *
+ * `beta` must not be negative, otherwise the call returns LK_INVALID_BETA. It may be infinite; loss and gradient are
+ * then 0 for every d.
  *
  * `input`, `target` and `weight` have `n` elements; `weight` may be NULL (all weights are 1). `loss` is
- * one element for LK_MEAN and LK_SUM, and `n` elements for LK_NONE. LK_MEAN divides by n, also if there
- * are weights. `grad` and `hess` have `n` elements; `grad` may be `input` itself. Each output may be NULL,
- * and so may `opts` (LK_OPTIONS_INIT).
+ * one element for LK_MEAN and LK_SUM, and `n` elements for LK_NONE. LK_MEAN divides by n, with or without
+ * weights. `grad` and `hess` have `n` elements; `grad` may be `input` itself. Each output may be NULL, and
+ * so may `opts` (LK_OPTIONS_INIT).
  */
 lk_status lk_smooth_l1_f32(const struct lk_context *ctx,
                            size_t n,
@@ -942,16 +947,19 @@ lk_status lk_smooth_l1_f64(const struct lk_context *ctx,
 /**
  * Binary cross-entropy of probabilities (PyTorch's binary_cross_entropy).
  *
- * With p = input, y = target and logarithms clamped at -100: loss = -(y log p + (1 - y) log(1 - p)), gradient = (p -
- * y) / max(p (1 - p), 1e-12), Hessian = (y (1 - p)^2 + (1 - y) p^2) / max(p (1 - p), 1e-12)^2.
+ * With p = input, y = target and logarithms clamped at -100:
+ *
+ * - loss = -(y log p + (1 - y) log(1 - p))
+ * - gradient = (p - y) / max(p (1 - p), 1e-12)
+ * - Hessian = (y (1 - p)^2 + (1 - y) p^2) / max(p (1 - p), 1e-12)^2
  *
  * If an input lies outside of [0, 1], the results are NaN for this element and in a reduced loss, and the call returns
  * LK_INPUT_OUT_OF_DOMAIN. A NaN input gives NaN but not this status. Targets may be any number from 0 to 1.
  *
  * `input`, `target` and `weight` have `n` elements; `weight` may be NULL (all weights are 1). `loss` is
- * one element for LK_MEAN and LK_SUM, and `n` elements for LK_NONE. LK_MEAN divides by n, also if there
- * are weights. `grad` and `hess` have `n` elements; `grad` may be `input` itself. Each output may be NULL,
- * and so may `opts` (LK_OPTIONS_INIT).
+ * one element for LK_MEAN and LK_SUM, and `n` elements for LK_NONE. LK_MEAN divides by n, with or without
+ * weights. `grad` and `hess` have `n` elements; `grad` may be `input` itself. Each output may be NULL, and
+ * so may `opts` (LK_OPTIONS_INIT).
  */
 lk_status lk_bce_f32(const struct lk_context *ctx,
                      size_t n,
@@ -979,19 +987,22 @@ lk_status lk_bce_f64(const struct lk_context *ctx,
 /**
  * Binary cross-entropy of logits (PyTorch's binary_cross_entropy_with_logits).
  *
- * With x = input, y = target, w = pos_weight and sigma(x) = 1 / (1 + e^-x): loss = w y log(1 + e^-x) + (1 - y) log(1 +
- * e^x), gradient = (1 - y) sigma(x) - w y sigma(-x), Hessian = (w y + 1 - y) sigma(x) sigma(-x).
+ * With x = input, y = target, w = pos_weight and sigma(x) = 1 / (1 + e^-x):
+ *
+ * - loss = w y log(1 + e^-x) + (1 - y) log(1 + e^x)
+ * - gradient = (1 - y) sigma(x) - w y sigma(-x)
+ * - Hessian = (w y + 1 - y) sigma(x) sigma(-x)
  *
  * `pos_weight` has `n_pos_weight` elements: 0 for none (`pos_weight` may be NULL; all weights are 1), 1 for the same
  * weight everywhere, or one for each label. The input is then [samples][labels][`params->inner`]. `inner` is 1 (also
  * if `params` is NULL) if each label is one element, and H * W for one weight for each channel of [N, C, H, W]. `n`
- * must be a multiple of `inner` times `n_pos_weight`, otherwise the call is LK_LENGTH_MISMATCH. An infinite weight has
- * no effect where the target is 0; elsewhere loss and gradient are infinite, and the Hessian is NaN.
+ * must be a multiple of `inner` times `n_pos_weight`, otherwise the call returns LK_LENGTH_MISMATCH. An infinite
+ * weight has no effect where the target is 0; elsewhere loss and gradient are infinite, and the Hessian is NaN.
  *
  * `input`, `target` and `weight` have `n` elements; `weight` may be NULL (all weights are 1). `loss` is
- * one element for LK_MEAN and LK_SUM, and `n` elements for LK_NONE. LK_MEAN divides by n, also if there
- * are weights. `grad` and `hess` have `n` elements; `grad` may be `input` itself. Each output may be NULL,
- * and so may `opts` (LK_OPTIONS_INIT).
+ * one element for LK_MEAN and LK_SUM, and `n` elements for LK_NONE. LK_MEAN divides by n, with or without
+ * weights. `grad` and `hess` have `n` elements; `grad` may be `input` itself. Each output may be NULL, and
+ * so may `opts` (LK_OPTIONS_INIT).
  */
 lk_status lk_bce_with_logits_f32(const struct lk_context *ctx,
                                  size_t n,
@@ -1028,9 +1039,9 @@ lk_status lk_bce_with_logits_f64(const struct lk_context *ctx,
  * With p = input, y = target: loss = -(y p + (1 - y)(1 - p)), gradient = 1 - 2 y, Hessian = 0.
  *
  * `input`, `target` and `weight` have `n` elements; `weight` may be NULL (all weights are 1). `loss` is
- * one element for LK_MEAN and LK_SUM, and `n` elements for LK_NONE. LK_MEAN divides by n, also if there
- * are weights. `grad` and `hess` have `n` elements; `grad` may be `input` itself. Each output may be NULL,
- * and so may `opts` (LK_OPTIONS_INIT).
+ * one element for LK_MEAN and LK_SUM, and `n` elements for LK_NONE. LK_MEAN divides by n, with or without
+ * weights. `grad` and `hess` have `n` elements; `grad` may be `input` itself. Each output may be NULL, and
+ * so may `opts` (LK_OPTIONS_INIT).
  */
 lk_status lk_likelihood_f32(const struct lk_context *ctx,
                             size_t n,
@@ -1058,22 +1069,26 @@ lk_status lk_likelihood_f64(const struct lk_context *ctx,
 /**
  * Cross-entropy of logits (PyTorch's cross_entropy), with class indices or class probabilities as targets.
  *
- * With p = softmax(logits), the target distribution q, and Q = sum of q_j: loss = -sum of q_j log p_j, gradient =
- * Q p - q, Hessian (its diagonal) = Q p (1 - p). For a class index t, q is the class weight of t at t and 0
- * elsewhere. With label smoothing e, q is the class weight times (1 - e at t, plus e / classes everywhere).
- * Probabilities are smoothed first and then multiplied by the class weights. A row weight multiplies the loss and
- * the gradients of its sample.
+ * With p = softmax(logits), the target distribution q, and Q = sum of q_j:
+ *
+ * - loss = -sum of q_j log p_j
+ * - gradient = Q p - q
+ * - Hessian (its diagonal) = Q p (1 - p)
+ *
+ * For a class index t, q is the class weight of t at t and 0 elsewhere. With label smoothing e, q is the class
+ * weight times (1 - e at t, plus e / classes everywhere). Probabilities are smoothed first and then multiplied by
+ * the class weights. A row weight multiplies the loss and the gradients of its sample.
  *
  * Accuracy: the loss is within 3 units in the last place of the exact value. The gradient for a class index is
  * within 4 units; with label smoothing, within 4 units of p (Q - q) + q (1 - p); for probabilities, within 4 units
  * of the larger of Q p and q.
  *
  * `targets` are either indices of type LK_I32, LK_I64 or LK_U8, [outer][inner], dense; or probabilities with the
- * type (LK_F32 here) and shape of the logits. An index that is neither in 0 to classes - 1 nor `ignore_index` is
- * LK_TARGET_OUT_OF_RANGE. With indices, LK_MEAN divides by the sum over all samples that are not ignored of class
- * weight of the target times row weight; with probabilities, by the sum of the row weights. If there is nothing to
- * average, the mean is NaN (0 with LK_ZERO_IF_EMPTY) and gradients are 0. If weights that are not all 0 add up to
- * 0, the mean and the gradients are NaN. Logits of -inf mask their classes.
+ * type (LK_F32 here) and shape of the logits. An index outside of 0 to classes - 1 that is not `ignore_index`
+ * gives LK_TARGET_OUT_OF_RANGE. With indices, LK_MEAN divides by the sum of (class weight of the target times row
+ * weight) over all samples that are not ignored; with probabilities, by the sum of the row weights. If there is
+ * nothing to average, the mean is NaN (0 with LK_ZERO_IF_EMPTY) and gradients are 0. If weights that are not all 0
+ * add up to 0, the mean and the gradients are NaN. Logits of -inf mask their classes.
  *
  * `class_weight` has `classes` elements and `row_weight` one for each sample; either may be NULL (all weights are
  * 1). `loss` is one element for LK_MEAN and LK_SUM, and [outer][inner] for LK_NONE. `grad` and `hess` have the
@@ -1116,8 +1131,8 @@ lk_status lk_cross_entropy_f64(const struct lk_context *ctx,
  * and 0 elsewhere, Hessian = 0. Only the log-probability of the target is read, so other log-probabilities may be
  * -inf.
  *
- * `targets` are indices of type LK_I32, LK_I64 or LK_U8, [outer][inner], dense. An index that is neither in 0 to
- * classes - 1 nor `ignore_index` is LK_TARGET_OUT_OF_RANGE. LK_MEAN divides by the sum of w over all samples that
+ * `targets` are indices of type LK_I32, LK_I64 or LK_U8, [outer][inner], dense. An index outside of 0 to classes -
+ * 1 that is not `ignore_index` gives LK_TARGET_OUT_OF_RANGE. LK_MEAN divides by the sum of w over all samples that
  * are not ignored. If there are none, or if the weights add up to 0, the results are as in lk_cross_entropy_f32.
  *
  * `class_weight` has `classes` elements and `row_weight` one for each sample; either may be NULL (all weights are
@@ -1249,7 +1264,7 @@ lk_status lk_log_softmax_backward_f64(const struct lk_context *ctx,
  *
  * The matrix products are computed by the gemm crate, which chooses the instruction set itself, so their last bits
  * may differ between machines. The logits of ignored rows are computed too, so `hidden` must be finite there. The
- * call allocates memory: `params->memory` bytes and eight bytes for each class (if this fails, the call is
+ * call allocates memory: `params->memory` bytes and eight bytes for each class (if this fails, the call returns
  * LK_OUT_OF_MEMORY); 5 to 15 MiB for matrix products; and for each further thread as much as its second-level
  * cache, which the thread keeps.
  */
@@ -1295,15 +1310,15 @@ lk_status lk_linear_cross_entropy_f64(const struct lk_context *ctx,
  * log_probs[row][i] = log softmax(x)[index]; entropy[row] = -sum of p_j log p_j with p = softmax(x), in nats;
  * lse[row] = log of the sum of e^x_j. No array of the logits' size is written.
  *
- * `shape` must have `inner` 1 and contiguous classes, otherwise the call is LK_UNSUPPORTED_OPTION. `indices` are
- * of type LK_I32, LK_I64 or LK_U8, [rows][per_row], as is `log_probs`. `indices` may be NULL if `log_probs` is
+ * `shape` must have `inner` 1 and contiguous classes, otherwise the call returns LK_UNSUPPORTED_OPTION. `indices`
+ * are of type LK_I32, LK_I64 or LK_U8, [rows][per_row], as is `log_probs`. `indices` may be NULL if `log_probs` is
  * NULL; then no row is ignored. `entropy` and `lse` have one element for each row. Each output may be NULL.
  * `params` may be NULL: one index for each row, ignore_index -100.
  *
  * The log-probability of an ignored index is 0. If all indices of a row are ignored, the row is ignored: its
  * logits are not read and all its outputs are 0. Logits of -inf mask their classes: these have log-probability
- * -inf and add 0 to the entropy. A row is NaN if all its logits are -inf, or if several are +inf; lse is -inf if
- * all logits are -inf.
+ * -inf and add 0 to the entropy. A row is NaN if all its logits are -inf, or if several are +inf. The exception is
+ * lse, which is -inf if all logits are -inf.
  */
 lk_status lk_selective_log_softmax_f32(const struct lk_context *ctx,
                                        const struct lk_class_shape *shape,
@@ -1330,8 +1345,9 @@ lk_status lk_selective_log_softmax_f64(const struct lk_context *ctx,
 
 /**
  * The gradient of lk_selective_log_softmax_f32 with respect to the logits, from the gradients g, h and l with
- * respect to its outputs `log_probs`, `entropy` and `lse`: grad_j = (sum of g_i where index i is j) - p_j (sum of
- * g_i) - h p_j (log p_j + entropy) + l p_j.
+ * respect to its outputs `log_probs`, `entropy` and `lse`:
+ *
+ * - grad_j = (sum of g_i where index i is j) - p_j (sum of g_i) - h p_j (log p_j + entropy) + l p_j
  *
  * `grad_log_probs`, `grad_entropy` and `grad_lse` have the shapes of the corresponding outputs; each may be NULL
  * (zeros). Pass the same `indices` and `params` as in the forward call. The outputs of the forward call are not
@@ -1413,17 +1429,17 @@ lk_status lk_entropy_backward_f64(const struct lk_context *ctx,
  *
  * With p = softmax(teacher / T), q = softmax(student / T) and m = beta p + (1 - beta) q:
  *
- * - beta = 0 (the default): loss = KL(p || q) (PyTorch's kl_div of log_softmax with log_target), gradient = (q -
- *   p) / T.
- * - beta = 1: loss = KL(q || p), gradient = q (log(q / p) - loss) / T.
- * - otherwise: loss = beta KL(p || m) + (1 - beta) KL(q || m), gradient = (1 - beta) q (log(q / m) - KL(q || m)) /
- *   T.
+ * - beta = 0 (the default): loss = KL(p || q), gradient = (q - p) / T; this is PyTorch's kl_div of log_softmax
+ *   with log_target
+ * - beta = 1: loss = KL(q || p), gradient = q (log(q / p) - loss) / T
+ * - otherwise: loss = beta KL(p || m) + (1 - beta) KL(q || m) and
+ *   gradient = (1 - beta) q (log(q / m) - KL(q || m)) / T
  *
  * The gradient is with respect to the student's logits. For the gradient with respect to the teacher's logits,
  * exchange student and teacher and pass 1 - beta; the loss is the same. Hinton's factor T^2 is not included: pass
  * it as grad_scale for the gradient.
  *
- * `shape` must have `inner` 1 and contiguous classes, otherwise the call is LK_UNSUPPORTED_OPTION. `student`,
+ * `shape` must have `inner` 1 and contiguous classes, otherwise the call returns LK_UNSUPPORTED_OPTION. `student`,
  * `teacher` and `grad` have this shape and stride; `grad` may be `student` itself. A row weight multiplies the
  * loss and the gradient of its row. LK_MEAN divides by the sum of the row weights, which is the number of rows
  * without weights (batchmean). Rows of weight 0 are not read, so weights of 0 and 1 are a mask. If no row is left,
@@ -1475,9 +1491,9 @@ lk_status lk_softmax_state_init(size_t rows, struct lk_softmax_state *states);
  * merged. The results are within 2 units in the last place of those of lk_cross_entropy_f32 for the whole rows.
  *
  * `targets` are indices among all classes, of type LK_I32, LK_I64 or LK_U8, one for each row. A target that is not
- * in this chunk must be in another chunk. A negative target that is not `ignore_index` is LK_TARGET_OUT_OF_RANGE.
- * If `targets` is NULL there is no loss, only the logarithm of the sum of exponentials. Logits of -inf mask their
- * classes.
+ * in this chunk must be in another chunk. A negative target that is not `ignore_index` gives
+ * LK_TARGET_OUT_OF_RANGE. If `targets` is NULL there is no loss, only the logarithm of the sum of exponentials.
+ * Logits of -inf mask their classes.
  *
  * `class_weight` has the weights of the classes in this chunk and may be NULL (all weights are 1). `params` may be
  * NULL. Pass the same `params` to all calls for one row: updates, finish and gradients.
@@ -1519,9 +1535,9 @@ lk_status lk_softmax_state_merge(const struct lk_context *ctx,
  * the logarithm is -inf.
  *
  * `loss` and `lse` have `rows` elements; either may be NULL. If `loss` is not NULL, the target of each row that is
- * not ignored must have been added exactly once, otherwise the call is LK_INCOMPLETE_STATE. The loss is that of
- * lk_cross_entropy_f32 with the same class weights and options, without reduction. For its mean, divide the sum by
- * the sum of the `target_weight` of all states.
+ * not ignored must have been added exactly once, otherwise the call returns LK_INCOMPLETE_STATE. The loss is that
+ * of lk_cross_entropy_f32 with the same class weights and options, without reduction. For its mean, divide the sum
+ * by the sum of the `target_weight` of all states.
  */
 lk_status lk_softmax_state_finish_f32(const struct lk_context *ctx,
                                       size_t rows,
@@ -1597,8 +1613,8 @@ lk_status lk_softmax_state_grad_f64(const struct lk_context *ctx,
  * `weight` all weights are 1.
  *
  * If a row is done, its next_q is not read. If gamma is 0, next_q has no influence, even if it is infinite or NaN.
- * The argmax is the first maximum; a NaN counts as the maximum. An action that is not in 0 to actions - 1 is
- * LK_TARGET_OUT_OF_RANGE. LK_MEAN divides by `batch`, also if there are weights. `loss` is one element, or `batch`
+ * The argmax is the first maximum; a NaN counts as the maximum. An action outside of 0 to actions - 1 gives
+ * LK_TARGET_OUT_OF_RANGE. LK_MEAN divides by `batch`, with or without weights. `loss` is one element, or `batch`
  * elements for LK_NONE; `grad` may be `q` itself. Each output may be NULL, and so may `params` and `opts`.
  */
 lk_status lk_td_f32(const struct lk_context *ctx,

@@ -145,22 +145,26 @@ unsafe fn distribution<'a, T: Element>(
 for_each_element_type! {
     /// Cross-entropy of logits (PyTorch's cross_entropy), with class indices or class probabilities as targets.
     ///
-    /// With p = softmax(logits), the target distribution q, and Q = sum of q_j: loss = -sum of q_j log p_j, gradient =
-    /// Q p - q, Hessian (its diagonal) = Q p (1 - p). For a class index t, q is the class weight of t at t and 0
-    /// elsewhere. With label smoothing e, q is the class weight times (1 - e at t, plus e / classes everywhere).
-    /// Probabilities are smoothed first and then multiplied by the class weights. A row weight multiplies the loss and
-    /// the gradients of its sample.
+    /// With p = softmax(logits), the target distribution q, and Q = sum of q_j:
+    ///
+    /// - loss = -sum of q_j log p_j
+    /// - gradient = Q p - q
+    /// - Hessian (its diagonal) = Q p (1 - p)
+    ///
+    /// For a class index t, q is the class weight of t at t and 0 elsewhere. With label smoothing e, q is the class
+    /// weight times (1 - e at t, plus e / classes everywhere). Probabilities are smoothed first and then multiplied by
+    /// the class weights. A row weight multiplies the loss and the gradients of its sample.
     ///
     /// Accuracy: the loss is within 3 units in the last place of the exact value. The gradient for a class index is
     /// within 4 units; with label smoothing, within 4 units of p (Q - q) + q (1 - p); for probabilities, within 4 units
     /// of the larger of Q p and q.
     ///
     /// `targets` are either indices of type LK_I32, LK_I64 or LK_U8, [outer][inner], dense; or probabilities with the
-    /// type (LK_F32 here) and shape of the logits. An index that is neither in 0 to classes - 1 nor `ignore_index` is
-    /// LK_TARGET_OUT_OF_RANGE. With indices, LK_MEAN divides by the sum over all samples that are not ignored of class
-    /// weight of the target times row weight; with probabilities, by the sum of the row weights. If there is nothing to
-    /// average, the mean is NaN (0 with LK_ZERO_IF_EMPTY) and gradients are 0. If weights that are not all 0 add up to
-    /// 0, the mean and the gradients are NaN. Logits of -inf mask their classes.
+    /// type (LK_F32 here) and shape of the logits. An index outside of 0 to classes - 1 that is not `ignore_index`
+    /// gives LK_TARGET_OUT_OF_RANGE. With indices, LK_MEAN divides by the sum of (class weight of the target times row
+    /// weight) over all samples that are not ignored; with probabilities, by the sum of the row weights. If there is
+    /// nothing to average, the mean is NaN (0 with LK_ZERO_IF_EMPTY) and gradients are 0. If weights that are not all 0
+    /// add up to 0, the mean and the gradients are NaN. Logits of -inf mask their classes.
     ///
     /// `class_weight` has `classes` elements and `row_weight` one for each sample; either may be NULL (all weights are
     /// 1). `loss` is one element for LK_MEAN and LK_SUM, and [outer][inner] for LK_NONE. `grad` and `hess` have the
@@ -194,8 +198,8 @@ for_each_element_type! {
     /// and 0 elsewhere, Hessian = 0. Only the log-probability of the target is read, so other log-probabilities may be
     /// -inf.
     ///
-    /// `targets` are indices of type LK_I32, LK_I64 or LK_U8, [outer][inner], dense. An index that is neither in 0 to
-    /// classes - 1 nor `ignore_index` is LK_TARGET_OUT_OF_RANGE. LK_MEAN divides by the sum of w over all samples that
+    /// `targets` are indices of type LK_I32, LK_I64 or LK_U8, [outer][inner], dense. An index outside of 0 to classes -
+    /// 1 that is not `ignore_index` gives LK_TARGET_OUT_OF_RANGE. LK_MEAN divides by the sum of w over all samples that
     /// are not ignored. If there are none, or if the weights add up to 0, the results are as in lk_cross_entropy_f32.
     ///
     /// `class_weight` has `classes` elements and `row_weight` one for each sample; either may be NULL (all weights are

@@ -19,7 +19,7 @@ const _: () = assert!(LK_MAX_THREADS == Context::MAX_THREADS);
 /// Creates a context.
 ///
 /// - `threads`: the number of threads. 1 never starts a thread, for callers that have threads of their own; 0 means one
-///   thread for each core. More than LK_MAX_THREADS is LK_TOO_MANY_THREADS.
+///   thread for each core. A number above LK_MAX_THREADS gives LK_TOO_MANY_THREADS.
 /// - `isa`: the highest instruction set that calls may use; LK_ISA_BEST sets no limit.
 ///
 /// The threads start when they are first needed. If the system cannot start that many, calls run on the caller's thread

@@ -59,17 +59,17 @@ for_each_element_type! {
     ///
     /// With p = softmax(teacher / T), q = softmax(student / T) and m = beta p + (1 - beta) q:
     ///
-    /// - beta = 0 (the default): loss = KL(p || q) (PyTorch's kl_div of log_softmax with log_target), gradient = (q -
-    ///   p) / T.
-    /// - beta = 1: loss = KL(q || p), gradient = q (log(q / p) - loss) / T.
-    /// - otherwise: loss = beta KL(p || m) + (1 - beta) KL(q || m), gradient = (1 - beta) q (log(q / m) - KL(q || m)) /
-    ///   T.
+    /// - beta = 0 (the default): loss = KL(p || q), gradient = (q - p) / T; this is PyTorch's kl_div of log_softmax
+    ///   with log_target
+    /// - beta = 1: loss = KL(q || p), gradient = q (log(q / p) - loss) / T
+    /// - otherwise: loss = beta KL(p || m) + (1 - beta) KL(q || m) and
+    ///   gradient = (1 - beta) q (log(q / m) - KL(q || m)) / T
     ///
     /// The gradient is with respect to the student's logits. For the gradient with respect to the teacher's logits,
     /// exchange student and teacher and pass 1 - beta; the loss is the same. Hinton's factor T^2 is not included: pass
     /// it as grad_scale for the gradient.
     ///
-    /// `shape` must have `inner` 1 and contiguous classes, otherwise the call is LK_UNSUPPORTED_OPTION. `student`,
+    /// `shape` must have `inner` 1 and contiguous classes, otherwise the call returns LK_UNSUPPORTED_OPTION. `student`,
     /// `teacher` and `grad` have this shape and stride; `grad` may be `student` itself. A row weight multiplies the
     /// loss and the gradient of its row. LK_MEAN divides by the sum of the row weights, which is the number of rows
     /// without weights (batchmean). Rows of weight 0 are not read, so weights of 0 and 1 are a mask. If no row is left,

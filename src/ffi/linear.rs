@@ -116,7 +116,7 @@ for_each_element_type! {
     ///
     /// The matrix products are computed by the gemm crate, which chooses the instruction set itself, so their last bits
     /// may differ between machines. The logits of ignored rows are computed too, so `hidden` must be finite there. The
-    /// call allocates memory: `params->memory` bytes and eight bytes for each class (if this fails, the call is
+    /// call allocates memory: `params->memory` bytes and eight bytes for each class (if this fails, the call returns
     /// LK_OUT_OF_MEMORY); 5 to 15 MiB for matrix products; and for each further thread as much as its second-level
     /// cache, which the thread keeps.
     fn linear_cross_entropy(

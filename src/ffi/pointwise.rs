@@ -113,9 +113,9 @@ macro_rules! functions {
     ($name: ident [$($argument: ident: $type: ty),*] |$call: ident| $evaluate: expr) => {
         for_each_element_type! {
             /// `input`, `target` and `weight` have `n` elements; `weight` may be NULL (all weights are 1). `loss` is
-            /// one element for LK_MEAN and LK_SUM, and `n` elements for LK_NONE. LK_MEAN divides by n, also if there
-            /// are weights. `grad` and `hess` have `n` elements; `grad` may be `input` itself. Each output may be NULL,
-            /// and so may `opts` (LK_OPTIONS_INIT).
+            /// one element for LK_MEAN and LK_SUM, and `n` elements for LK_NONE. LK_MEAN divides by n, with or without
+            /// weights. `grad` and `hess` have `n` elements; `grad` may be `input` itself. Each output may be NULL, and
+            /// so may `opts` (LK_OPTIONS_INIT).
             fn $name(
                 ctx: *const lk_context,
                 n: usize,

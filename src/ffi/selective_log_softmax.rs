@@ -170,15 +170,15 @@ for_each_element_type! {
     /// log_probs[row][i] = log softmax(x)[index]; entropy[row] = -sum of p_j log p_j with p = softmax(x), in nats;
     /// lse[row] = log of the sum of e^x_j. No array of the logits' size is written.
     ///
-    /// `shape` must have `inner` 1 and contiguous classes, otherwise the call is LK_UNSUPPORTED_OPTION. `indices` are
-    /// of type LK_I32, LK_I64 or LK_U8, [rows][per_row], as is `log_probs`. `indices` may be NULL if `log_probs` is
+    /// `shape` must have `inner` 1 and contiguous classes, otherwise the call returns LK_UNSUPPORTED_OPTION. `indices`
+    /// are of type LK_I32, LK_I64 or LK_U8, [rows][per_row], as is `log_probs`. `indices` may be NULL if `log_probs` is
     /// NULL; then no row is ignored. `entropy` and `lse` have one element for each row. Each output may be NULL.
     /// `params` may be NULL: one index for each row, ignore_index -100.
     ///
     /// The log-probability of an ignored index is 0. If all indices of a row are ignored, the row is ignored: its
     /// logits are not read and all its outputs are 0. Logits of -inf mask their classes: these have log-probability
-    /// -inf and add 0 to the entropy. A row is NaN if all its logits are -inf, or if several are +inf; lse is -inf if
-    /// all logits are -inf.
+    /// -inf and add 0 to the entropy. A row is NaN if all its logits are -inf, or if several are +inf. The exception is
+    /// lse, which is -inf if all logits are -inf.
     fn selective_log_softmax(
         ctx: *const lk_context,
         shape: *const lk_class_shape,
@@ -194,8 +194,9 @@ for_each_element_type! {
     }
 
     /// The gradient of lk_selective_log_softmax_f32 with respect to the logits, from the gradients g, h and l with
-    /// respect to its outputs `log_probs`, `entropy` and `lse`: grad_j = (sum of g_i where index i is j) - p_j (sum of
-    /// g_i) - h p_j (log p_j + entropy) + l p_j.
+    /// respect to its outputs `log_probs`, `entropy` and `lse`:
+    ///
+    /// - grad_j = (sum of g_i where index i is j) - p_j (sum of g_i) - h p_j (log p_j + entropy) + l p_j
     ///
     /// `grad_log_probs`, `grad_entropy` and `grad_lse` have the shapes of the corresponding outputs; each may be NULL
     /// (zeros). Pass the same `indices` and `params` as in the forward call. The outputs of the forward call are not

@@ -147,9 +147,9 @@ for_each_element_type! {
     /// merged. The results are within 2 units in the last place of those of lk_cross_entropy_f32 for the whole rows.
     ///
     /// `targets` are indices among all classes, of type LK_I32, LK_I64 or LK_U8, one for each row. A target that is not
-    /// in this chunk must be in another chunk. A negative target that is not `ignore_index` is LK_TARGET_OUT_OF_RANGE.
-    /// If `targets` is NULL there is no loss, only the logarithm of the sum of exponentials. Logits of -inf mask their
-    /// classes.
+    /// in this chunk must be in another chunk. A negative target that is not `ignore_index` gives
+    /// LK_TARGET_OUT_OF_RANGE. If `targets` is NULL there is no loss, only the logarithm of the sum of exponentials.
+    /// Logits of -inf mask their classes.
     ///
     /// `class_weight` has the weights of the classes in this chunk and may be NULL (all weights are 1). `params` may be
     /// NULL. Pass the same `params` to all calls for one row: updates, finish and gradients.
@@ -197,9 +197,9 @@ for_each_element_type! {
     /// the logarithm is -inf.
     ///
     /// `loss` and `lse` have `rows` elements; either may be NULL. If `loss` is not NULL, the target of each row that is
-    /// not ignored must have been added exactly once, otherwise the call is LK_INCOMPLETE_STATE. The loss is that of
-    /// lk_cross_entropy_f32 with the same class weights and options, without reduction. For its mean, divide the sum by
-    /// the sum of the `target_weight` of all states.
+    /// not ignored must have been added exactly once, otherwise the call returns LK_INCOMPLETE_STATE. The loss is that
+    /// of lk_cross_entropy_f32 with the same class weights and options, without reduction. For its mean, divide the sum
+    /// by the sum of the `target_weight` of all states.
     fn softmax_state_finish(
         ctx: *const lk_context,
         rows: usize,

@@ -87,8 +87,8 @@ for_each_element_type! {
     /// `weight` all weights are 1.
     ///
     /// If a row is done, its next_q is not read. If gamma is 0, next_q has no influence, even if it is infinite or NaN.
-    /// The argmax is the first maximum; a NaN counts as the maximum. An action that is not in 0 to actions - 1 is
-    /// LK_TARGET_OUT_OF_RANGE. LK_MEAN divides by `batch`, also if there are weights. `loss` is one element, or `batch`
+    /// The argmax is the first maximum; a NaN counts as the maximum. An action outside of 0 to actions - 1 gives
+    /// LK_TARGET_OUT_OF_RANGE. LK_MEAN divides by `batch`, with or without weights. `loss` is one element, or `batch`
     /// elements for LK_NONE; `grad` may be `q` itself. Each output may be NULL, and so may `params` and `opts`.
     fn td(
         ctx: *const lk_context,

@@ -140,7 +140,7 @@ pub struct lk_cost {
     pub weight: [i64; 72],
 }
 
-/// The options that all losses share. Initialise it with LK_OPTIONS_INIT.
+/// The options that all losses share. Initialise with LK_OPTIONS_INIT.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct lk_options {
@@ -157,14 +157,14 @@ pub struct lk_options {
     /// Input and output, may be NULL: the loss of this batch is added to this cost, without rounding.
     pub cost: *mut lk_cost,
     /// The smallest second derivative of a sample: smaller ones are raised to it, before they are multiplied by weights
-    /// and grad_scale or divided by LK_MEAN. 0 means no minimum. Gradient boosting divides by sums of Hessians;
+    /// and grad_scale and divided for LK_MEAN. 0 means no minimum. Gradient boosting divides by sums of Hessians;
     /// XGBoost's logistic objective uses 1e-16. nll and td raise only the Hessian of the target or of the action; the
     /// Hessian of ignored samples stays 0.
     pub min_hess: f64,
 }
 
-/// The memory layout of arrays with classes: logits[outer][classes][inner]. Initialise it with LK_CLASS_ROWS if each
-/// row holds the classes of one sample.
+/// The memory layout of arrays with classes: logits[outer][classes][inner]. Initialise with LK_CLASS_ROWS if each row
+/// holds the classes of one sample.
 ///
 /// Each (outer, inner) position is one sample. Images [N, C, H, W] have outer = N, classes = C and inner = H * W.
 #[repr(C)]
@@ -183,7 +183,7 @@ pub struct lk_class_shape {
 }
 
 /// A chunk of consecutive classes: logits[rows][classes], whose first class has the index `first_class` among all
-/// classes. Initialise it with LK_CLASS_CHUNK.
+/// classes. Initialise with LK_CLASS_CHUNK.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct lk_class_chunk {
@@ -230,8 +230,8 @@ pub struct lk_softmax_state {
     pub gap_error: f64,
 }
 
-/// Options of softmax states. Initialise it with LK_SOFTMAX_STATE_PARAMS_INIT. Pass the same options to all calls for
-/// one row: updates, finish and gradients.
+/// Options of softmax states. Initialise with LK_SOFTMAX_STATE_PARAMS_INIT. Pass the same options to all calls for one
+/// row: updates, finish and gradients.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct lk_softmax_state_params {
@@ -245,18 +245,18 @@ pub struct lk_softmax_state_params {
     pub soft_cap: f64,
 }
 
-/// Options of bce_with_logits. Initialise it with LK_BCE_WITH_LOGITS_PARAMS_INIT.
+/// Options of bce_with_logits. Initialise with LK_BCE_WITH_LOGITS_PARAMS_INIT.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct lk_bce_with_logits_params {
     /// sizeof(lk_bce_with_logits_params)
     pub struct_size: usize,
-    /// The number of consecutive elements that belong to the same label and share a positive weight: H * W in [N, C, H,
-    /// W].
+    /// The number of consecutive elements that belong to the same label and share a positive weight. For [N, C, H, W]
+    /// with one weight for each channel it is H * W.
     pub inner: usize,
 }
 
-/// Options of cross_entropy. Initialise it with LK_CROSS_ENTROPY_PARAMS_INIT.
+/// Options of cross_entropy. Initialise with LK_CROSS_ENTROPY_PARAMS_INIT.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct lk_cross_entropy_params {
@@ -276,14 +276,13 @@ pub struct lk_cross_entropy_params {
     pub soft_cap: f64,
     /// Output, may be NULL: the number of correct predictions. A prediction is correct if the largest logit of the
     /// sample, or the first of several equal ones, is that of the target. Ignored samples and samples with a NaN are
-    /// not counted. Weights do not matter. With class probabilities as targets this is LK_UNSUPPORTED_OPTION.
+    /// not counted. Weights do not matter. With class probabilities as targets it gives LK_UNSUPPORTED_OPTION.
     pub correct: *mut u64,
     /// Output, may be NULL: [outer][inner], 1 for each sample with a correct prediction and 0 for all others.
     pub is_correct: *mut u8,
 }
 
-/// The shape of linear_cross_entropy: hidden[rows][width] and weight[classes][width]. Initialise it with
-/// LK_LINEAR_SHAPE.
+/// The shape of linear_cross_entropy: hidden[rows][width] and weight[classes][width]. Initialise with LK_LINEAR_SHAPE.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct lk_linear_shape {
@@ -294,7 +293,7 @@ pub struct lk_linear_shape {
     pub classes: usize,
 }
 
-/// Options of linear_cross_entropy. Initialise it with LK_LINEAR_CROSS_ENTROPY_PARAMS_INIT.
+/// Options of linear_cross_entropy. Initialise with LK_LINEAR_CROSS_ENTROPY_PARAMS_INIT.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct lk_linear_cross_entropy_params {
@@ -316,7 +315,7 @@ pub struct lk_linear_cross_entropy_params {
     pub is_correct: *mut u8,
 }
 
-/// Options of nll. Initialise it with LK_NLL_PARAMS_INIT.
+/// Options of nll. Initialise with LK_NLL_PARAMS_INIT.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct lk_nll_params {
@@ -326,7 +325,7 @@ pub struct lk_nll_params {
     pub ignore_index: i64,
 }
 
-/// Options of selective_log_softmax. Initialise it with LK_SELECTIVE_LOG_SOFTMAX_PARAMS_INIT.
+/// Options of selective_log_softmax. Initialise with LK_SELECTIVE_LOG_SOFTMAX_PARAMS_INIT.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct lk_selective_log_softmax_params {
@@ -338,7 +337,7 @@ pub struct lk_selective_log_softmax_params {
     pub ignore_index: i64,
 }
 
-/// Options of distillation. Initialise it with LK_DISTILLATION_PARAMS_INIT.
+/// Options of distillation. Initialise with LK_DISTILLATION_PARAMS_INIT.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct lk_distillation_params {
@@ -350,7 +349,7 @@ pub struct lk_distillation_params {
     pub temperature: f64,
 }
 
-/// The shape of td: q[batch][actions]. Initialise it with LK_TD_SHAPE.
+/// The shape of td: q[batch][actions]. Initialise with LK_TD_SHAPE.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct lk_td_shape {
@@ -362,7 +361,7 @@ pub struct lk_td_shape {
     pub row_stride: usize,
 }
 
-/// Options of td. Initialise it with LK_TD_PARAMS_INIT.
+/// Options of td. Initialise with LK_TD_PARAMS_INIT.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct lk_td_params {

@@ -1,13 +1,16 @@
 //! Binary cross-entropy of logits (PyTorch's binary_cross_entropy_with_logits).
 //!
-//! With x = input, y = target, w = pos_weight and sigma(x) = 1 / (1 + e^-x): loss = w y log(1 + e^-x) + (1 - y) log(1 +
-//! e^x), gradient = (1 - y) sigma(x) - w y sigma(-x), Hessian = (w y + 1 - y) sigma(x) sigma(-x).
+//! With x = input, y = target, w = pos_weight and sigma(x) = 1 / (1 + e^-x):
+//!
+//! - loss = w y log(1 + e^-x) + (1 - y) log(1 + e^x)
+//! - gradient = (1 - y) sigma(x) - w y sigma(-x)
+//! - Hessian = (w y + 1 - y) sigma(x) sigma(-x)
 //!
 //! `pos_weight` has `n_pos_weight` elements: 0 for none (`pos_weight` may be NULL; all weights are 1), 1 for the same
 //! weight everywhere, or one for each label. The input is then [samples][labels][`params->inner`]. `inner` is 1 (also
 //! if `params` is NULL) if each label is one element, and H * W for one weight for each channel of [N, C, H, W]. `n`
-//! must be a multiple of `inner` times `n_pos_weight`, otherwise the call is LK_LENGTH_MISMATCH. An infinite weight has
-//! no effect where the target is 0; elsewhere loss and gradient are infinite, and the Hessian is NaN.
+//! must be a multiple of `inner` times `n_pos_weight`, otherwise the call returns LK_LENGTH_MISMATCH. An infinite
+//! weight has no effect where the target is 0; elsewhere loss and gradient are infinite, and the Hessian is NaN.
 
 use super::element::{AnyFormula, Element};
 use super::pointwise::{self, PointwiseLoss, pointwise_methods};
@@ -27,7 +30,7 @@ use crate::simd::{Lanes, Pack, Pair, Real, exp_non_positive, log1p_fraction};
 /// ```
 ///
 /// The only exponential is e^-|x|, so nothing overflows, and the gradient of saturated logits stays accurate. Targets
-/// may be any number from 0 to 1. The mean divides by the number of elements, also if there are weights.
+/// may be any number from 0 to 1. The mean divides by the number of elements, with or without weights.
 ///
 /// ```
 /// use losskit::BceWithLogits;

@@ -30,9 +30,9 @@ use crate::simd::{Total, in_environment};
 /// A [`z_loss`](Self::z_loss) z adds `z lse^2`, where lse is the log of the sum of e^x_j; class weights do not multiply
 /// this term. The gradient is then `(Q + 2 z lse) p - q`, and the Hessian is `(Q + 2 z lse) p (1 - p) + 2 z p^2`.
 ///
-/// With class indices, the mean divides by the sum over all samples that are not ignored of class weight of the target
-/// times row weight. (Samples with target `ignore_index` are ignored.) With probabilities, it divides by the sum of the
-/// row weights, or by the number of samples. If there is nothing to average, the mean is NaN, or 0 with
+/// With class indices, the mean divides by the sum of (class weight of the target times row weight) over all samples
+/// that are not ignored. (Samples with target `ignore_index` are ignored.) With probabilities, it divides by the sum of
+/// the row weights, or by the number of samples. If there is nothing to average, the mean is NaN, or 0 with
 /// [`Options::zero_if_empty`], and gradients are 0. If weights that are not all 0 add up to 0, the mean and the
 /// gradients are NaN.
 ///

@@ -1,10 +1,12 @@
 //! Huber's loss (Huber, 1964; PyTorch's huber_loss).
 //!
-//! With d = input - target: where |d| <= delta, loss = d^2 / 2, gradient = d, Hessian = 1; elsewhere loss = delta (|d|
-//! - delta / 2), gradient = delta sign(d), Hessian = 0.
+//! With d = input - target:
 //!
-//! `delta` must be greater than 0, otherwise the call is LK_INVALID_DELTA. It may be infinite; the loss is then d^2 / 2
-//! everywhere.
+//! - where |d| <= delta: loss = d^2 / 2, gradient = d, Hessian = 1
+//! - elsewhere: loss = delta (|d| - delta / 2), gradient = delta sign(d), Hessian = 0
+//!
+//! `delta` must be greater than 0, otherwise the call returns LK_INVALID_DELTA. It may be infinite; the loss is then
+//! d^2 / 2 everywhere.
 
 use super::element::{AnyFormula, Element};
 use super::pointwise::{self, PointwiseLoss, pointwise_methods};
@@ -24,8 +26,8 @@ use crate::simd::{Lanes, Mask, Pack, Real, splat};
 /// ```
 ///
 /// The loss is half the squared error up to delta and linear beyond it, which limits the influence of outliers. With an
-/// infinite delta it is half the squared error everywhere. The mean divides by the number of elements, also if there
-/// are weights. Delta is rounded to the element type.
+/// infinite delta it is half the squared error everywhere. The mean divides by the number of elements, with or without
+/// weights. Delta is rounded to the element type.
 ///
 /// ```
 /// use losskit::Huber;

@@ -17,7 +17,7 @@ use crate::simd::{Lanes, Pack, Real};
 /// loss = -(y p + (1 - y)(1 - p))        gradient = 1 - 2 y        Hessian = 0
 /// ```
 ///
-/// The mean divides by the number of elements, also if there are weights.
+/// The mean divides by the number of elements, with or without weights.
 ///
 /// ```
 /// use losskit::Likelihood;

@@ -173,7 +173,7 @@ macro_rules! pointwise_methods {
         }
 
         /// Evaluates with all options: threads, a weight for each element, reduction, and any combination of outputs. A
-        /// mean divides by the number of elements, also if there are weights.
+        /// mean divides by the number of elements, with or without weights.
         ///
         /// # Errors
         /// As [`mean`](Self::mean), and [`Error::NanOption`] if `grad_scale` is NaN. After an error nothing was

@@ -1,10 +1,14 @@
 //! Smooth L1 (Girshick, 2015; PyTorch's smooth_l1_loss): huber with delta = beta, divided by beta.
 //!
-//! With d = input - target: where |d| < beta, loss = d^2 / (2 beta), gradient = d / beta, Hessian = 1 / beta; elsewhere
-//! loss = |d| - beta / 2, gradient = sign(d), Hessian = 0. With beta = 0 the loss is that of l1.
+//! With d = input - target:
 //!
-//! `beta` must not be negative, otherwise the call is LK_INVALID_BETA. It may be infinite; loss and gradient are then 0
-//! for every d.
+//! - where |d| < beta: loss = d^2 / (2 beta), gradient = d / beta, Hessian = 1 / beta
+//! - elsewhere: loss = |d| - beta / 2, gradient = sign(d), Hessian = 0
+//!
+//! With beta = 0 the loss is that of l1.
+//!
+//! `beta` must not be negative, otherwise the call returns LK_INVALID_BETA. It may be infinite; loss and gradient are
+//! then 0 for every d.
 
 use super::element::{AnyFormula, Element};
 use super::pointwise::{self, PointwiseLoss, pointwise_methods};
@@ -24,7 +28,7 @@ use crate::simd::{Lanes, Pack, Real, splat};
 /// ```
 ///
 /// With beta = 0 this is [`L1`](crate::L1). With an infinite beta, loss and gradient are 0 for every d. The mean
-/// divides by the number of elements, also if there are weights. Beta is rounded to the element type.
+/// divides by the number of elements, with or without weights. Beta is rounded to the element type.
 ///
 /// ```
 /// use losskit::SmoothL1;

@@ -24,7 +24,7 @@ use crate::simd::{Environment, in_environment};
 /// `q` and `next_q` are `[batch][actions]`. If a row is done (`done` is not 0), its `next_q` is not read. If gamma is
 /// 0, `next_q` has no influence, even if it is infinite or NaN. The argmax is the first maximum; a NaN counts as the
 /// maximum. The target is a constant: no gradient flows through it. For n-step returns pass gamma^n as gamma. The mean
-/// divides by the batch size, also if there are weights.
+/// divides by the batch size, with or without weights.
 ///
 /// The difference d between target and q may nearly cancel, so its error depends on the size of its terms: it is within
 /// 4 units in the last place of t, the largest of |reward|, gamma |next_q|, |q| and |d|. The gradient of d^2 is within

@@ -1,4 +1,4 @@
-//! The instruction sets, and the one place where a kernel is sent to one.
+//! The instruction sets, and the one place that runs a kernel on one of them.
 
 use core::ffi::CStr;
 

@@ -1,6 +1,7 @@
-/* losskit: batch losses and their gradients, exact to the last places, the same bits everywhere.
+/* losskit: loss functions for batches and their gradients on CPUs, accurate to a few units in the last place, with
+ * bit-identical results on all machines.
  *
- * The smallest useful call: cross-entropy of two samples over three classes, and its gradient.
+ * A minimal call computes the cross-entropy of two samples over three classes, and its gradient:
  *
  *     const float logits[6] = {2.0f, 1.0f, 0.1f, 0.5f, 2.5f, 0.0f};
  *     const int32_t targets[2] = {0, 1};
@@ -9,25 +10,25 @@
  *     lk_status status = lk_cross_entropy_f32(NULL, &shape, logits, LK_I32, targets, NULL, NULL, NULL, NULL,
  *                                             &loss, grad, NULL);
  *
- * What all functions keep to:
- * - 0 is success; negative, an error: no output was touched, lk_last_error() has the words; positive, a
- *   remark: all outputs are written.
- * - Counts and strides are in elements. Arrays are aligned to their elements. Outputs may be NULL: what is not
- *   asked for is not computed. Of no elements every array may be NULL.
- * - `loss` is a mean, a sum, or one a sample, as lk_options says. `grad` is the derivative of that loss with
- *   respect to the input, `hess` the diagonal of the second derivative, both times grad_scale; with LK_NONE they
- *   are each sample's own.
- * - No output may have an element of another array, but `grad` may be the input itself, unless LK_ACCUMULATE_GRAD is
- *   set. Arrays may lie in each other's gaps: a loss in the padding between rows, gradients between the rows of their
- *   logits.
- * - A call takes at most 128 KiB of its caller's stack.
- * - NaN in is NaN out, at that sample and in a reduced loss.
- * - Results have the same bits whatever the threads, the instruction set, the alignment, the outputs asked for,
- *   and the caller's floating-point environment; but for linear_cross_entropy, whose matrix products may differ between
- *   machines.
- * - Every function may be called from several threads at once, if none writes what another uses.
+ * Rules for all functions:
+ * - They return 0 for success; a negative number for an error, after which no output was written and
+ *   lk_last_error() describes the error; and a positive number for a warning, with all outputs written.
+ * - Counts and strides are numbers of elements, not bytes. Arrays must be aligned for their element type.
+ * - An output that is NULL is not computed. If an array has no elements, its pointer may be NULL.
+ * - `loss` is a mean, a sum, or one loss for each sample, as lk_options says. `grad` is the derivative of this loss
+ *   with respect to the input, and `hess` is the diagonal of its second derivative; both are multiplied by grad_scale.
+ *   With LK_NONE they are the derivatives of each sample's own loss.
+ * - An output must not share elements with another array, with one exception: `grad` may be the input itself, unless
+ *   LK_ACCUMULATE_GRAD is set. Arrays may lie in each other's padding: for example, losses or gradients may be stored
+ *   between the rows of the logits.
+ * - A call uses at most 128 KiB of its caller's stack.
+ * - A NaN in the input gives NaN for its sample, and for a mean or sum that includes the sample.
+ * - Results are bit-identical whatever the number of threads, the instruction set, the alignment, the set of outputs,
+ *   and the caller's floating-point environment. The exception is linear_cross_entropy: its matrix products may differ
+ *   between machines.
+ * - Several threads may call functions at the same time, as long as none writes data that another one uses.
  *
- * Made from the sources by cbindgen; not to be edited. */
+ * cbindgen generates this file from the sources of the library; do not edit it. */
 
 
 #ifndef LOSSKIT_H
@@ -36,105 +37,109 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/** Mean, no flags, scale 1, no floor of the Hessian. */
+/** Default options: LK_MEAN, no flags, grad_scale 1, no weight_sum, no cost, no minimum of the Hessian. */
 #define LK_OPTIONS_INIT { sizeof(lk_options), LK_MEAN, 0, 1.0, NULL, NULL, 0.0 }
 
-/** Dense rows of classes. As in the other macros, sizes are of any type of integer. */
+/** Dense rows, each with the classes of one sample. Here and in the other macros, sizes may have any integer type. */
 #define LK_CLASS_ROWS(rows, classes) { sizeof(lk_class_shape), (size_t)(rows), (size_t)(classes), 1, 0, 0, 0, 0, 0, 0 }
 
-/** Dense rows of some of the classes, ignore_index -100. */
+/** Dense rows with a chunk of the classes, ignore_index -100. */
 #define LK_CLASS_CHUNK(rows, classes, first_class) \
     { sizeof(lk_class_chunk), (size_t)(rows), (size_t)(classes), (size_t)(first_class), 0, -100 }
 
-/** A label for each element. */
+/** Default options of bce_with_logits: each element has its own label. */
 #define LK_BCE_WITH_LOGITS_PARAMS_INIT { sizeof(lk_bce_with_logits_params), 1 }
 
-/** ignore_index -100, no label smoothing. */
+/** Default options of cross_entropy: ignore_index -100, no label smoothing, no z-loss, no soft cap. */
 #define LK_CROSS_ENTROPY_PARAMS_INIT { sizeof(lk_cross_entropy_params), -100, 0.0, 0.0, 0.0, NULL, NULL }
 
-/** No label smoothing, no z-loss, no soft cap. */
+/** Default options of softmax states: no label smoothing, no z-loss, no soft cap. */
 #define LK_SOFTMAX_STATE_PARAMS_INIT { sizeof(lk_softmax_state_params), 0.0, 0.0, 0.0 }
 
-/** Dense rows of hidden activations, and a row of weights for each class. */
+/** Dense rows of hidden activations, and one dense row of weights for each class. */
 #define LK_LINEAR_SHAPE(rows, width, classes) \
     { sizeof(lk_linear_shape), (size_t)(rows), (size_t)(width), (size_t)(classes) }
 
-/** ignore_index -100, no label smoothing, no z-loss, no soft cap, 64 MiB. */
+/** Default options of linear_cross_entropy: as for cross_entropy, and at most 64 MiB of logits in memory. */
 #define LK_LINEAR_CROSS_ENTROPY_PARAMS_INIT \
     { sizeof(lk_linear_cross_entropy_params), -100, 0.0, 0.0, 0.0, 67108864, NULL, NULL }
 
-/** ignore_index -100. */
+/** Default options of nll: ignore_index -100. */
 #define LK_NLL_PARAMS_INIT { sizeof(lk_nll_params), -100 }
 
-/** One index a row, ignore_index -100. */
+/** Default options of selective_log_softmax: one index for each row, ignore_index -100. */
 #define LK_SELECTIVE_LOG_SOFTMAX_PARAMS_INIT { sizeof(lk_selective_log_softmax_params), 1, -100 }
 
-/** Forward KL at temperature 1. */
+/** Default options of distillation: forward KL at temperature 1. */
 #define LK_DISTILLATION_PARAMS_INIT { sizeof(lk_distillation_params), 0.0, 1.0 }
 
-/** Dense rows of actions. */
+/** Dense rows, each with the actions of one state. */
 #define LK_TD_SHAPE(batch, actions) { sizeof(lk_td_shape), (size_t)(batch), (size_t)(actions), 0 }
 
-/** gamma 0.99, squared; delta 1. */
+/** Default options of td: gamma 0.99, squared error; delta 1 for LK_TD_HUBER. */
 #define LK_TD_PARAMS_INIT { sizeof(lk_td_params), 0.99, LK_TD_MSE, 1.0 }
 
 
 /**
- * Flag: gradient and Hessian are added to what is there. `grad` may not be the input then.
+ * Flag: add the gradient and the Hessian to the contents of `grad` and `hess` instead of overwriting them. `grad` must
+ * not be the input array then.
  */
 #define LK_ACCUMULATE_GRAD 1
 
 /**
- * Flag: the mean of nothing is 0, not NaN: of no samples, of samples that are all ignored, or whose weights are all 0.
- * Gradients of nothing are 0 either way, and a cost gets nothing.
+ * Flag: the mean is 0 instead of NaN if there is nothing to average: no samples, only ignored samples, or only weights
+ * of 0. In that case gradients are 0 with or without this flag, and nothing is added to a cost.
  */
 #define LK_ZERO_IF_EMPTY 2
 
 /**
- * Flag: bce, bce_with_logits and likelihood look for labels outside of [0, 1] first, and are LK_INPUT_OUT_OF_DOMAIN if
- * there are some; what they compute stays as it is. A NaN is only NaN. Other losses do not look.
+ * Flag: bce, bce_with_logits and likelihood check whether all labels lie in [0, 1]. If not, they return
+ * LK_INPUT_OUT_OF_DOMAIN; the results are the same as without the flag. NaN labels are not reported. Other losses
+ * ignore the flag.
  */
 #define LK_CHECK_TARGETS 4
 
 /**
- * The most threads of a context.
+ * The largest number of threads of a context.
  */
 #define LK_MAX_THREADS 4096
 
 /**
- * The binary interface that this header describes.
+ * The version of the binary interface (ABI) that this header describes.
  */
 #define LK_ABI_VERSION 1
 
 /**
- * The version of this header. lk_version() is the library's.
+ * The major version of this header. The version of the library is lk_version().
  */
 #define LK_VERSION_MAJOR 0
 
 /**
- * Its second number.
+ * The minor version of this header.
  */
 #define LK_VERSION_MINOR 1
 
 /**
- * Its third number.
+ * The patch version of this header.
  */
 #define LK_VERSION_PATCH 0
 
 /**
- * The same as one number, for comparisons: `#if LK_VERSION >= 1002000` is true from version 1.2.0 on.
+ * The version of this header as one number, for comparisons: `#if LK_VERSION >= 1002000` is true from version 1.2.0
+ * on.
  */
 #define LK_VERSION (((LK_VERSION_MAJOR * 1000000) + (LK_VERSION_MINOR * 1000)) + LK_VERSION_PATCH)
 
 /**
- * Threads and instruction set. NULL is the process default: a pool of its own with a thread for each core,
- * started when it is first needed. May be used by several threads at once.
+ * The threads and the instruction set that calls use. Functions take NULL for the process default, which has its own
+ * thread pool with one thread for each core; the pool starts when it is first needed. Several threads may use one
+ * context at the same time.
  */
 typedef struct lk_context lk_context;
 
 /**
- * What a function says: 0 is success, negative an error (no output was touched), positive a remark (all
- * outputs are written). lk_last_error() has an error's words.
+ * The result of a call. 0 means success. A negative number is an error: no output was written, and lk_last_error()
+ * describes it. A positive number is a warning: all outputs were written.
  */
 typedef int32_t lk_status;
 
@@ -144,14 +149,15 @@ typedef int32_t lk_status;
 typedef int32_t lk_isa;
 
 /**
- * How the samples' losses become one.
+ * How the losses of the samples are combined.
  */
 typedef int32_t lk_reduction;
 
 /**
- * The cost over a data set, gathered batch by batch: exact fixed-point numbers, so the order of batches and
- * merges changes no bit of the mean. All zeros is empty. Costs are merged by adding all entries, or by
- * lk_cost_merge; MPI_SUM over 144 MPI_INT64_T merges those of up to 2^30 ranks.
+ * The mean loss over a data set, accumulated batch by batch. Sums are exact fixed-point numbers, so the mean has the
+ * same bits in whichever order batches are added and costs are merged. A cost with all entries 0 is empty. To merge
+ * two costs, add all their entries or call lk_cost_merge; MPI_SUM over 144 MPI_INT64_T merges the costs of up to 2^30
+ * ranks.
  */
 typedef struct lk_cost {
     int64_t sum[72];
@@ -159,7 +165,7 @@ typedef struct lk_cost {
 } lk_cost;
 
 /**
- * What all losses share. Begin with LK_OPTIONS_INIT.
+ * The options that all losses share. Initialise with LK_OPTIONS_INIT.
  */
 typedef struct lk_options {
     /**
@@ -171,31 +177,32 @@ typedef struct lk_options {
      */
     lk_reduction reduction;
     /**
-     * Any of LK_ACCUMULATE_GRAD, LK_ZERO_IF_EMPTY, LK_CHECK_TARGETS, or 0
+     * A combination of LK_ACCUMULATE_GRAD, LK_ZERO_IF_EMPTY and LK_CHECK_TARGETS, or 0
      */
     uint32_t flags;
     /**
-     * A factor of gradient and Hessian (loss scaling), not of the loss.
+     * Gradient and Hessian are multiplied by this factor (loss scaling); the loss is not.
      */
     double grad_scale;
     /**
-     * Out, may be NULL: what LK_MEAN divides by, whichever the reduction.
+     * Output, may be NULL: the number that LK_MEAN divides by. It is written whatever the reduction is.
      */
     double *weight_sum;
     /**
-     * In and out, may be NULL: this batch is added to it, unrounded.
+     * Input and output, may be NULL: the loss of this batch is added to this cost, without rounding.
      */
     struct lk_cost *cost;
     /**
-     * The least second derivative of a sample, before weights, grad_scale and LK_MEAN's division multiply it: what is
-     * less is raised to it. 0: none. Boosters divide by sums of Hessians, and XGBoost's logistic objective has 1e-16.
-     * nll and td: of the target or the action alone; ignored samples keep 0.
+     * The smallest second derivative of a sample: smaller ones are raised to it, before they are multiplied by weights
+     * and grad_scale and divided for LK_MEAN. 0 means no minimum. Gradient boosting divides by sums of Hessians;
+     * XGBoost's logistic objective uses 1e-16. nll and td raise only the Hessian of the target or of the action; the
+     * Hessian of ignored samples stays 0.
      */
     double min_hess;
 } lk_options;
 
 /**
- * Options of bce_with_logits. Begin with LK_BCE_WITH_LOGITS_PARAMS_INIT.
+ * Options of bce_with_logits. Initialise with LK_BCE_WITH_LOGITS_PARAMS_INIT.
  */
 typedef struct lk_bce_with_logits_params {
     /**
@@ -203,15 +210,17 @@ typedef struct lk_bce_with_logits_params {
      */
     size_t struct_size;
     /**
-     * How many neighbouring elements have the same label, and share a positive weight: H * W in [N, C, H, W].
+     * The number of consecutive elements that belong to the same label and share a positive weight. For [N, C, H, W]
+     * with one weight for each channel it is H * W.
      */
     size_t inner;
 } lk_bce_with_logits_params;
 
 /**
- * Where classes lie: logits[outer][classes][inner]. Begin with LK_CLASS_ROWS for rows of classes.
+ * The memory layout of arrays with classes: logits[outer][classes][inner]. Initialise with LK_CLASS_ROWS if each row
+ * holds the classes of one sample.
  *
- * A sample is one (outer, inner) position. Images [N, C, H, W] have outer N, classes C, inner H * W.
+ * Each (outer, inner) position is one sample. Images [N, C, H, W] have outer = N, classes = C and inner = H * W.
  */
 typedef struct lk_class_shape {
     /**
@@ -221,34 +230,35 @@ typedef struct lk_class_shape {
     size_t outer;
     size_t classes;
     /**
-     * 1 for rows of classes
+     * 1 if each row holds the classes of one sample.
      */
     size_t inner;
     /**
-     * Elements from one outer index to the next; 0 if dense. What lies between is never touched.
+     * The number of elements from one outer index to the next; 0 if dense. Padding between them is never accessed.
      */
     size_t outer_stride;
     /**
-     * Elements from one class to the next; 0 if dense. (A tensor that is broadcast has a stride of 0, too, but reads the
-     * same element again: copy it first.)
+     * The number of elements from one class to the next; 0 if dense. (A broadcast tensor also has a stride of 0, but
+     * its elements share memory: copy it first.)
      */
     size_t class_stride;
     /**
-     * For crops of images, in cross_entropy and nll: how many elements of `inner` are contiguous; 0 if all are.
+     * For a crop of images, in cross_entropy and nll: how many elements of `inner` are contiguous. 0: all of them.
      */
     size_t row_length;
     /**
-     * Elements from one such row to the next; 0 if `row_length` is.
+     * The number of elements from one such row to the next; 0 if `row_length` is 0.
      */
     size_t row_stride;
     /**
-     * The gradient's and the Hessian's own outer and class stride, in cross_entropy with indices and in nll; both 0: they
-     * lie as the logits do; one 0: it is dense. The logits are copied to the gradient's place first: a Hessian needs a
-     * gradient beside it, and LK_ACCUMULATE_GRAD is LK_UNSUPPORTED_OPTION.
+     * The outer stride of the gradient and of the Hessian, in cross_entropy with class indices and in nll. If this and
+     * `grad_class_stride` are 0, they have the strides of the logits; if one of the two is 0, that one is dense. The
+     * logits are copied to the array of the gradient first. Therefore a Hessian needs a gradient beside it, and
+     * LK_ACCUMULATE_GRAD gives LK_UNSUPPORTED_OPTION.
      */
     size_t grad_outer_stride;
     /**
-     * See `grad_outer_stride`.
+     * The class stride of the gradient and of the Hessian: see `grad_outer_stride`.
      */
     size_t grad_class_stride;
 } lk_class_shape;
@@ -259,7 +269,7 @@ typedef struct lk_class_shape {
 typedef int32_t lk_dtype;
 
 /**
- * Options of cross_entropy. Begin with LK_CROSS_ENTROPY_PARAMS_INIT.
+ * Options of cross_entropy. Initialise with LK_CROSS_ENTROPY_PARAMS_INIT.
  */
 typedef struct lk_cross_entropy_params {
     /**
@@ -267,38 +277,39 @@ typedef struct lk_cross_entropy_params {
      */
     size_t struct_size;
     /**
-     * Samples with this target do not count, and their logits are not read.
+     * Samples with this target are ignored, and their logits are not read.
      */
     int64_t ignore_index;
     /**
-     * The share of the target distribution that is spread over all classes, 0 to 1.
+     * The share of the target distribution that is spread evenly over all classes, from 0 to 1.
      */
     double label_smoothing;
     /**
-     * The factor of the squared logarithm of the sum of exponentials that is added to each sample's loss (PaLM's
-     * z-loss); class weights do not touch it.
+     * z-loss (PaLM): z_loss (log of the sum of e^x_j)^2 is added to the loss of each sample. Class weights do not
+     * multiply it.
      */
     double z_loss;
     /**
-     * c tanh(x / c) takes the logits' place (Gemma 2's soft-capping), where x is not -inf; there is no Hessian then.
-     * 0: none. Bounded logits are rounded, within 3 units in the last place. So each probability, and with it the loss
-     * and the gradient of a confident sample, may be off by a share of itself that is 6 units in the last place of c.
+     * Soft-capping (Gemma 2): every logit x except -inf is replaced by c tanh(x / c), where c is this number. 0 means
+     * no cap. With a cap, `hess` must be NULL. Capped logits are rounded and within 3 units in the last place.
+     * Therefore the relative error of each probability, and of the loss and the gradient of a confident sample, may be
+     * up to 6 units in the last place of c.
      */
     double soft_cap;
     /**
-     * Out, may be NULL: the number of right predictions, which are those samples whose largest logit, or the first of
-     * several, is the target's. Ignored samples do not count, nor do those with a NaN; weights do not matter. With
-     * class probabilities LK_UNSUPPORTED_OPTION.
+     * Output, may be NULL: the number of correct predictions. A prediction is correct if the largest logit of the
+     * sample, or the first of several equal ones, is that of the target. Ignored samples and samples with a NaN are
+     * not counted. Weights do not matter. With class probabilities as targets it gives LK_UNSUPPORTED_OPTION.
      */
     uint64_t *correct;
     /**
-     * Out, may be NULL: 1 for each sample whose prediction is right, 0 for each other, [outer][inner].
+     * Output, may be NULL: [outer][inner], 1 for each sample with a correct prediction and 0 for all others.
      */
     uint8_t *is_correct;
 } lk_cross_entropy_params;
 
 /**
- * Options of nll. Begin with LK_NLL_PARAMS_INIT.
+ * Options of nll. Initialise with LK_NLL_PARAMS_INIT.
  */
 typedef struct lk_nll_params {
     /**
@@ -306,13 +317,13 @@ typedef struct lk_nll_params {
      */
     size_t struct_size;
     /**
-     * Samples with this target do not count.
+     * Samples with this target are ignored.
      */
     int64_t ignore_index;
 } lk_nll_params;
 
 /**
- * Shape of linear_cross_entropy: hidden[rows][width], weight[classes][width]. Begin with LK_LINEAR_SHAPE.
+ * The shape of linear_cross_entropy: hidden[rows][width] and weight[classes][width]. Initialise with LK_LINEAR_SHAPE.
  */
 typedef struct lk_linear_shape {
     /**
@@ -325,7 +336,7 @@ typedef struct lk_linear_shape {
 } lk_linear_shape;
 
 /**
- * Options of linear_cross_entropy. Begin with LK_LINEAR_CROSS_ENTROPY_PARAMS_INIT.
+ * Options of linear_cross_entropy. Initialise with LK_LINEAR_CROSS_ENTROPY_PARAMS_INIT.
  */
 typedef struct lk_linear_cross_entropy_params {
     /**
@@ -333,7 +344,7 @@ typedef struct lk_linear_cross_entropy_params {
      */
     size_t struct_size;
     /**
-     * Rows with this target do not count.
+     * Rows with this target are ignored.
      */
     int64_t ignore_index;
     /**
@@ -349,7 +360,7 @@ typedef struct lk_linear_cross_entropy_params {
      */
     double soft_cap;
     /**
-     * How many bytes of logits stand in memory at once, never less than one row; 0 for 64 MiB.
+     * The number of bytes of logits that are in memory at the same time, but at least one row; 0 means 64 MiB.
      */
     size_t memory;
     /**
@@ -357,13 +368,13 @@ typedef struct lk_linear_cross_entropy_params {
      */
     uint64_t *correct;
     /**
-     * As in lk_cross_entropy_params, [rows].
+     * As in lk_cross_entropy_params; one element for each row.
      */
     uint8_t *is_correct;
 } lk_linear_cross_entropy_params;
 
 /**
- * Options of selective_log_softmax. Begin with LK_SELECTIVE_LOG_SOFTMAX_PARAMS_INIT.
+ * Options of selective_log_softmax. Initialise with LK_SELECTIVE_LOG_SOFTMAX_PARAMS_INIT.
  */
 typedef struct lk_selective_log_softmax_params {
     /**
@@ -371,17 +382,17 @@ typedef struct lk_selective_log_softmax_params {
      */
     size_t struct_size;
     /**
-     * Indices of each row.
+     * The number of indices for each row.
      */
     size_t per_row;
     /**
-     * The index that stands for none.
+     * Entries with this index are ignored (padding).
      */
     int64_t ignore_index;
 } lk_selective_log_softmax_params;
 
 /**
- * Options of distillation. Begin with LK_DISTILLATION_PARAMS_INIT.
+ * Options of distillation. Initialise with LK_DISTILLATION_PARAMS_INIT.
  */
 typedef struct lk_distillation_params {
     /**
@@ -389,58 +400,63 @@ typedef struct lk_distillation_params {
      */
     size_t struct_size;
     /**
-     * The teacher's share of the mixture, from 0 (forward KL) to 1 (reverse KL).
+     * The weight of the teacher in the mixture m, from 0 (forward KL) to 1 (reverse KL).
      */
     double beta;
     /**
-     * What all logits are divided by, from 1e-9 to 1e9.
+     * The temperature that all logits are divided by, from 1e-9 to 1e9.
      */
     double temperature;
 } lk_distillation_params;
 
 /**
- * What was seen of a row of logits whose classes come in pieces. Made by lk_softmax_state_init; to be copied, sent
- * and merged as one likes. Its fields are eleven doubles: for MPI, MPI_Type_contiguous(11, MPI_DOUBLE, ...), and an
- * operator that calls lk_softmax_state_merge and commutes.
+ * The softmax of one row of logits whose classes come in chunks: the part that has been added so far. Initialise
+ * states with lk_softmax_state_init. They may be copied, sent to other processes and merged. A state is eleven
+ * doubles; for MPI use MPI_Type_contiguous(11, MPI_DOUBLE, ...) and a commutative operator that calls
+ * lk_softmax_state_merge.
  */
 typedef struct lk_softmax_state {
     /**
-     * The largest logit; -inf if there is none, NaN if there is no number.
+     * The largest logit: -inf if there is none yet, NaN if the row's result is NaN.
      */
     double max;
     /**
-     * The sum of the other classes' exponentials, relative to about the largest, times 2^256: value and error.
+     * The sum of the exponentials of all other classes, divided by a power of two near the largest exponential and
+     * multiplied by 2^256: its value and its rounding error.
      */
     double rest;
     double rest_error;
     /**
-     * The target's logit; 0 until it is seen.
+     * The logit of the target; 0 until it has been added.
      */
     double target;
     /**
-     * How often the target was seen; infinity for a row that is ignored.
+     * How many times the target has been added; infinity for an ignored row.
      */
     double seen;
     /**
-     * The target's class weight, 1 without class weights; 0 until the target is seen, and for a row that is ignored.
+     * The class weight of the target, or 1 without class weights; 0 for an ignored row and until the target has been
+     * added.
      */
     double target_weight;
     /**
-     * With label smoothing, else 0: the number of classes seen, and the sum of their weights, value and error.
+     * Only with label smoothing, otherwise 0: the number of classes added, and the sum of their weights with its
+     * rounding error.
      */
     double classes;
     double weights;
     double weights_error;
     /**
-     * With label smoothing, else 0: the sum of class weight times max - x_j, times 2^-32: value and error.
+     * Only with label smoothing, otherwise 0: the sum of class weight times (max - x_j), multiplied by 2^-32, and its
+     * rounding error.
      */
     double gap;
     double gap_error;
 } lk_softmax_state;
 
 /**
- * Which classes a piece of logits has: logits[rows][classes], the first of which is class `first_class` of all.
- * Begin with LK_CLASS_CHUNK.
+ * A chunk of consecutive classes: logits[rows][classes], whose first class has the index `first_class` among all
+ * classes. Initialise with LK_CLASS_CHUNK.
  */
 typedef struct lk_class_chunk {
     /**
@@ -449,23 +465,23 @@ typedef struct lk_class_chunk {
     size_t struct_size;
     size_t rows;
     /**
-     * May be 0.
+     * The number of classes in this chunk; may be 0.
      */
     size_t classes;
     size_t first_class;
     /**
-     * Elements from one row to the next; 0 if dense. What lies between is never touched.
+     * The number of elements from one row to the next; 0 if dense. Padding between rows is never accessed.
      */
     size_t row_stride;
     /**
-     * Rows with this target do not count, and their logits are not read.
+     * Rows with this target are ignored, and their logits are not read.
      */
     int64_t ignore_index;
 } lk_class_chunk;
 
 /**
- * Options of softmax states. Begin with LK_SOFTMAX_STATE_PARAMS_INIT; a row's states are updated, finished and made
- * gradients of with the same.
+ * Options of softmax states. Initialise with LK_SOFTMAX_STATE_PARAMS_INIT. Pass the same options to all calls for one
+ * row: updates, finish and gradients.
  */
 typedef struct lk_softmax_state_params {
     /**
@@ -473,7 +489,7 @@ typedef struct lk_softmax_state_params {
      */
     size_t struct_size;
     /**
-     * As in lk_cross_entropy_params, over the classes of all pieces.
+     * As in lk_cross_entropy_params, over the classes of all chunks.
      */
     double label_smoothing;
     /**
@@ -487,7 +503,7 @@ typedef struct lk_softmax_state_params {
 } lk_softmax_state_params;
 
 /**
- * Shape of td: q[batch][actions]. Begin with LK_TD_SHAPE.
+ * The shape of td: q[batch][actions]. Initialise with LK_TD_SHAPE.
  */
 typedef struct lk_td_shape {
     /**
@@ -497,18 +513,18 @@ typedef struct lk_td_shape {
     size_t batch;
     size_t actions;
     /**
-     * Elements from one row to the next; 0 for `actions`.
+     * The number of elements from one row to the next; 0 means `actions`.
      */
     size_t row_stride;
 } lk_td_shape;
 
 /**
- * The loss that td takes of its difference.
+ * The loss that td applies to the temporal difference.
  */
 typedef int32_t lk_td_loss;
 
 /**
- * Options of td. Begin with LK_TD_PARAMS_INIT.
+ * Options of td. Initialise with LK_TD_PARAMS_INIT.
  */
 typedef struct lk_td_params {
     /**
@@ -516,7 +532,7 @@ typedef struct lk_td_params {
      */
     size_t struct_size;
     /**
-     * The discount.
+     * The discount factor.
      */
     double gamma;
     /**
@@ -524,58 +540,59 @@ typedef struct lk_td_params {
      */
     lk_td_loss loss;
     /**
-     * Of LK_TD_HUBER: where the square ends.
+     * The delta of LK_TD_HUBER: the loss is quadratic up to this difference and linear beyond it.
      */
     double delta;
 } lk_td_params;
 
 /**
- * Done.
+ * Success.
  */
 #define LK_OK 0
 
 /**
- * Done; some inputs lie outside of the loss's domain, and NaN stands in their places.
+ * Success, but some inputs lie outside the domain of the loss; the results at those positions are NaN. With
+ * LK_CHECK_TARGETS: or some labels lie outside of [0, 1].
  */
 #define LK_INPUT_OUT_OF_DOMAIN 1
 
 /**
- * A pointer that must not be NULL is.
+ * A required pointer is NULL.
  */
 #define LK_NULL_POINTER -1
 
 /**
- * A pointer is not aligned to its element's size.
+ * A pointer is not aligned for its element type.
  */
 #define LK_MISALIGNED -2
 
 /**
- * An array's length does not fit the others.
+ * The length of an array does not fit the shape or the other arrays.
  */
 #define LK_LENGTH_MISMATCH -3
 
 /**
- * A size is larger than memory can be.
+ * An array of this size would not fit into the address space.
  */
 #define LK_SIZE_TOO_LARGE -4
 
 /**
- * Two arrays share memory in a way that is not permitted.
+ * Two arrays overlap in a way that is not allowed.
  */
 #define LK_PARTIAL_OVERLAP -5
 
 /**
- * Strides under which two elements would be the same.
+ * With these strides two different elements would have the same address.
  */
 #define LK_INVALID_STRIDE -6
 
 /**
- * A constant that this version does not know, or that is not possible where it stands.
+ * A constant is unknown to this version, or is not allowed for this argument.
  */
 #define LK_UNKNOWN_CONSTANT -7
 
 /**
- * A target, or an action, that is no index of a class, and not ignore_index.
+ * A target or an action is neither a valid class index nor ignore_index.
  */
 #define LK_TARGET_OUT_OF_RANGE -8
 
@@ -585,7 +602,7 @@ typedef struct lk_td_params {
 #define LK_INVALID_DELTA -9
 
 /**
- * Smooth L1's beta is negative or not a number, or distillation's is outside of [0, 1].
+ * Smooth L1's beta is negative or NaN, or distillation's beta is outside of [0, 1].
  */
 #define LK_INVALID_BETA -10
 
@@ -595,32 +612,33 @@ typedef struct lk_td_params {
 #define LK_INVALID_LABEL_SMOOTHING -11
 
 /**
- * An option is not a number.
+ * An option is NaN.
  */
 #define LK_NAN_OPTION -12
 
 /**
- * A struct_size is smaller than the first version of that struct.
+ * A struct_size is smaller than that struct was in its first version.
  */
 #define LK_INVALID_STRUCT_SIZE -13
 
 /**
- * A newer caller's option that this version does not know.
+ * An option from a newer header that this library version does not know, or a combination of arguments that the
+ * function does not support.
  */
 #define LK_UNSUPPORTED_OPTION -14
 
 /**
- * A fault of this library: outputs may have been written in part.
+ * An internal error of this library. Some outputs may have been written.
  */
 #define LK_PANIC -15
 
 /**
- * A row whose target was in none of the classes that its state has seen, or in several.
+ * The target of a row was in none of the classes that were added to its softmax state, or was added more than once.
  */
 #define LK_INCOMPLETE_STATE -16
 
 /**
- * Distillation's temperature is not from 1e-9 to 1e9.
+ * Distillation's temperature is outside of [1e-9, 1e9].
  */
 #define LK_INVALID_TEMPERATURE -17
 
@@ -630,27 +648,27 @@ typedef struct lk_td_params {
 #define LK_INVALID_SOFT_CAP -18
 
 /**
- * Memory that a call needs for itself could not be had.
+ * The call could not allocate the working memory that it needs.
  */
 #define LK_OUT_OF_MEMORY -19
 
 /**
- * A context was to have more threads than LK_MAX_THREADS.
+ * More than LK_MAX_THREADS threads were requested for a context.
  */
 #define LK_TOO_MANY_THREADS -20
 
 /**
- * Their sum, divided by their number or by the sum of their weights: each loss says which.
+ * The mean: the sum divided by the number of samples or by the sum of their weights. Each function says which.
  */
 #define LK_MEAN 0
 
 /**
- * Their sum.
+ * The sum.
  */
 #define LK_SUM 1
 
 /**
- * Each stands for itself.
+ * No reduction: one loss for each sample.
  */
 #define LK_NONE 2
 
@@ -695,17 +713,17 @@ typedef struct lk_td_params {
 #define LK_U32 7
 
 /**
- * uint64_t; more than INT64_MAX counts as INT64_MAX, which is no class either.
+ * uint64_t. A value greater than INT64_MAX is treated as INT64_MAX, which is not a class either.
  */
 #define LK_U64 8
 
 /**
- * The best one that the CPU has.
+ * The best instruction set that the CPU supports.
  */
 #define LK_ISA_BEST 0
 
 /**
- * One element at a time.
+ * Portable code that processes one element at a time.
  */
 #define LK_ISA_SCALAR 1
 
@@ -725,12 +743,12 @@ typedef struct lk_td_params {
 #define LK_ISA_AVX512 4
 
 /**
- * Squared.
+ * The squared error.
  */
 #define LK_TD_MSE 0
 
 /**
- * Huber's.
+ * Huber's loss.
  */
 #define LK_TD_HUBER 1
 
@@ -739,77 +757,82 @@ extern "C" {
 #endif // __cplusplus
 
 /**
- * This thread's last error in words, with the numbers in it; empty if there was none.
+ * The message of this thread's last error, with the numbers that explain it; empty if there has been no error.
  *
- * A success leaves it as it is. The text is valid until this thread's next error.
+ * A successful call does not change the message. The returned string is valid until the next error of this thread.
  */
 const char *lk_last_error(void);
 
 /**
- * The name of a status, "LK_OK" for LK_OK; "LK_?" for a number that is none.
+ * The name of a status: "LK_OK" for LK_OK, and "LK_?" for an unknown number.
  */
 const char *lk_status_name(lk_status status);
 
 /**
- * Makes a context: `threads` (1: never starts a thread, for callers with threads of their own; 0: one for each
- * core) and an instruction set not to go beyond (LK_ISA_BEST: none). More threads than LK_MAX_THREADS are
- * LK_TOO_MANY_THREADS.
+ * Creates a context.
  *
- * Its threads start when they are first needed; where the system refuses to start so many, calls run on the caller's
- * thread alone. Results do not depend on either. End it with lk_context_destroy.
+ * - `threads`: the number of threads. 1 never starts a thread, for callers that have threads of their own; 0 means one
+ *   thread for each core. A number above LK_MAX_THREADS gives LK_TOO_MANY_THREADS.
+ * - `isa`: the highest instruction set that calls may use; LK_ISA_BEST sets no limit.
  *
- * After fork() the child may make, use and destroy contexts in any order, those that it inherited too, at exit as well.
- * A context that had started its threads before the fork, or the process default that had, works on the caller's thread
- * alone in the child; a context made in the child has threads again.
+ * The threads start when they are first needed. If the system cannot start that many, calls run on the caller's thread
+ * alone. Results do not depend on the threads or the instruction set. Destroy the context with lk_context_destroy.
+ *
+ * After fork() the child process may create, use and destroy contexts in any order, including those that it inherited,
+ * and also at exit. If an inherited context (or the process default) had started its threads before the fork, it runs
+ * on the caller's thread alone in the child. A context that the child creates has threads again.
  */
 lk_status lk_context_create(size_t threads, lk_isa isa, struct lk_context **new_context);
 
 /**
- * Ends a context and its threads, which it waits for; in a forked child an inherited context has none. No call may use it
- * any more. NULL does nothing.
+ * Destroys a context: ends its threads and waits for them. In a forked child an inherited context has no threads to
+ * wait for. No call may use the context afterwards. NULL does nothing.
  */
 void lk_context_destroy(struct lk_context *ctx);
 
 /**
- * The instruction set that calls with this context run on: "scalar", "avx2", "avx512" or "neon".
+ * The instruction set that calls with this context use: "scalar", "avx2", "avx512" or "neon".
  */
 const char *lk_isa_name(const struct lk_context *ctx);
 
 /**
- * The library's version, "MAJOR.MINOR.PATCH".
+ * The version of the library, "MAJOR.MINOR.PATCH".
  */
 const char *lk_version(void);
 
 /**
- * The version of the binary interface: a program made with the header of another major (before 1.0, minor)
- * version must not be linked. Compare with LK_ABI_VERSION.
+ * The version of the library's binary interface (ABI). Compare it with LK_ABI_VERSION when the program starts: if they
+ * differ, the program was compiled with the header of an incompatible library version and must not use this library.
+ * Library versions with the same major number are compatible; before 1.0, those with the same minor number are.
  */
 int32_t lk_abi_version(void);
 
 /**
- * What LK_OPTIONS_INIT does, for languages without C's initialisers: `size` is sizeof(lk_options).
+ * Sets all options to their defaults, like LK_OPTIONS_INIT, for languages that cannot use C's initialisers. `size` is
+ * sizeof(lk_options).
  */
 lk_status lk_options_init(struct lk_options *options, size_t size);
 
 /**
- * Adds a batch: the sum of its losses, and what its mean divides by.
+ * Adds a batch to a cost: the sum of its losses, and the weight that its mean is divided by.
  */
 lk_status lk_cost_add(struct lk_cost *into, double sum, double weight);
 
 /**
- * Adds the batches of another cost.
+ * Adds all batches of the cost `from` to the cost `into`.
  */
 lk_status lk_cost_merge(struct lk_cost *into, const struct lk_cost *from);
 
 /**
- * The sum of all losses divided by the sum of all weights, off by less than one unit in the last place; NaN
- * if there is nothing, or if `of` is NULL.
+ * The sum of all losses divided by the sum of all weights. The error is less than one unit in the last place. The
+ * result is NaN if the cost is empty or `of` is NULL.
  */
 double lk_cost_mean(const struct lk_cost *of);
 
 /**
- * The perplexity: e to the mean, where losses are negative log-likelihoods in nats, as those of lk_cross_entropy_f32 and
- * lk_nll_f32; infinite where it is beyond double, NaN if there is nothing, or if `of` is NULL.
+ * The perplexity, which is e to the power of the mean. It is meaningful if the losses are negative log-likelihoods in
+ * nats, as those of lk_cross_entropy_f32 and lk_nll_f32 are. The result is infinite if it exceeds the range of double,
+ * and NaN if the cost is empty or `of` is NULL.
  */
 double lk_cost_perplexity(const struct lk_cost *of);
 
@@ -818,9 +841,10 @@ double lk_cost_perplexity(const struct lk_cost *of);
  *
  * With d = input - target: loss = d^2, gradient = 2 d, Hessian = 2.
  *
- * `input`, `target` and `weight` (may be NULL: all 1) have `n` elements. `loss` is one element for
- * LK_MEAN (divided by n, weighted or not) and LK_SUM, `n` elements for LK_NONE. `grad` and `hess` have `n`
- * elements; `grad` may be `input` itself. Outputs may be NULL, `opts` too (LK_OPTIONS_INIT).
+ * `input`, `target` and `weight` have `n` elements; `weight` may be NULL (all weights are 1). `loss` is
+ * one element for LK_MEAN and LK_SUM, and `n` elements for LK_NONE. LK_MEAN divides by n, with or without
+ * weights. `grad` and `hess` have `n` elements; `grad` may be `input` itself. Each output may be NULL, and
+ * so may `opts` (LK_OPTIONS_INIT).
  */
 lk_status lk_mse_f32(const struct lk_context *ctx,
                      size_t n,
@@ -850,9 +874,10 @@ lk_status lk_mse_f64(const struct lk_context *ctx,
  *
  * With d = input - target: loss = |d|, gradient = sign(d) (0 at 0), Hessian = 0.
  *
- * `input`, `target` and `weight` (may be NULL: all 1) have `n` elements. `loss` is one element for
- * LK_MEAN (divided by n, weighted or not) and LK_SUM, `n` elements for LK_NONE. `grad` and `hess` have `n`
- * elements; `grad` may be `input` itself. Outputs may be NULL, `opts` too (LK_OPTIONS_INIT).
+ * `input`, `target` and `weight` have `n` elements; `weight` may be NULL (all weights are 1). `loss` is
+ * one element for LK_MEAN and LK_SUM, and `n` elements for LK_NONE. LK_MEAN divides by n, with or without
+ * weights. `grad` and `hess` have `n` elements; `grad` may be `input` itself. Each output may be NULL, and
+ * so may `opts` (LK_OPTIONS_INIT).
  */
 lk_status lk_l1_f32(const struct lk_context *ctx,
                     size_t n,
@@ -880,14 +905,18 @@ lk_status lk_l1_f64(const struct lk_context *ctx,
 /**
  * Huber's loss (Huber, 1964; PyTorch's huber_loss).
  *
- * With d = input - target: where |d| <= delta, loss = d^2 / 2, gradient = d, Hessian = 1; elsewhere
- * loss = delta (|d| - delta / 2), gradient = delta sign(d), Hessian = 0.
+ * With d = input - target:
  *
- * `delta` is greater than 0, else LK_INVALID_DELTA; it may be infinite: the loss is d^2 / 2 everywhere then.
+ * - where |d| <= delta: loss = d^2 / 2, gradient = d, Hessian = 1
+ * - elsewhere: loss = delta (|d| - delta / 2), gradient = delta sign(d), Hessian = 0
  *
- * `input`, `target` and `weight` (may be NULL: all 1) have `n` elements. `loss` is one element for
- * LK_MEAN (divided by n, weighted or not) and LK_SUM, `n` elements for LK_NONE. `grad` and `hess` have `n`
- * elements; `grad` may be `input` itself. Outputs may be NULL, `opts` too (LK_OPTIONS_INIT).
+ * `delta` must be greater than 0, otherwise the call returns LK_INVALID_DELTA. It may be infinite; the loss is then
+ * d^2 / 2 everywhere.
+ *
+ * `input`, `target` and `weight` have `n` elements; `weight` may be NULL (all weights are 1). `loss` is
+ * one element for LK_MEAN and LK_SUM, and `n` elements for LK_NONE. LK_MEAN divides by n, with or without
+ * weights. `grad` and `hess` have `n` elements; `grad` may be `input` itself. Each output may be NULL, and
+ * so may `opts` (LK_OPTIONS_INIT).
  */
 lk_status lk_huber_f32(const struct lk_context *ctx,
                        size_t n,
@@ -917,14 +946,20 @@ lk_status lk_huber_f64(const struct lk_context *ctx,
 /**
  * Smooth L1 (Girshick, 2015; PyTorch's smooth_l1_loss): huber with delta = beta, divided by beta.
  *
- * With d = input - target: where |d| < beta, loss = d^2 / (2 beta), gradient = d / beta, Hessian = 1 / beta;
- * elsewhere loss = |d| - beta / 2, gradient = sign(d), Hessian = 0. With beta = 0 it is l1.
+ * With d = input - target:
  *
- * `beta` is not negative, else LK_INVALID_BETA; it may be infinite: loss and gradient are 0 then, whatever d.
+ * - where |d| < beta: loss = d^2 / (2 beta), gradient = d / beta, Hessian = 1 / beta
+ * - elsewhere: loss = |d| - beta / 2, gradient = sign(d), Hessian = 0
  *
- * `input`, `target` and `weight` (may be NULL: all 1) have `n` elements. `loss` is one element for
- * LK_MEAN (divided by n, weighted or not) and LK_SUM, `n` elements for LK_NONE. `grad` and `hess` have `n`
- * elements; `grad` may be `input` itself. Outputs may be NULL, `opts` too (LK_OPTIONS_INIT).
+ * With beta = 0 the loss is that of l1.
+ *
+ * `beta` must not be negative, otherwise the call returns LK_INVALID_BETA. It may be infinite; loss and gradient are
+ * then 0 for every d.
+ *
+ * `input`, `target` and `weight` have `n` elements; `weight` may be NULL (all weights are 1). `loss` is
+ * one element for LK_MEAN and LK_SUM, and `n` elements for LK_NONE. LK_MEAN divides by n, with or without
+ * weights. `grad` and `hess` have `n` elements; `grad` may be `input` itself. Each output may be NULL, and
+ * so may `opts` (LK_OPTIONS_INIT).
  */
 lk_status lk_smooth_l1_f32(const struct lk_context *ctx,
                            size_t n,
@@ -955,15 +990,18 @@ lk_status lk_smooth_l1_f64(const struct lk_context *ctx,
  * Binary cross-entropy of probabilities (PyTorch's binary_cross_entropy).
  *
  * With p = input, y = target and logarithms clamped at -100:
- * loss = -(y log p + (1 - y) log(1 - p)), gradient = (p - y) / max(p (1 - p), 1e-12),
- * Hessian = (y (1 - p)^2 + (1 - y) p^2) / max(p (1 - p), 1e-12)^2.
  *
- * An input outside of [0, 1] gives NaN there (and in a reduced loss), and LK_INPUT_OUT_OF_DOMAIN; a NaN is
- * only NaN. Targets may be soft.
+ * - loss = -(y log p + (1 - y) log(1 - p))
+ * - gradient = (p - y) / max(p (1 - p), 1e-12)
+ * - Hessian = (y (1 - p)^2 + (1 - y) p^2) / max(p (1 - p), 1e-12)^2
  *
- * `input`, `target` and `weight` (may be NULL: all 1) have `n` elements. `loss` is one element for
- * LK_MEAN (divided by n, weighted or not) and LK_SUM, `n` elements for LK_NONE. `grad` and `hess` have `n`
- * elements; `grad` may be `input` itself. Outputs may be NULL, `opts` too (LK_OPTIONS_INIT).
+ * If an input lies outside of [0, 1], the results are NaN for this element and in a reduced loss, and the call returns
+ * LK_INPUT_OUT_OF_DOMAIN. A NaN input gives NaN but not this status. Targets may be any number from 0 to 1.
+ *
+ * `input`, `target` and `weight` have `n` elements; `weight` may be NULL (all weights are 1). `loss` is
+ * one element for LK_MEAN and LK_SUM, and `n` elements for LK_NONE. LK_MEAN divides by n, with or without
+ * weights. `grad` and `hess` have `n` elements; `grad` may be `input` itself. Each output may be NULL, and
+ * so may `opts` (LK_OPTIONS_INIT).
  */
 lk_status lk_bce_f32(const struct lk_context *ctx,
                      size_t n,
@@ -992,18 +1030,21 @@ lk_status lk_bce_f64(const struct lk_context *ctx,
  * Binary cross-entropy of logits (PyTorch's binary_cross_entropy_with_logits).
  *
  * With x = input, y = target, w = pos_weight and sigma(x) = 1 / (1 + e^-x):
- * loss = w y log(1 + e^-x) + (1 - y) log(1 + e^x), gradient = (1 - y) sigma(x) - w y sigma(-x),
- * Hessian = (w y + 1 - y) sigma(x) sigma(-x).
  *
- * `pos_weight` has `n_pos_weight` elements: none (0, may be NULL: all 1), one for all (1), or one for each label. Then the
- * input is [samples][labels][`params->inner`]: `inner` is 1 (or `params` NULL) for a label an element, H W for a weight
- * for each channel of [N, C, H, W]. `n` is a multiple of `inner` times `n_pos_weight`, else LK_LENGTH_MISMATCH.
- * An infinite weight changes nothing where the target is 0; elsewhere loss and gradient are infinite, and the Hessian is
- * no number.
+ * - loss = w y log(1 + e^-x) + (1 - y) log(1 + e^x)
+ * - gradient = (1 - y) sigma(x) - w y sigma(-x)
+ * - Hessian = (w y + 1 - y) sigma(x) sigma(-x)
  *
- * `input`, `target` and `weight` (may be NULL: all 1) have `n` elements. `loss` is one element for
- * LK_MEAN (divided by n, weighted or not) and LK_SUM, `n` elements for LK_NONE. `grad` and `hess` have `n`
- * elements; `grad` may be `input` itself. Outputs may be NULL, `opts` too (LK_OPTIONS_INIT).
+ * `pos_weight` has `n_pos_weight` elements: 0 for none (`pos_weight` may be NULL; all weights are 1), 1 for the same
+ * weight everywhere, or one for each label. The input is then [samples][labels][`params->inner`]. `inner` is 1 (also
+ * if `params` is NULL) if each label is one element, and H * W for one weight for each channel of [N, C, H, W]. `n`
+ * must be a multiple of `inner` times `n_pos_weight`, otherwise the call returns LK_LENGTH_MISMATCH. An infinite
+ * weight has no effect where the target is 0; elsewhere loss and gradient are infinite, and the Hessian is NaN.
+ *
+ * `input`, `target` and `weight` have `n` elements; `weight` may be NULL (all weights are 1). `loss` is
+ * one element for LK_MEAN and LK_SUM, and `n` elements for LK_NONE. LK_MEAN divides by n, with or without
+ * weights. `grad` and `hess` have `n` elements; `grad` may be `input` itself. Each output may be NULL, and
+ * so may `opts` (LK_OPTIONS_INIT).
  */
 lk_status lk_bce_with_logits_f32(const struct lk_context *ctx,
                                  size_t n,
@@ -1035,13 +1076,14 @@ lk_status lk_bce_with_logits_f64(const struct lk_context *ctx,
                                  double *hess);
 
 /**
- * The linear "maximum likelihood" loss: minus the probability of being right.
+ * The linear "maximum likelihood" loss: minus the probability of the correct label.
  *
  * With p = input, y = target: loss = -(y p + (1 - y)(1 - p)), gradient = 1 - 2 y, Hessian = 0.
  *
- * `input`, `target` and `weight` (may be NULL: all 1) have `n` elements. `loss` is one element for
- * LK_MEAN (divided by n, weighted or not) and LK_SUM, `n` elements for LK_NONE. `grad` and `hess` have `n`
- * elements; `grad` may be `input` itself. Outputs may be NULL, `opts` too (LK_OPTIONS_INIT).
+ * `input`, `target` and `weight` have `n` elements; `weight` may be NULL (all weights are 1). `loss` is
+ * one element for LK_MEAN and LK_SUM, and `n` elements for LK_NONE. LK_MEAN divides by n, with or without
+ * weights. `grad` and `hess` have `n` elements; `grad` may be `input` itself. Each output may be NULL, and
+ * so may `opts` (LK_OPTIONS_INIT).
  */
 lk_status lk_likelihood_f32(const struct lk_context *ctx,
                             size_t n,
@@ -1067,26 +1109,33 @@ lk_status lk_likelihood_f64(const struct lk_context *ctx,
                             double *hess);
 
 /**
- * Cross-entropy of logits (PyTorch's cross_entropy), with class indices or class probabilities.
+ * Cross-entropy of logits (PyTorch's cross_entropy), with class indices or class probabilities as targets.
  *
- * With p = softmax(logits), target distribution q and Q = sum of q_j: loss = -sum of q_j log p_j,
- * gradient = Q p - q, Hessian = Q p (1 - p), its diagonal. For a class index t, q is the class weight of t at
- * t; with label smoothing e it is class weight times (1 - e at t, and e / classes everywhere).
- * Probabilities are multiplied by class weights, after smoothing. A row weight multiplies its sample.
+ * With p = softmax(logits), the target distribution q, and Q = sum of q_j:
  *
- * A loss is within 3 units in the last place of the exact value, the gradient of an index within 4; with label smoothing
- * within 4 of p (Q - q) + q (1 - p), and of probabilities within 4 of the larger of Q p and q.
+ * - loss = -sum of q_j log p_j
+ * - gradient = Q p - q
+ * - Hessian (its diagonal) = Q p (1 - p)
  *
- * `targets`: indices of an integer type of lk_dtype, [outer][inner], dense; or probabilities of the logits' type
- * and shape (LK_F32 here). An index outside of 0 to classes - 1 that is not `ignore_index` is
- * LK_TARGET_OUT_OF_RANGE. LK_MEAN divides by the sum of the weights of the samples that count (class weight
- * of the target times row weight, ignored samples out); with probabilities, by the sum of row weights.
- * Nothing to count gives NaN, or 0 with LK_ZERO_IF_EMPTY, and zero gradients. Weights that add up to 0 by their signs give
- * NaN, and NaN gradients. Logits of -inf are masked classes.
+ * For a class index t, q is the class weight of t at t and 0 elsewhere. With label smoothing e, q is the class
+ * weight times (1 - e at t, plus e / classes everywhere). Probabilities are smoothed first and then multiplied by
+ * the class weights. A row weight multiplies the loss and the gradients of its sample.
  *
- * `class_weight` has `classes` elements, `row_weight` one for each sample, both may be NULL (all 1). `loss`
- * is one element for LK_MEAN and LK_SUM, [outer][inner] for LK_NONE. `grad` and `hess` have the shape and
- * strides of the logits; `grad` may be the logits themselves. Outputs may be NULL, `params` and `opts` too.
+ * Accuracy: the loss is within 3 units in the last place of the exact value. The gradient for a class index is
+ * within 4 units; with label smoothing, within 4 units of p (Q - q) + q (1 - p); for probabilities, within 4 units
+ * of the larger of Q p and q.
+ *
+ * `targets` are either indices of an integer type of lk_dtype, [outer][inner], dense; or probabilities with the
+ * type (LK_F32 here) and shape of the logits. An index outside of 0 to classes - 1 that is not `ignore_index`
+ * gives LK_TARGET_OUT_OF_RANGE. With indices, LK_MEAN divides by the sum of (class weight of the target times row
+ * weight) over all samples that are not ignored; with probabilities, by the sum of the row weights. If there is
+ * nothing to average, the mean is NaN (0 with LK_ZERO_IF_EMPTY) and gradients are 0. If weights that are not all 0
+ * add up to 0, the mean and the gradients are NaN. Logits of -inf mask their classes.
+ *
+ * `class_weight` has `classes` elements and `row_weight` one for each sample; either may be NULL (all weights are
+ * 1). `loss` is one element for LK_MEAN and LK_SUM, and [outer][inner] for LK_NONE. `grad` and `hess` have the
+ * shape and strides of the logits; `grad` may be the logits themselves. Each output may be NULL, and so may
+ * `params` and `opts`.
  */
 lk_status lk_cross_entropy_f32(const struct lk_context *ctx,
                                const struct lk_class_shape *shape,
@@ -1120,17 +1169,18 @@ lk_status lk_cross_entropy_f64(const struct lk_context *ctx,
 /**
  * Negative log-likelihood of log-probabilities (PyTorch's nll_loss).
  *
- * With w = class weight of the target times row weight: loss = -w log_probs[target], gradient = -w at the
- * target and 0 elsewhere, Hessian = 0. Only the target's log-probability is read, so -inf elsewhere does no
- * harm.
+ * With w = class weight of the target times row weight: loss = -w log_probs[target], gradient = -w at the target
+ * and 0 elsewhere, Hessian = 0. Only the log-probability of the target is read, so other log-probabilities may be
+ * -inf.
  *
- * `targets`: indices of an integer type of lk_dtype, [outer][inner], dense. An index outside of 0 to classes - 1
- * that is not `ignore_index` is LK_TARGET_OUT_OF_RANGE. LK_MEAN divides by the sum of the weights of the
- * samples that count; where there are none, and where weights add up to 0, it is as in lk_cross_entropy_f32.
+ * `targets` are indices of an integer type of lk_dtype, [outer][inner], dense. An index outside of 0 to classes -
+ * 1 that is not `ignore_index` gives LK_TARGET_OUT_OF_RANGE. LK_MEAN divides by the sum of w over all samples that
+ * are not ignored. If there are none, or if the weights add up to 0, the results are as in lk_cross_entropy_f32.
  *
- * `class_weight` has `classes` elements, `row_weight` one for each sample, both may be NULL (all 1). `loss`
- * is one element for LK_MEAN and LK_SUM, [outer][inner] for LK_NONE. `grad` and `hess` have the shape and
- * strides of the log-probabilities; `grad` may be the log-probabilities themselves. Outputs may be NULL, `params` and `opts` too.
+ * `class_weight` has `classes` elements and `row_weight` one for each sample; either may be NULL (all weights are
+ * 1). `loss` is one element for LK_MEAN and LK_SUM, and [outer][inner] for LK_NONE. `grad` and `hess` have the
+ * shape and strides of the log-probabilities; `grad` may be the log-probabilities themselves. Each output may be
+ * NULL, and so may `params` and `opts`.
  */
 lk_status lk_nll_f32(const struct lk_context *ctx,
                      const struct lk_class_shape *shape,
@@ -1164,7 +1214,7 @@ lk_status lk_nll_f64(const struct lk_context *ctx,
 /**
  * Softmax over classes (PyTorch's softmax): output = e^(x_j - max) / sum of e^(x_i - max).
  *
- * Logits of -inf give 0; all -inf, or +inf twice, give NaN.
+ * Logits of -inf give 0. A sample is NaN if all its logits are -inf, or if several are +inf.
  *
  * `output` has the shape and strides of the logits and may be the logits themselves.
  */
@@ -1182,10 +1232,10 @@ lk_status lk_softmax_f64(const struct lk_context *ctx,
                          double *output);
 
 /**
- * The gradient of lk_softmax_f32: grad_input = y (g - sum of g_j y_j), with y its output and g the gradient with
- * respect to it.
+ * The gradient of lk_softmax_f32 with respect to the logits: grad_input = y (g - sum of g_j y_j), where y is its
+ * output and g is the gradient with respect to the output.
  *
- * All have the same shape and strides; `grad_input` may be `grad_output` itself.
+ * All arrays have the same shape and strides; `grad_input` may be `grad_output` itself.
  */
 lk_status lk_softmax_backward_f32(const struct lk_context *ctx,
                                   const struct lk_class_shape *shape,
@@ -1203,9 +1253,9 @@ lk_status lk_softmax_backward_f64(const struct lk_context *ctx,
                                   double *grad_input);
 
 /**
- * The logarithm of softmax over classes (PyTorch's log_softmax).
+ * The logarithm of the softmax over classes (PyTorch's log_softmax).
  *
- * Logits of -inf give -inf; all -inf, or +inf twice, give NaN.
+ * Logits of -inf give -inf. A sample is NaN if all its logits are -inf, or if several are +inf.
  *
  * `output` has the shape and strides of the logits and may be the logits themselves.
  */
@@ -1223,10 +1273,10 @@ lk_status lk_log_softmax_f64(const struct lk_context *ctx,
                              double *output);
 
 /**
- * The gradient of lk_log_softmax_f32: grad_input = g - e^y (sum of g_j), with y its output and g the gradient with
- * respect to it.
+ * The gradient of lk_log_softmax_f32 with respect to the logits: grad_input = g - e^y (sum of g_j), where y is its
+ * output and g is the gradient with respect to the output.
  *
- * All have the same shape and strides; `grad_input` may be `grad_output` itself.
+ * All arrays have the same shape and strides; `grad_input` may be `grad_output` itself.
  */
 lk_status lk_log_softmax_backward_f32(const struct lk_context *ctx,
                                       const struct lk_class_shape *shape,
@@ -1244,19 +1294,21 @@ lk_status lk_log_softmax_backward_f64(const struct lk_context *ctx,
                                       double *grad_input);
 
 /**
- * Cross-entropy of a linear layer's outputs, logits = hidden weight^T + bias, with the gradients of all three (PyTorch's
- * linear_cross_entropy). Logits are made block by block of rows, within `params->memory` bytes, and never stand in memory
- * all at once.
+ * Cross-entropy of the outputs of a linear layer (PyTorch's linear_cross_entropy), logits = hidden weight^T +
+ * bias, with the gradients with respect to `hidden`, `weight` and `bias`. The logits are computed in blocks of
+ * rows that take at most `params->memory` bytes, so they are never in memory all at once.
  *
- * `hidden` is [rows][width], `weight` [classes][width], `bias` [classes] or NULL (zeros), all dense. Targets are
- * indices of an integer type of lk_dtype, one a row; they, weights, `loss` and what LK_MEAN divides by are as in
- * lk_cross_entropy_f32. Each gradient has the shape of what it belongs to and may be NULL, `params` and `opts` too; no
- * output may overlap an input. With LK_NONE the gradients of weight and bias are those of the sum of losses.
+ * `hidden` is [rows][width], `weight` is [classes][width], and `bias` is [classes] or NULL (zeros); all are dense.
+ * `targets` are indices of an integer type of lk_dtype, one for each row. Targets, weights, `loss` and the
+ * divisor of LK_MEAN are as in lk_cross_entropy_f32. Each gradient has the shape of the array that it belongs to
+ * and may be NULL, and so may `params` and `opts`. No output may overlap an input. With LK_NONE the gradients of
+ * `weight` and `bias` are those of the sum of the losses.
  *
- * Matrix products are those of the gemm crate, which chooses the instruction set itself: their last bits may differ
- * between machines. Logits of ignored rows are made, so `hidden` must be finite there. The call allocates: besides
- * `params->memory` eight bytes a class, 5 to 15 MiB, and for each further thread as much as a second-level cache, which
- * it keeps. LK_OUT_OF_MEMORY if the first of these cannot be had.
+ * The matrix products are computed by the gemm crate, which chooses the instruction set itself, so their last bits
+ * may differ between machines. The logits of ignored rows are computed too, so `hidden` must be finite there. The
+ * call allocates memory: `params->memory` bytes and eight bytes for each class (if this fails, the call returns
+ * LK_OUT_OF_MEMORY); 5 to 15 MiB for matrix products; and for each further thread as much as its second-level
+ * cache, which the thread keeps.
  */
 lk_status lk_linear_cross_entropy_f32(const struct lk_context *ctx,
                                       const struct lk_linear_shape *shape,
@@ -1294,18 +1346,21 @@ lk_status lk_linear_cross_entropy_f64(const struct lk_context *ctx,
                                       double *grad_bias);
 
 /**
- * Log-probabilities of chosen classes of each row (TRL's selective_log_softmax), and each row's entropy, in one pass.
+ * The log-probabilities of chosen classes in each row (TRL's selective_log_softmax) and the entropy of each row,
+ * in one pass.
  *
  * log_probs[row][i] = log softmax(x)[index]; entropy[row] = -sum of p_j log p_j with p = softmax(x), in nats;
- * lse[row] = log of the sum of e^x_j. Nothing of the logits' size is written.
+ * lse[row] = log of the sum of e^x_j. No array of the logits' size is written.
  *
- * `shape` is one of rows: `inner` 1, classes contiguous; else LK_UNSUPPORTED_OPTION. `indices`: of an integer type of lk_dtype,
- * [rows][per_row], as `log_probs`; NULL if no log-probabilities are asked for and every row counts. `entropy` and `lse`
- * have an element a row. `params` may be NULL: one index a row, ignore_index -100.
+ * `shape` must have `inner` 1 and contiguous classes, otherwise the call returns LK_UNSUPPORTED_OPTION. `indices`
+ * are of an integer type of lk_dtype, [rows][per_row], as is `log_probs`. `indices` may be NULL if `log_probs` is
+ * NULL; then no row is ignored. `entropy` and `lse` have one element for each row. Each output may be NULL.
+ * `params` may be NULL: one index for each row, ignore_index -100.
  *
- * The log-probability of an index that is ignored is 0. A row whose indices are all ignored does not count: its logits
- * are not read, all its outputs are 0. Logits of -inf are masked classes, which add 0 to the entropy; their
- * log-probability is -inf. All -inf, or +inf twice: NaN (lse of nothing but -inf is -inf).
+ * The log-probability of an ignored index is 0. If all indices of a row are ignored, the row is ignored: its
+ * logits are not read and all its outputs are 0. Logits of -inf mask their classes: these have log-probability
+ * -inf and add 0 to the entropy. A row is NaN if all its logits are -inf, or if several are +inf. The exception is
+ * lse, which is -inf if all logits are -inf.
  */
 lk_status lk_selective_log_softmax_f32(const struct lk_context *ctx,
                                        const struct lk_class_shape *shape,
@@ -1331,13 +1386,15 @@ lk_status lk_selective_log_softmax_f64(const struct lk_context *ctx,
                                        double *lse);
 
 /**
- * The gradient of lk_selective_log_softmax_f32 with respect to the logits, from those with respect to its outputs: with g, h
- * and l those of log-probabilities, entropy and lse,
- * grad_j = (sum of g_i where index i is j) - p_j (sum of g_i) - h p_j (log p_j + entropy) + l p_j.
+ * The gradient of lk_selective_log_softmax_f32 with respect to the logits, from the gradients g, h and l with
+ * respect to its outputs `log_probs`, `entropy` and `lse`:
  *
- * Each of the three has its output's shape and may be NULL (zeros). `indices` and `params` as they were; gradients of what
- * is ignored are not read. `flags`: LK_ACCUMULATE_GRAD or 0. `grad` has the shape and stride of the logits and may be
- * the logits themselves, unless it is accumulated. Nothing that the outputs held is needed.
+ * - grad_j = (sum of g_i where index i is j) - p_j (sum of g_i) - h p_j (log p_j + entropy) + l p_j
+ *
+ * `grad_log_probs`, `grad_entropy` and `grad_lse` have the shapes of the corresponding outputs; each may be NULL
+ * (zeros). Pass the same `indices` and `params` as in the forward call. The outputs of the forward call are not
+ * needed. Gradients of ignored entries and rows are not read. `flags` is LK_ACCUMULATE_GRAD or 0. `grad` has the
+ * shape and stride of the logits; without LK_ACCUMULATE_GRAD it may be the logits themselves.
  */
 lk_status lk_selective_log_softmax_backward_f32(const struct lk_context *ctx,
                                                 const struct lk_class_shape *shape,
@@ -1367,8 +1424,8 @@ lk_status lk_selective_log_softmax_backward_f64(const struct lk_context *ctx,
                                                 double *grad);
 
 /**
- * The entropy of each row's softmax, in nats: lk_selective_log_softmax_f32 of the entropy alone. `shape` is one of rows,
- * `entropy` has an element a row.
+ * The entropy of the softmax of each row, in nats: the `entropy` output of lk_selective_log_softmax_f32 alone.
+ * `shape` must have `inner` 1 and contiguous classes. `entropy` has one element for each row.
  */
 lk_status lk_entropy_f32(const struct lk_context *ctx,
                          const struct lk_class_shape *shape,
@@ -1384,11 +1441,11 @@ lk_status lk_entropy_f64(const struct lk_context *ctx,
                          double *entropy);
 
 /**
- * The gradient of lk_entropy_f32 with respect to the logits, from that with respect to each row's entropy:
- * grad_j = -grad_entropy p_j (log p_j + entropy).
+ * The gradient of lk_entropy_f32 with respect to the logits, from the gradient with respect to the entropy of each
+ * row: grad_j = -grad_entropy p_j (log p_j + entropy).
  *
- * `flags`: LK_ACCUMULATE_GRAD or 0. `grad` has the shape and stride of the logits and may be the logits themselves,
- * unless it is accumulated.
+ * `flags` is LK_ACCUMULATE_GRAD or 0. `grad` has the shape and stride of the logits; without LK_ACCUMULATE_GRAD it
+ * may be the logits themselves.
  */
 lk_status lk_entropy_backward_f32(const struct lk_context *ctx,
                                   const struct lk_class_shape *shape,
@@ -1408,30 +1465,38 @@ lk_status lk_entropy_backward_f64(const struct lk_context *ctx,
                                   double *grad);
 
 /**
- * Knowledge distillation: how far a student's distribution is from its teacher's, from the logits of both, at a
- * temperature T (Hinton et al., 2015; generalised Jensen-Shannon divergence: Agarwal et al., 2024, and TRL's GKD
- * trainer).
+ * Knowledge distillation: the divergence between the distributions of a student and a teacher, computed from the
+ * logits of both at a temperature T (Hinton et al., 2015; generalised Jensen-Shannon divergence: Agarwal et al.,
+ * 2024, and TRL's GKD trainer).
  *
- * With p = softmax(teacher / T), q = softmax(student / T) and m = beta p + (1 - beta) q: for beta = 0, the default,
- * loss = KL(p || q) (PyTorch's kl_div of log_softmax with log_target), gradient = (q - p) / T; for beta = 1,
- * loss = KL(q || p), gradient = q (log(q / p) - loss) / T; else loss = beta KL(p || m) + (1 - beta) KL(q || m),
- * gradient = (1 - beta) q (log(q / m) - KL(q || m)) / T. The gradient is that of the student's logits; student and
- * teacher exchanged, with 1 - beta for beta, is the same loss and gives that of the teacher's. Hinton's factor T^2 is
- * the caller's: grad_scale for the gradient.
+ * With p = softmax(teacher / T), q = softmax(student / T) and m = beta p + (1 - beta) q:
  *
- * Rows only: the shape's `inner` must be 1 and its classes contiguous (else LK_UNSUPPORTED_OPTION). `student`,
- * `teacher` and `grad` share its stride; `grad` may be `student` itself. A row weight multiplies its row's loss and
- * gradient; LK_MEAN divides by their sum, or the number of rows (batchmean). Rows of weight 0 are not read: weights of
- * 0 and 1 are a mask. Where none is left, and where weights add up to 0, LK_MEAN is as in lk_cross_entropy_f32.
- * `row_weight` may be NULL (all 1).
+ * - beta = 0 (the default): loss = KL(p || q), gradient = (q - p) / T; this is PyTorch's kl_div of log_softmax
+ *   with log_target
+ * - beta = 1: loss = KL(q || p), gradient = q (log(q / p) - loss) / T
+ * - otherwise: loss = beta KL(p || m) + (1 - beta) KL(q || m) and
+ *   gradient = (1 - beta) q (log(q / m) - KL(q || m)) / T
  *
- * However near student and teacher are, a loss is within 8 units in the last place of the exact one; it is never
- * negative, and 0 for equal logits, like the gradients. Gradients are within 8 units of the exact difference, q - p or
- * q (log(q / p) - loss) over T; for other beta, of q times the larger of the two numbers that are subtracted.
+ * The gradient is with respect to the student's logits. For the gradient with respect to the teacher's logits,
+ * exchange student and teacher and pass 1 - beta; the loss is the same. Hinton's factor T^2 is not included: pass
+ * it as grad_scale for the gradient.
  *
- * Logits of -inf are masked classes: where the student's alone is, forward KL is infinite, where the teacher's alone,
- * reverse KL. All masked, NaN or +inf: NaN in that row. `loss` is one element for LK_MEAN and LK_SUM, one a row for
- * LK_NONE. Outputs may be NULL, `params` and `opts` too.
+ * `shape` must have `inner` 1 and contiguous classes, otherwise the call returns LK_UNSUPPORTED_OPTION. `student`,
+ * `teacher` and `grad` have this shape and stride; `grad` may be `student` itself. A row weight multiplies the
+ * loss and the gradient of its row. LK_MEAN divides by the sum of the row weights, which is the number of rows
+ * without weights (batchmean). Rows of weight 0 are not read, so weights of 0 and 1 are a mask. If no row is left,
+ * or if the weights add up to 0, LK_MEAN is as in lk_cross_entropy_f32. `row_weight` may be NULL (all weights are
+ * 1).
+ *
+ * Accuracy: the loss is within 8 units in the last place of the exact value, however close student and teacher
+ * are. It is never negative. For equal logits the loss and the gradients are 0. Gradients are within 8 units of
+ * the exact difference, which is (q - p) / T or q (log(q / p) - loss) / T; for other beta, within 8 units of q
+ * times the larger of the two numbers that are subtracted.
+ *
+ * Logits of -inf mask their classes. If only the student's logit of a class is -inf, forward KL is infinite; if
+ * only the teacher's is, reverse KL is. A row with a NaN, with a logit of +inf or with all classes masked is NaN.
+ * `loss` is one element for LK_MEAN and LK_SUM, and one for each row for LK_NONE. Each output may be NULL, and so
+ * may `params` and `opts`.
  */
 lk_status lk_distillation_f32(const struct lk_context *ctx,
                               const struct lk_class_shape *shape,
@@ -1457,22 +1522,23 @@ lk_status lk_distillation_f64(const struct lk_context *ctx,
                               double *grad);
 
 /**
- * States that have seen nothing.
+ * Initialises states to which no classes have been added.
  */
 lk_status lk_softmax_state_init(size_t rows, struct lk_softmax_state *states);
 
 /**
- * Adds a chunk of classes to its rows' states.
+ * Adds a chunk of classes to the states of its rows.
  *
- * Chunks come in any order and may have any width; each class is to be added once, to one of the states that will be
- * merged. What comes of them is within 2 units in the last place of lk_cross_entropy_f32 of the whole rows.
+ * Chunks may come in any order and have any width. Add each class exactly once, to one of the states that will be
+ * merged. The results are within 2 units in the last place of those of lk_cross_entropy_f32 for the whole rows.
  *
- * `targets`: an index of an integer type of lk_dtype a row among all classes; one that is not in this chunk will be, or was,
- * in another. A negative one that is not `ignore_index` is LK_TARGET_OUT_OF_RANGE. NULL: there is no loss, only
- * the logarithm of the sum of exponentials. Logits of -inf are masked classes.
+ * `targets` are indices among all classes, of an integer type of lk_dtype, one for each row. A target that is not
+ * in this chunk must be in another chunk. A negative target that is not `ignore_index` gives
+ * LK_TARGET_OUT_OF_RANGE. If `targets` is NULL there is no loss, only the logarithm of the sum of exponentials.
+ * Logits of -inf mask their classes.
  *
- * `class_weight` has the weights of the chunk's classes and may be NULL (all 1). `params` may be NULL; it is to be the
- * same for all updates of a row, for what its state comes to and for its gradients.
+ * `class_weight` has the weights of the classes in this chunk and may be NULL (all weights are 1). `params` may be
+ * NULL. Pass the same `params` to all calls for one row: updates, finish and gradients.
  */
 lk_status lk_softmax_state_update_f32(const struct lk_context *ctx,
                                       const struct lk_class_chunk *chunk,
@@ -1496,9 +1562,10 @@ lk_status lk_softmax_state_update_f64(const struct lk_context *ctx,
                                       struct lk_softmax_state *states);
 
 /**
- * Merges into each row's state what another has seen of the row's other classes.
+ * Merges two states of each row: adds to `into` the classes that have been added to `from`.
  *
- * Which of two takes in the other changes no bit, in which order many are merged no more than the last place.
+ * Exchanging `into` and `from` gives the same bits. If more than two states are merged, the order changes the results
+ * by at most one unit in the last place.
  */
 lk_status lk_softmax_state_merge(const struct lk_context *ctx,
                                  size_t rows,
@@ -1506,11 +1573,13 @@ lk_status lk_softmax_state_merge(const struct lk_context *ctx,
                                  const struct lk_softmax_state *from);
 
 /**
- * Each row's loss (0 where it is ignored), and the logarithm of its sum of exponentials (-inf there).
+ * Computes the loss and the logarithm of the sum of exponentials of each row. For ignored rows the loss is 0 and
+ * the logarithm is -inf.
  *
- * Both have `rows` elements and may be NULL. If there is a loss, a row that is not ignored and whose target was not
- * seen exactly once is LK_INCOMPLETE_STATE. The loss is that of lk_cross_entropy_f32 with the same class weights and
- * options; what its mean divides by is the sum of the states' `target_weight`.
+ * `loss` and `lse` have `rows` elements; either may be NULL. If `loss` is not NULL, the target of each row that is
+ * not ignored must have been added exactly once, otherwise the call returns LK_INCOMPLETE_STATE. The loss is that
+ * of lk_cross_entropy_f32 with the same class weights and options, without reduction. For its mean, divide the sum
+ * by the sum of the `target_weight` of all states.
  */
 lk_status lk_softmax_state_finish_f32(const struct lk_context *ctx,
                                       size_t rows,
@@ -1530,14 +1599,16 @@ lk_status lk_softmax_state_finish_f64(const struct lk_context *ctx,
                                       double *lse);
 
 /**
- * The gradient of a chunk's logits, once its rows' states have seen all classes:
- * row_weight grad_scale (Q p_j - q_j), q being the target distribution as in lk_cross_entropy_f32 (1 for the target and 0
- * elsewhere, without class weights and label smoothing) and Q its sum; 0 for ignored rows.
+ * The gradient with respect to the logits of a chunk, after all classes have been added to the states of its rows:
+ * row_weight grad_scale (Q p_j - q_j), where q is the target distribution as in lk_cross_entropy_f32 (without
+ * class weights and label smoothing: 1 for the target and 0 elsewhere) and Q is its sum. The gradient of ignored
+ * rows is 0.
  *
- * `chunk`, `targets`, `class_weight` and `params` as they were for the update; without targets, the gradient of the
- * logarithm of the sum of exponentials. `row_weight` has `rows` elements and may be NULL (all 1). For a batch's mean, `grad_scale` is 1 / the
- * number of rows that count, or the sum of their weights. `grad` has the shape and stride of the logits and may be the
- * logits themselves.
+ * Pass the same `chunk`, `targets`, `class_weight` and `params` as in the update. Without targets the result is
+ * the gradient of the logarithm of the sum of exponentials. `row_weight` has `rows` elements and may be NULL (all
+ * weights are 1). For the gradient of the mean over a batch, set `grad_scale` to 1 / (number of rows that are not
+ * ignored, or the sum of their weights). `grad` has the shape and stride of the logits and may be the logits
+ * themselves.
  */
 lk_status lk_softmax_state_grad_f32(const struct lk_context *ctx,
                                     const struct lk_class_chunk *chunk,
@@ -1567,25 +1638,26 @@ lk_status lk_softmax_state_grad_f64(const struct lk_context *ctx,
                                     double *grad);
 
 /**
- * Temporal difference, the loss of (deep, double) Q-learning (Mnih et al., 2015; van Hasselt et al., 2016).
+ * The temporal-difference loss of (deep, double) Q-learning (Mnih et al., 2015; van Hasselt et al., 2016).
  *
  * target = reward + gamma (1 - done) max over a' of next_q[a'], or, if `next_q_online` is given (double DQN),
  * next_q at the argmax over a' of next_q_online[a']. With d = q[action] - target: loss = d^2 (LK_TD_MSE) or
- * huber(d) (LK_TD_HUBER); gradient and Hessian are the loss's at the action and 0 elsewhere;
- * td_error = -d, unscaled and unweighted. No gradient flows through the target. For n-step returns give
- * gamma^n.
+ * huber(d) (LK_TD_HUBER); gradient and Hessian are those of this loss at the action and 0 elsewhere; td_error =
+ * -d, unscaled and unweighted. No gradient flows through the target. For n-step returns pass gamma^n as gamma.
  *
- * The target and q may nearly cancel: with t the largest of |reward|, gamma |next_q|, |q| and |d|, the gradient is
- * within 4 units in the last place of t times the second derivative, and a loss within 4 units of the larger of
- * itself and t times the slope.
+ * Accuracy: the difference between target and q may nearly cancel. With t the largest of |reward|, gamma |next_q|,
+ * |q| and |d|, the gradient is within 4 units in the last place of t times the second derivative, and the loss is
+ * within 4 units of the larger of itself and t times the slope.
  *
- * `q`, `next_q`, `next_q_online` (may be NULL), `grad` and `hess` are [batch][actions] with the shape's
- * stride; `action` (of an integer type of lk_dtype), `reward`, `done` (not 0: the episode ended; may be NULL: none
- * did), `weight` (may be NULL: all 1) and `td_error` have `batch` elements. Rows that are done do not read
- * what follows; with gamma 0 it does not matter what follows, which may be infinite or NaN. The argmax is the
- * first maximum, and a NaN wins. An action that is none is LK_TARGET_OUT_OF_RANGE. LK_MEAN divides by the
- * batch, weighted or not. `loss` is one element, or `batch` for LK_NONE; `grad` may be `q` itself. Outputs may
- * be NULL, `params` and `opts` too.
+ * `q`, `next_q`, `next_q_online`, `grad` and `hess` are [batch][actions] with the stride of the shape. `action`
+ * (of an integer type of lk_dtype), `reward`, `done`, `weight` and `td_error` have `batch` elements. `next_q_online`,
+ * `done` and `weight` may be NULL. `done` is not 0 if the episode ended; NULL means that none did. Without
+ * `weight` all weights are 1.
+ *
+ * If a row is done, its next_q is not read. If gamma is 0, next_q has no influence, even if it is infinite or NaN.
+ * The argmax is the first maximum; a NaN counts as the maximum. An action outside of 0 to actions - 1 gives
+ * LK_TARGET_OUT_OF_RANGE. LK_MEAN divides by `batch`, with or without weights. `loss` is one element, or `batch`
+ * elements for LK_NONE; `grad` may be `q` itself. Each output may be NULL, and so may `params` and `opts`.
  */
 lk_status lk_td_f32(const struct lk_context *ctx,
                     const struct lk_td_shape *shape,

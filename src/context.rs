@@ -2,17 +2,17 @@
 
 use crate::simd::Isa;
 
-/// Threads and instruction set of a call.
+/// The threads and the instruction set that calls use.
 ///
-/// `Context::default()` takes the best instruction set and, with feature `rayon`, the caller's current
-/// rayon pool. The environment variable `LOSSKIT_ISA` (`scalar`, `avx2`, `avx512`, `neon`) caps its
-/// instruction set; `LOSSKIT_NUM_THREADS` gives it a pool of its own of that size. Neither changes a
-/// bit of any result, and small inputs touch no other thread.
+/// `Context::default()` uses the best instruction set and, with feature `rayon`, the current rayon pool of the caller.
+/// The environment variable `LOSSKIT_ISA` (`scalar`, `avx2`, `avx512`, `neon`) limits its instruction set.
+/// `LOSSKIT_NUM_THREADS` gives it a pool of its own with that number of threads. Neither changes the bits of any
+/// result. Small inputs are processed on the caller's thread alone.
 ///
-/// After `fork` the child may use and drop contexts in any order, with the same bits. What it inherited works on the
-/// caller's thread alone there, and dropping it leaves its threads' memory as it is: contexts whose pools have started, and
-/// rayon's pools. Contexts and pools that are made in the child have threads again, and so has `Context::default()` if
-/// rayon's global pool was not in use before the fork.
+/// After `fork` the child process may use and drop contexts in any order, and results have the same bits. Inherited
+/// contexts whose pools had started, and inherited rayon pools, run on the caller's thread alone in the child; dropping
+/// them does not free the memory of their threads. Contexts and pools that the child creates have threads again. So has
+/// `Context::default()`, if rayon's global pool was not in use before the fork.
 ///
 /// ```
 /// use losskit::{Context, Isa};
@@ -63,13 +63,14 @@ fn default_isa() -> Isa {
 }
 
 impl Context {
-    /// The most threads of a context: [`Context::with_threads`] takes a larger number for this one, and
-    /// `LOSSKIT_NUM_THREADS` may not exceed it.
+    /// The largest number of threads of a context. [`Context::with_threads`] reduces a larger number to this one.
+    /// `LOSSKIT_NUM_THREADS` must not exceed it.
     pub const MAX_THREADS: usize = 4096;
 
-    /// As many threads as said, [`MAX_THREADS`](Context::MAX_THREADS) at most, in a pool that starts when it is first
-    /// needed and ends, its threads joined, with the context. 1 never starts a thread; 0 means one for each core. Where
-    /// the system refuses to start so many, the caller's thread does all the work.
+    /// A context with a thread pool of its own with this number of threads, at most
+    /// [`MAX_THREADS`](Context::MAX_THREADS). The pool starts when it is first needed. Dropping the context ends its
+    /// threads and waits for them. 1 never starts a thread; 0 means one thread for each core. If the system cannot
+    /// start that many threads, the caller's thread does all the work.
     ///
     /// Without feature `rayon` the number is ignored.
     pub fn with_threads(threads: usize) -> Self {
@@ -82,7 +83,7 @@ impl Context {
         }
     }
 
-    /// Use no instruction set beyond `isa`.
+    /// Limits the instruction set to `isa`.
     pub fn cap_isa(mut self, isa: Isa) -> Self {
         let (cap, own) = (isa.capped(), self.isa());
         let rank = |isa| Isa::ALL.iter().position(|&i| i == isa);
@@ -90,7 +91,7 @@ impl Context {
         self
     }
 
-    /// The instruction set that kernels run on.
+    /// The instruction set that calls with this context use.
     pub fn isa(&self) -> Isa {
         self.isa.unwrap_or_else(default_isa)
     }

@@ -1,4 +1,4 @@
-//! The data-set cost: an exact sum, so that no order of batches and merges changes a bit of it.
+//! The cost of a data set: an exact sum, so the order of batches and merges does not change a single bit.
 
 use crate::simd::{Total, in_environment};
 
@@ -13,12 +13,12 @@ const NAN: usize = 69;
 const POSITIVE_INFINITY: usize = 70;
 const NEGATIVE_INFINITY: usize = 71;
 
-/// The mean over a whole data set, gathered batch by batch.
+/// The mean loss over a data set, accumulated batch by batch.
 ///
-/// It holds sum and weight as fixed-point numbers that cover the whole range of `f64`, 32 bits a
-/// digit, a digit an `i64`: adding is exact, so the mean has the same bits whatever the order of
-/// batches, merges and threads. All zeros is the empty cost; merging is adding entry by entry, so an
-/// integer sum over many machines (`MPI_SUM` over `MPI_INT64_T`) merges up to 2^30 of them.
+/// A cost holds the sum of the losses and the sum of the weights as fixed-point numbers that cover the whole range of
+/// `f64`, with 32 bits in each `i64`. Additions are exact, so the mean has the same bits whatever the order of batches
+/// and merges and whatever the threads. A cost with all entries 0 is empty. To merge two costs, add all their entries;
+/// so an integer sum over many machines (`MPI_SUM` over `MPI_INT64_T`) merges up to 2^30 of them.
 ///
 /// ```
 /// use losskit::Cost;
@@ -44,18 +44,19 @@ impl Default for Cost {
 }
 
 impl Cost {
-    /// No batch yet. Its mean is NaN.
+    /// A cost without any batch. Its mean is NaN.
     pub const fn new() -> Self {
         Cost { sum: [0; 72], weight: [0; 72] }
     }
 
-    /// Adds a batch: the sum of its losses and what its mean divides by (its samples, or their weights).
+    /// Adds a batch: the sum of its losses, and the number that its mean divides by (the number of samples or the sum
+    /// of their weights).
     pub fn add(&mut self, sum: f64, weight: f64) {
         add(&mut self.sum, sum);
         add(&mut self.weight, weight);
     }
 
-    /// Adds the batches of another cost.
+    /// Adds all batches of another cost.
     pub fn merge(&mut self, other: &Cost) {
         for (into, from) in [(&mut self.sum, &other.sum), (&mut self.weight, &other.weight)] {
             for (into, from) in into.iter_mut().zip(from) {
@@ -65,8 +66,8 @@ impl Cost {
         }
     }
 
-    /// The sum of all losses divided by the sum of all weights, off by less than one unit in the last
-    /// place; NaN if there is nothing.
+    /// The sum of all losses divided by the sum of all weights. The error is less than one unit in the last place. The
+    /// result is NaN if the cost is empty.
     pub fn mean(&self) -> f64 {
         in_environment(|_| {
             let ((sum, sum_exponent), (weight, weight_exponent)) = (value(&self.sum), value(&self.weight));
@@ -74,9 +75,10 @@ impl Cost {
         })
     }
 
-    /// The perplexity: e to the mean, where losses are negative log-likelihoods in nats, as those of
-    /// [`CrossEntropy`](crate::CrossEntropy) and [`Nll`](crate::Nll). Infinite where it is beyond `f64`, NaN if there is
-    /// nothing. The mean is rounded first, so a mean of 10 costs some 10 units in the last place.
+    /// The perplexity, which is e to the power of the mean. It is meaningful if the losses are negative log-likelihoods
+    /// in nats, as those of [`CrossEntropy`](crate::CrossEntropy) and [`Nll`](crate::Nll) are. The result is infinite
+    /// if it exceeds the range of `f64`, and NaN if the cost is empty. The mean is rounded first, so for a mean of 10
+    /// the error is some 10 units in the last place.
     ///
     /// ```
     /// use losskit::Cost;

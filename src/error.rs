@@ -1,11 +1,11 @@
-//! What can be wrong with a call.
+//! The errors of calls.
 
 use core::fmt::{self, Display, Formatter, Write};
 
-/// An error: nothing was written to any output.
+/// An error. After an error no output was written, except for [`Error::Panic`].
 ///
-/// The variants are the C statuses, word for word: [`Error::TargetOutOfRange`] is
-/// `LK_TARGET_OUT_OF_RANGE`. [`Error::status`] gives its number, fixed for ever.
+/// Each variant has the name of a C status: [`Error::TargetOutOfRange`] is `LK_TARGET_OUT_OF_RANGE`. [`Error::status`]
+/// gives the number of this status, which never changes.
 ///
 /// ```
 /// use losskit::{Error, Mse};
@@ -17,62 +17,64 @@ use core::fmt::{self, Display, Formatter, Write};
 #[non_exhaustive]
 #[allow(missing_docs)] // fields say what the message says
 pub enum Error {
-    /// A pointer that must not be null is.
+    /// A required pointer is null.
     #[error("{name} is null")]
     NullPointer { name: &'static str },
-    /// A pointer is not aligned to its element's size.
+    /// A pointer is not aligned for its element type.
     #[error("{name} is not aligned to {alignment} bytes")]
     Misaligned { name: &'static str, alignment: usize },
-    /// An array has another length than the shape asks for.
+    /// The length of an array does not fit the shape or the other arrays.
     #[error("{name} has {length} elements, {needed} are needed")]
     LengthMismatch { name: &'static str, length: usize, needed: usize },
-    /// A size is larger than memory can be.
+    /// An array of this size would not fit into the address space.
     #[error("{name} would take more bytes than an address can count")]
     SizeTooLarge { name: &'static str },
-    /// Two arrays share memory in a way that is not permitted. Only the gradient may be where the
-    /// input is, from the same element on, and not when it is accumulated.
+    /// Two arrays overlap in a way that is not allowed. Only the gradient may overlap an input: it may replace the
+    /// input exactly, element by element, and only if it is not accumulated.
     #[error("{first} and {second} overlap{}", if *accumulates { IN_PLACE_AND_ACCUMULATED } else { "" })]
     PartialOverlap {
         first: &'static str,
         second: &'static str,
-        /// Whether it is permitted for a gradient that is written, and this one is accumulated.
+        /// Whether the two arrays may be the same for a gradient that is overwritten, but this one is accumulated.
         accumulates: bool,
     },
-    /// Strides under which two elements would be the same.
+    /// With these strides two different elements would have the same address.
     #[error("outer stride {outer_stride} and class stride {class_stride} let elements coincide")]
     InvalidStride { outer_stride: usize, class_stride: usize },
-    /// A constant that this version does not know, or that is not possible where it stands.
+    /// A constant is unknown to this version, or is not allowed for this argument.
     #[error("{name} is {}, must be {expected}", Constant { value: *value, known_as })]
     UnknownConstant {
         name: &'static str,
         value: i64,
-        /// What the constant is called in C; empty if it is unknown.
+        /// The name of the constant in C; empty if it is unknown.
         known_as: &'static str,
-        /// Those that are possible.
+        /// The constants that are allowed.
         expected: &'static str,
     },
-    /// A target, or an action, that is no index of a class, and not `ignore_index`.
+    /// A target or an action is neither a valid class index nor `ignore_index`.
     #[error("target {target} at row {row} must {}", Range { target: *target, classes: *classes })]
     TargetOutOfRange { target: i64, row: usize, classes: usize },
     /// Huber's delta must be greater than 0.
     #[error("delta {} {}", Shortest(*value), not_positive(*value))]
     InvalidDelta { value: f64 },
-    /// smooth L1's beta must not be negative, distillation's must be between 0 and 1.
+    /// Smooth L1's beta must not be negative; distillation's beta must be from 0 to 1.
     #[error("beta {} is outside its range, or not a number", Shortest(*value))]
     InvalidBeta { value: f64 },
-    /// Label smoothing must be between 0 and 1.
+    /// Label smoothing must be from 0 to 1.
     #[error("label_smoothing {} is outside [0, 1]", Shortest(*value))]
     InvalidLabelSmoothing { value: f64 },
-    /// An option is not a number.
+    /// An option is NaN.
     #[error("{name} is NaN")]
     NanOption { name: &'static str },
-    /// A struct's size field is smaller than the first version of that struct.
+    /// The size field of a struct is smaller than that struct was in its first version.
     #[error("{name}.struct_size is {size}, at least {needed} is needed")]
     InvalidStructSize { name: &'static str, size: usize, needed: usize },
-    /// A newer caller's option that this version does not know, or a combination that it cannot do.
+    /// An option from a newer caller that this version does not know, or a combination of arguments that the function
+    /// does not support.
     #[error("{name} is not supported")]
     UnsupportedOption { name: &'static str },
-    /// A row whose target was in none of the classes that its state has seen, or in several.
+    /// The target of a row was in none of the classes that were added to its softmax state, or was added more than
+    /// once.
     #[error("the target of row {row} was seen {} times, not once", Shortest(*times))]
     IncompleteState { row: usize, times: f64 },
     /// Distillation's temperature must be from 1e-9 to 1e9.
@@ -81,19 +83,19 @@ pub enum Error {
     /// A soft cap must be 0 or a positive, normal number of the element type.
     #[error("soft_cap {} is not a positive number of the element type", Shortest(*value))]
     InvalidSoftCap { value: f64 },
-    /// Memory that a call needs for itself could not be had.
+    /// The call could not allocate the working memory that it needs.
     #[error("{bytes} bytes of memory could not be had")]
     OutOfMemory { bytes: usize },
-    /// A context of more threads than [`Context::MAX_THREADS`](crate::Context::MAX_THREADS).
+    /// More than [`Context::MAX_THREADS`](crate::Context::MAX_THREADS) threads were requested for a context.
     #[error("{threads} threads are more than {most}")]
     TooManyThreads { threads: usize, most: usize },
-    /// A fault of this library: outputs may have been written in part.
+    /// An internal error of this library. Some outputs may have been written.
     #[error("internal error: {message}")]
     Panic { message: &'static str },
 }
 
 impl Error {
-    /// The number of this status in C.
+    /// The number of the C status with this name.
     pub const fn status(&self) -> i32 {
         match self {
             Error::NullPointer { .. } => -1,

@@ -1,14 +1,14 @@
-//! Which process this is: told by counting forks.
+//! Identifies the current process by counting forks.
 //!
-//! A forked child has none of its parent's threads but the one that called `fork`, so whatever the parent's threads were
-//! to do will never be done in it. Process numbers cannot tell such a child: a descendant may get the number of an
-//! ancestor, where numbers wrap around or PID namespaces are nested. A handler that the system calls in each child
-//! (`pthread_atfork`) counts instead. The process number is looked at besides, for children that are made without
-//! handlers: by `_Fork`, or by the system call itself.
+//! A forked child has only one thread, the one that called `fork`, so work that the parent's other threads were about
+//! to do is never done in the child. Process numbers are not sufficient to recognise such a child: a descendant may get
+//! the number of an ancestor, if numbers wrap around or PID namespaces are nested. Instead a handler that the system
+//! calls in each child (`pthread_atfork`) counts forks. The process number is checked as well, for children that are
+//! created without calling handlers: by `_Fork`, or by the system call itself.
 //!
-//! Nothing here takes a lock or allocates: the handler runs in the child of a process of many threads.
+//! Nothing here takes a lock or allocates, because the handler runs in the child of a process with many threads.
 //!
-//! Registering the handler is one of the few places of `unsafe` outside of `src/simd/` and `src/ffi/`.
+//! Registering the handler is one of the few uses of `unsafe` outside of `src/simd/` and `src/ffi/`.
 
 /// This process among its ancestors: none of them has the same number, none has 0.
 pub fn process() -> usize {

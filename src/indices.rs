@@ -1,10 +1,10 @@
-//! Class indices, and what else the classes should have been.
+//! The targets of a loss over classes: indices or probabilities.
 
 use crate::simd::view::In;
 
-/// Class indices, one for each sample, in the integer type they come in.
+/// Class indices, one for each sample, in one of the supported integer types.
 ///
-/// An unsigned index beyond `i64::MAX` counts as `i64::MAX`, which is no class either.
+/// An unsigned index greater than `i64::MAX` is treated as `i64::MAX`, which is not a class either.
 ///
 /// ```
 /// use losskit::{ClassShape, Indices, Nll};
@@ -31,9 +31,9 @@ pub enum Indices<'a> {
     U64(&'a [u64]),
 }
 
-/// What the classes should have been: an index for each sample, or a probability for each class.
+/// The targets of a loss over classes: an index for each sample, or a probability for each class of each sample.
 ///
-/// Probabilities have the logits' shape and strides.
+/// Probabilities have the shape and strides of the logits.
 ///
 /// ```
 /// use losskit::{ClassShape, CrossEntropy, Targets};

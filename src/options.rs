@@ -1,4 +1,4 @@
-//! How a batch is reduced, and where its results go.
+//! Options of losses, and the arrays that their results are written to.
 
 use crate::cost::Cost;
 use crate::error::Error;
@@ -29,8 +29,8 @@ pub struct Options {
 }
 
 impl Options {
-    /// Mean, NaN if it is one of nothing; `grad_scale` 1, gradients written (not added); targets not checked; no floor of the
-    /// Hessian.
+    /// The defaults: a mean, which is NaN if there is nothing to average; `grad_scale` 1; gradients overwrite their
+    /// arrays; targets are not checked; no minimum of the Hessian.
     pub const fn new() -> Self {
         Options {
             reduction: Reduction::Mean,
@@ -41,40 +41,42 @@ impl Options {
             min_hess: 0.0,
         }
     }
-    /// How the samples' losses become one.
+    /// How the losses of the samples are combined.
     pub const fn reduction(mut self, reduction: Reduction) -> Self {
         self.reduction = reduction;
         self
     }
-    /// Add gradient and Hessian to what is there (one addition of what would have been written).
+    /// Whether gradient and Hessian are added to the contents of their arrays instead of overwriting them. They are
+    /// computed first and then added with one rounding.
     pub const fn accumulate_grad(mut self, accumulate: bool) -> Self {
         self.accumulate_grad = accumulate;
         self
     }
-    /// A factor for gradient and Hessian (loss scaling); the loss itself is not scaled.
+    /// A factor that multiplies gradient and Hessian (loss scaling). The loss itself is not scaled.
     pub const fn grad_scale(mut self, scale: f64) -> Self {
         self.grad_scale = scale;
         self
     }
-    /// Whether the mean of nothing is 0: of no samples, of samples that are all ignored, or whose weights are all 0. It is
-    /// NaN otherwise. Gradients of nothing are 0 either way, and to a [`Cost`] nothing adds nothing.
+    /// Whether the mean is 0 instead of NaN if there is nothing to average: no samples, only ignored samples, or only
+    /// weights of 0. In that case gradients are 0 with or without this option, and nothing is added to a [`Cost`].
     pub const fn zero_if_empty(mut self, zero: bool) -> Self {
         self.zero_if_empty = zero;
         self
     }
-    /// Whether a loss of independent elements whose targets are labels from 0 to 1 ([`Bce`](crate::Bce),
-    /// [`BceWithLogits`](crate::BceWithLogits), [`Likelihood`](crate::Likelihood)) looks for others first and says so in
-    /// [`Summary::out_of_domain`]. What is computed stays as it is; NaN is not reported. It takes one more pass over the
-    /// targets. Other losses do not look.
+    /// Whether losses whose targets are labels from 0 to 1 ([`Bce`](crate::Bce),
+    /// [`BceWithLogits`](crate::BceWithLogits), [`Likelihood`](crate::Likelihood)) check for labels outside of this
+    /// range and report them in [`Summary::out_of_domain`]. The results are the same as without the check. NaN labels
+    /// are not reported. The check takes one more pass over the targets. Other losses ignore this option.
     pub const fn check_targets(mut self, check: bool) -> Self {
         self.check_targets = check;
         self
     }
-    /// The least second derivative of a sample, before weights, `grad_scale` and a mean's division multiply it: what is less
-    /// is raised to it. 0 for none. Boosters divide by sums of Hessians, and XGBoost's logistic objective has 1e-16.
+    /// The smallest second derivative of a sample: smaller ones are raised to it, before they are multiplied by weights
+    /// and `grad_scale` or divided for a mean. 0 means no minimum. Gradient boosting divides by sums of Hessians;
+    /// XGBoost's logistic objective uses 1e-16.
     ///
-    /// Where a loss reads one class of a sample alone ([`Nll`](crate::Nll), [`Td`](crate::Td)), the others' stay 0; that of an
-    /// ignored sample does too. NaN stays NaN.
+    /// Losses that read only one class of a sample ([`Nll`](crate::Nll), [`Td`](crate::Td)) raise only the Hessian of
+    /// this class; that of the others stays 0. The Hessian of ignored samples stays 0, and NaN stays NaN.
     ///
     /// ```
     /// use losskit::{BceWithLogits, Context, Options, Outputs, Reduction};
@@ -136,10 +138,10 @@ impl Default for Options {
     }
 }
 
-/// Where results go: what is not asked for is not computed.
+/// The output arrays of a loss. An output without an array is not computed.
 ///
-/// `loss` has one element for mean and sum, one for each sample with [`Reduction::None`]. `grad` and
-/// `hess` (the diagonal of the second derivative) have the input's shape.
+/// `loss` has one element for a mean or a sum, and one for each sample with [`Reduction::None`]. `grad` and `hess` (the
+/// diagonal of the second derivative) have the shape of the input.
 #[derive(Debug)]
 pub struct Outputs<'a, T> {
     pub(crate) loss: Option<&'a mut [T]>,
@@ -155,7 +157,7 @@ impl<'a, T> Outputs<'a, T> {
     pub const fn new() -> Self {
         Outputs { loss: None, grad: None, hess: None, cost: None, correct: None, is_correct: None }
     }
-    /// The reduced loss, or each sample's.
+    /// The reduced loss, or the loss of each sample.
     pub fn loss(mut self, loss: &'a mut [T]) -> Self {
         self.loss = Some(loss);
         self
@@ -170,18 +172,18 @@ impl<'a, T> Outputs<'a, T> {
         self.hess = Some(hess);
         self
     }
-    /// Add this batch to a data set's cost, unrounded.
+    /// Adds the loss of this batch to the cost of a data set, without rounding.
     pub fn cost(mut self, cost: &'a mut Cost) -> Self {
         self.cost = Some(cost);
         self
     }
-    /// The number of right predictions, of [`CrossEntropy`](crate::CrossEntropy) with class indices: how many samples have
-    /// their largest logit, or the first of several, at the target (as PyTorch's `argmax(1) == target` is counted). Ignored
-    /// samples do not count, nor do those with a NaN; weights do not matter. Other losses, and class probabilities, give
-    /// [`Error::UnsupportedOption`].
+    /// The number of correct predictions of [`CrossEntropy`](crate::CrossEntropy) with class indices. A prediction is
+    /// correct if the largest logit of the sample, or the first of several equal ones, is that of the target (as in
+    /// PyTorch's `argmax(1) == target`). Ignored samples and samples with a NaN are not counted. Weights do not matter.
+    /// Other losses and class probabilities give [`Error::UnsupportedOption`].
     ///
-    /// The logits are looked at block by block before the loss reads them from the caches, and before gradients may take
-    /// their place.
+    /// Predictions are counted block by block, just before the loss reads the same logits from the caches and before a
+    /// gradient may overwrite them.
     ///
     /// ```
     /// use losskit::{ClassShape, Context, CrossEntropy, Options, Outputs, Targets, Weights};
@@ -197,7 +199,7 @@ impl<'a, T> Outputs<'a, T> {
         self.correct = Some(count);
         self
     }
-    /// Whether each sample is one of those that [`correct`](Self::correct) counts; one for each sample.
+    /// Whether the prediction is correct, as [`correct`](Self::correct) defines it; one element for each sample.
     pub fn is_correct(mut self, each: &'a mut [bool]) -> Self {
         self.is_correct = Some(each);
         self
@@ -210,14 +212,14 @@ impl<T> Default for Outputs<'_, T> {
     }
 }
 
-/// What an evaluation says besides its outputs.
+/// Additional results of an evaluation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Summary {
-    /// What a mean divides by: the number of samples, or the sum of their weights (see each loss).
+    /// The number that a mean divides by: the number of samples or the sum of their weights. Each loss says which.
     pub weight_sum: f64,
-    /// Whether inputs lay outside of the loss's domain (`LK_INPUT_OUT_OF_DOMAIN`): NaN stands there. With
-    /// [`Options::check_targets`] also whether labels did.
+    /// Whether some inputs lie outside the domain of the loss (`LK_INPUT_OUT_OF_DOMAIN`); the results at those
+    /// positions are NaN. With [`Options::check_targets`], also whether some labels lie outside of [0, 1].
     pub out_of_domain: bool,
 }
 

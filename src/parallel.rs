@@ -1,10 +1,11 @@
-//! Fixed blocks, added up along a fixed tree, on one thread or many: the same bits either way.
+//! Divides the work into fixed blocks and adds up their results along a fixed tree, with the same bits on one thread
+//! and on many.
 //!
 //! ```text
 //! tree(blocks) = one block:  its partial result
 //!                else:       tree(first 2^k) merged with tree(rest), 2^k the largest power below their number
 //! ```
-//! The shape of the tree depends on the number of blocks alone; threads decide only who walks which branch.
+//! The shape of the tree depends only on the number of blocks; the threads only decide who computes which branch.
 
 use crate::context::Context;
 #[cfg(feature = "rayon")]

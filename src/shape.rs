@@ -1,18 +1,18 @@
-//! The vocabulary of shapes: reductions, where classes lie in memory, targets, weights.
+//! Shapes: reductions, the memory layout of classes, targets and weights.
 
 use crate::error::Error;
 use crate::simd::Total;
 use crate::simd::tile::Samples;
 use crate::simd::view::In;
 
-/// How the samples' losses become one (PyTorch's `reduction`).
+/// How the losses of the samples are combined (PyTorch's `reduction`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reduction {
-    /// Their sum, divided by their number or by the sum of their weights: each loss says which.
+    /// The mean: the sum divided by the number of samples or by the sum of their weights. Each loss says which.
     Mean,
-    /// Their sum.
+    /// The sum.
     Sum,
-    /// Each stands for itself: one loss per sample, each gradient that of its own sample's loss.
+    /// No reduction: one loss for each sample. Gradients are those of the sample's own loss.
     None,
 }
 
@@ -36,12 +36,12 @@ impl Divisor {
     }
 }
 
-/// Where the classes lie: `logits[outer][classes][inner]`, the last index contiguous.
+/// The memory layout of arrays with classes: `logits[outer][classes][inner]`, where the last index is contiguous.
 ///
-/// `inner` is 1 for rows of classes; images `[N, C, H, W]` have outer `N`, classes `C`, inner `H * W`.
-/// A sample is one `(outer, inner)` position, so there are `outer * inner` of them. Strides are in
-/// elements; gradients, Hessians and probability targets share them, and what lies between the rows
-/// is never touched. Index targets, row weights and per-sample losses are dense: `[outer][inner]`.
+/// `inner` is 1 if each row holds the classes of one sample. Images `[N, C, H, W]` have outer `N`, classes `C` and
+/// inner `H * W`. Each `(outer, inner)` position is one sample, so there are `outer * inner` samples. Strides are
+/// numbers of elements. Gradients, Hessians and probability targets have the same strides as the logits; padding
+/// between rows is never accessed. Index targets, row weights and the losses of samples are dense: `[outer][inner]`.
 ///
 /// ```
 /// use losskit::ClassShape;
@@ -65,7 +65,7 @@ pub struct ClassShape {
 }
 
 impl ClassShape {
-    /// Dense rows of classes.
+    /// Dense rows, each with the classes of one sample.
     pub const fn rows(rows: usize, classes: usize) -> Self {
         Self::new(rows, classes, 1)
     }
@@ -81,13 +81,13 @@ impl ClassShape {
             class_stride: None,
         }
     }
-    /// Elements from one outer index to the next, unless the shape is dense. 0, the stride of a tensor that is broadcast, is
-    /// an error ([`Error::InvalidStride`]): copy such a tensor first.
+    /// The number of elements from one outer index to the next, unless the shape is dense. 0, the stride of a broadcast
+    /// tensor, gives [`Error::InvalidStride`]: copy such a tensor first.
     pub const fn outer_stride(mut self, elements: usize) -> Self {
         self.outer_stride = Some(elements);
         self
     }
-    /// Elements from one class to the next, unless the classes are dense; not 0 either.
+    /// The number of elements from one class to the next, unless the classes are dense. It must not be 0 either.
     pub const fn class_stride(mut self, elements: usize) -> Self {
         self.class_stride = Some(elements);
         self
@@ -146,7 +146,7 @@ impl ClassShape {
     pub const fn samples(&self) -> usize {
         self.outer.saturating_mul(self.inner)
     }
-    /// Elements from the first to the last, gaps between them included (saturating).
+    /// The number of elements from the first to the last, including padding between them (saturating).
     pub const fn elements(&self) -> usize {
         match self.layout() {
             Ok(layout) => layout.elements,
@@ -394,9 +394,9 @@ impl Layout {
     }
 }
 
-/// Weights of a class loss: one for each class, one for each sample, both or neither.
+/// Weights of a loss over classes: one for each class, one for each sample, both, or neither.
 ///
-/// A sample counts with its own weight times that of its target class.
+/// The weight of a sample is its own weight times the weight of its target class.
 #[derive(Clone, Copy, Debug)]
 pub struct Weights<'a, T> {
     pub(crate) class: Option<&'a [T]>,
@@ -404,7 +404,7 @@ pub struct Weights<'a, T> {
 }
 
 impl<'a, T> Weights<'a, T> {
-    /// All samples count alike.
+    /// No weights: all are 1.
     pub const fn new() -> Self {
         Weights { class: None, row: None }
     }

@@ -1,11 +1,12 @@
-//! What is known of a row of a softmax while its classes come in pieces.
+//! The state of the softmax of a row whose classes come in chunks.
 
-/// What was seen of a row of logits: enough for its loss, its logarithm of the sum of exponentials, and its gradient.
+/// The softmax of one row of logits whose classes come in chunks: what has been added so far determines the loss, the
+/// logarithm of the sum of exponentials, and the gradient.
 ///
-/// For classes that come in pieces: streamed, mapped from a file, or shared out among machines. Pieces come in any order;
-/// states of different pieces [merge](Self::merge) in any order, too. A state holds the largest logit and the sum of the
-/// others' exponentials relative to it, in twice the precision of `f64`, so the loss is within 2 units in the last
-/// place of [`CrossEntropy`](crate::CrossEntropy)'s, whatever the pieces.
+/// Use it if the classes are streamed, mapped from a file, or distributed over machines. Chunks may come in any order,
+/// and states of different chunks [merge](Self::merge) in any order. A state holds the largest logit and the sum of the
+/// other exponentials relative to it, with twice the precision of `f64`. So the loss is within 2 units in the last
+/// place of [`CrossEntropy`](crate::CrossEntropy)'s, whatever the chunks.
 ///
 /// ```
 /// use losskit::{ClassChunk, Context, Indices, SoftmaxState};
@@ -76,8 +77,8 @@ impl SoftmaxState {
         spread: Spread::NONE,
     };
 
-    /// The class weight of the row's target, 1 without class weights: what a mean divides by is the sum of it over the rows
-    /// that count. 0 for rows that are ignored, and until the target is seen.
+    /// The class weight of the target of this row, or 1 without class weights. It is 0 for ignored rows and until the
+    /// target has been added. For a mean over rows, divide the sum of their losses by the sum of these weights.
     pub const fn target_weight(&self) -> f64 {
         self.target_weight
     }

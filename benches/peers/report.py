@@ -69,9 +69,9 @@ def short(run):
             cells = [f"{own:.3g}", f"{fastest['gigaelements_per_second']:.3g}, {name}", f"{fastest['losskit_ratio']:.2f}"]
             yield f"| {work.removesuffix('_f32_grad')} | {shape} | {' | '.join(cells)} |"
     yield ""
-    yield f"{about['cpu']}, {counted(run['threads'])}; {versions(about)}. By"
-    yield "`benches/peers/run --write`. More, accuracy among it: [docs/peers.md](docs/peers.md); how near to the machine's limit:"
-    yield "[docs/speed.md](docs/speed.md)."
+    yield f"{about['cpu']}, {counted(run['threads'])}; {versions(about)}."
+    yield "Measured by `benches/peers/run --write`. [docs/peers.md](docs/peers.md) has more results, also on accuracy, and"
+    yield "[docs/speed.md](docs/speed.md) compares the speed with the limits of the machine."
 
 
 def by_work(run):

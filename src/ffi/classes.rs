@@ -144,26 +144,33 @@ unsafe fn distribution<'a, T: Element>(
 }
 
 for_each_element_type! {
-    /// Cross-entropy of logits (PyTorch's cross_entropy), with class indices or class probabilities.
+    /// Cross-entropy of logits (PyTorch's cross_entropy), with class indices or class probabilities as targets.
     ///
-    /// With p = softmax(logits), target distribution q and Q = sum of q_j: loss = -sum of q_j log p_j,
-    /// gradient = Q p - q, Hessian = Q p (1 - p), its diagonal. For a class index t, q is the class weight of t at
-    /// t; with label smoothing e it is class weight times (1 - e at t, and e / classes everywhere).
-    /// Probabilities are multiplied by class weights, after smoothing. A row weight multiplies its sample.
+    /// With p = softmax(logits), the target distribution q, and Q = sum of q_j:
     ///
-    /// A loss is within 3 units in the last place of the exact value, the gradient of an index within 4; with label smoothing
-    /// within 4 of p (Q - q) + q (1 - p), and of probabilities within 4 of the larger of Q p and q.
+    /// - loss = -sum of q_j log p_j
+    /// - gradient = Q p - q
+    /// - Hessian (its diagonal) = Q p (1 - p)
     ///
-    /// `targets`: indices of an integer type of lk_dtype, [outer][inner], dense; or probabilities of the logits' type
-    /// and shape (LK_F32 here). An index outside of 0 to classes - 1 that is not `ignore_index` is
-    /// LK_TARGET_OUT_OF_RANGE. LK_MEAN divides by the sum of the weights of the samples that count (class weight
-    /// of the target times row weight, ignored samples out); with probabilities, by the sum of row weights.
-    /// Nothing to count gives NaN, or 0 with LK_ZERO_IF_EMPTY, and zero gradients. Weights that add up to 0 by their signs give
-    /// NaN, and NaN gradients. Logits of -inf are masked classes.
+    /// For a class index t, q is the class weight of t at t and 0 elsewhere. With label smoothing e, q is the class
+    /// weight times (1 - e at t, plus e / classes everywhere). Probabilities are smoothed first and then multiplied by
+    /// the class weights. A row weight multiplies the loss and the gradients of its sample.
     ///
-    /// `class_weight` has `classes` elements, `row_weight` one for each sample, both may be NULL (all 1). `loss`
-    /// is one element for LK_MEAN and LK_SUM, [outer][inner] for LK_NONE. `grad` and `hess` have the shape and
-    /// strides of the logits; `grad` may be the logits themselves. Outputs may be NULL, `params` and `opts` too.
+    /// Accuracy: the loss is within 3 units in the last place of the exact value. The gradient for a class index is
+    /// within 4 units; with label smoothing, within 4 units of p (Q - q) + q (1 - p); for probabilities, within 4 units
+    /// of the larger of Q p and q.
+    ///
+    /// `targets` are either indices of an integer type of lk_dtype, [outer][inner], dense; or probabilities with the
+    /// type (LK_F32 here) and shape of the logits. An index outside of 0 to classes - 1 that is not `ignore_index`
+    /// gives LK_TARGET_OUT_OF_RANGE. With indices, LK_MEAN divides by the sum of (class weight of the target times row
+    /// weight) over all samples that are not ignored; with probabilities, by the sum of the row weights. If there is
+    /// nothing to average, the mean is NaN (0 with LK_ZERO_IF_EMPTY) and gradients are 0. If weights that are not all 0
+    /// add up to 0, the mean and the gradients are NaN. Logits of -inf mask their classes.
+    ///
+    /// `class_weight` has `classes` elements and `row_weight` one for each sample; either may be NULL (all weights are
+    /// 1). `loss` is one element for LK_MEAN and LK_SUM, and [outer][inner] for LK_NONE. `grad` and `hess` have the
+    /// shape and strides of the logits; `grad` may be the logits themselves. Each output may be NULL, and so may
+    /// `params` and `opts`.
     fn cross_entropy(
         ctx: *const lk_context,
         shape: *const lk_class_shape,
@@ -188,17 +195,18 @@ for_each_element_type! {
 
     /// Negative log-likelihood of log-probabilities (PyTorch's nll_loss).
     ///
-    /// With w = class weight of the target times row weight: loss = -w log_probs[target], gradient = -w at the
-    /// target and 0 elsewhere, Hessian = 0. Only the target's log-probability is read, so -inf elsewhere does no
-    /// harm.
+    /// With w = class weight of the target times row weight: loss = -w log_probs[target], gradient = -w at the target
+    /// and 0 elsewhere, Hessian = 0. Only the log-probability of the target is read, so other log-probabilities may be
+    /// -inf.
     ///
-    /// `targets`: indices of an integer type of lk_dtype, [outer][inner], dense. An index outside of 0 to classes - 1
-    /// that is not `ignore_index` is LK_TARGET_OUT_OF_RANGE. LK_MEAN divides by the sum of the weights of the
-    /// samples that count; where there are none, and where weights add up to 0, it is as in lk_cross_entropy_f32.
+    /// `targets` are indices of an integer type of lk_dtype, [outer][inner], dense. An index outside of 0 to classes -
+    /// 1 that is not `ignore_index` gives LK_TARGET_OUT_OF_RANGE. LK_MEAN divides by the sum of w over all samples that
+    /// are not ignored. If there are none, or if the weights add up to 0, the results are as in lk_cross_entropy_f32.
     ///
-    /// `class_weight` has `classes` elements, `row_weight` one for each sample, both may be NULL (all 1). `loss`
-    /// is one element for LK_MEAN and LK_SUM, [outer][inner] for LK_NONE. `grad` and `hess` have the shape and
-    /// strides of the log-probabilities; `grad` may be the log-probabilities themselves. Outputs may be NULL, `params` and `opts` too.
+    /// `class_weight` has `classes` elements and `row_weight` one for each sample; either may be NULL (all weights are
+    /// 1). `loss` is one element for LK_MEAN and LK_SUM, and [outer][inner] for LK_NONE. `grad` and `hess` have the
+    /// shape and strides of the log-probabilities; `grad` may be the log-probabilities themselves. Each output may be
+    /// NULL, and so may `params` and `opts`.
     fn nll(
         ctx: *const lk_context,
         shape: *const lk_class_shape,
@@ -223,7 +231,7 @@ for_each_element_type! {
 
     /// Softmax over classes (PyTorch's softmax): output = e^(x_j - max) / sum of e^(x_i - max).
     ///
-    /// Logits of -inf give 0; all -inf, or +inf twice, give NaN.
+    /// Logits of -inf give 0. A sample is NaN if all its logits are -inf, or if several are +inf.
     ///
     /// `output` has the shape and strides of the logits and may be the logits themselves.
     fn softmax(
@@ -237,10 +245,10 @@ for_each_element_type! {
         Ok(LK_OK)
     }
 
-    /// The gradient of lk_softmax_f32: grad_input = y (g - sum of g_j y_j), with y its output and g the gradient with
-    /// respect to it.
+    /// The gradient of lk_softmax_f32 with respect to the logits: grad_input = y (g - sum of g_j y_j), where y is its
+    /// output and g is the gradient with respect to the output.
     ///
-    /// All have the same shape and strides; `grad_input` may be `grad_output` itself.
+    /// All arrays have the same shape and strides; `grad_input` may be `grad_output` itself.
     fn softmax_backward(
         ctx: *const lk_context,
         shape: *const lk_class_shape,
@@ -255,9 +263,9 @@ for_each_element_type! {
         Ok(LK_OK)
     }
 
-    /// The logarithm of softmax over classes (PyTorch's log_softmax).
+    /// The logarithm of the softmax over classes (PyTorch's log_softmax).
     ///
-    /// Logits of -inf give -inf; all -inf, or +inf twice, give NaN.
+    /// Logits of -inf give -inf. A sample is NaN if all its logits are -inf, or if several are +inf.
     ///
     /// `output` has the shape and strides of the logits and may be the logits themselves.
     fn log_softmax(
@@ -271,10 +279,10 @@ for_each_element_type! {
         Ok(LK_OK)
     }
 
-    /// The gradient of lk_log_softmax_f32: grad_input = g - e^y (sum of g_j), with y its output and g the gradient with
-    /// respect to it.
+    /// The gradient of lk_log_softmax_f32 with respect to the logits: grad_input = g - e^y (sum of g_j), where y is its
+    /// output and g is the gradient with respect to the output.
     ///
-    /// All have the same shape and strides; `grad_input` may be `grad_output` itself.
+    /// All arrays have the same shape and strides; `grad_input` may be `grad_output` itself.
     fn log_softmax_backward(
         ctx: *const lk_context,
         shape: *const lk_class_shape,

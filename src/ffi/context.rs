@@ -1,4 +1,4 @@
-//! Contexts, and what the library says of itself.
+//! Contexts, versions and default options.
 
 use core::ffi::c_char;
 
@@ -12,20 +12,22 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::simd::Isa;
 
-/// The most threads of a context.
+/// The largest number of threads of a context.
 pub const LK_MAX_THREADS: usize = 4096;
 const _: () = assert!(LK_MAX_THREADS == Context::MAX_THREADS);
 
-/// Makes a context: `threads` (1: never starts a thread, for callers with threads of their own; 0: one for each
-/// core) and an instruction set not to go beyond (LK_ISA_BEST: none). More threads than LK_MAX_THREADS are
-/// LK_TOO_MANY_THREADS.
+/// Creates a context.
 ///
-/// Its threads start when they are first needed; where the system refuses to start so many, calls run on the caller's
-/// thread alone. Results do not depend on either. End it with lk_context_destroy.
+/// - `threads`: the number of threads. 1 never starts a thread, for callers that have threads of their own; 0 means one
+///   thread for each core. A number above LK_MAX_THREADS gives LK_TOO_MANY_THREADS.
+/// - `isa`: the highest instruction set that calls may use; LK_ISA_BEST sets no limit.
 ///
-/// After fork() the child may make, use and destroy contexts in any order, those that it inherited too, at exit as well.
-/// A context that had started its threads before the fork, or the process default that had, works on the caller's thread
-/// alone in the child; a context made in the child has threads again.
+/// The threads start when they are first needed. If the system cannot start that many, calls run on the caller's thread
+/// alone. Results do not depend on the threads or the instruction set. Destroy the context with lk_context_destroy.
+///
+/// After fork() the child process may create, use and destroy contexts in any order, including those that it inherited,
+/// and also at exit. If an inherited context (or the process default) had started its threads before the fork, it runs
+/// on the caller's thread alone in the child. A context that the child creates has threads again.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lk_context_create(
     threads: usize,
@@ -58,8 +60,8 @@ pub unsafe extern "C" fn lk_context_create(
     })
 }
 
-/// Ends a context and its threads, which it waits for; in a forked child an inherited context has none. No call may use it
-/// any more. NULL does nothing.
+/// Destroys a context: ends its threads and waits for them. In a forked child an inherited context has no threads to
+/// wait for. No call may use the context afterwards. NULL does nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lk_context_destroy(ctx: *mut lk_context) {
     guard(|| {
@@ -71,36 +73,38 @@ pub unsafe extern "C" fn lk_context_destroy(ctx: *mut lk_context) {
     });
 }
 
-/// The instruction set that calls with this context run on: "scalar", "avx2", "avx512" or "neon".
+/// The instruction set that calls with this context use: "scalar", "avx2", "avx512" or "neon".
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lk_isa_name(ctx: *const lk_context) -> *const c_char {
     // SAFETY: the caller's promise
     unsafe { context(ctx) }.isa().c_name().as_ptr()
 }
 
-/// The library's version, "MAJOR.MINOR.PATCH".
+/// The version of the library, "MAJOR.MINOR.PATCH".
 #[unsafe(no_mangle)]
 pub extern "C" fn lk_version() -> *const c_char {
     concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()
 }
 
-/// The version of the binary interface: a program made with the header of another major (before 1.0, minor)
-/// version must not be linked. Compare with LK_ABI_VERSION.
+/// The version of the library's binary interface (ABI). Compare it with LK_ABI_VERSION when the program starts: if they
+/// differ, the program was compiled with the header of an incompatible library version and must not use this library.
+/// Library versions with the same major number are compatible; before 1.0, those with the same minor number are.
 #[unsafe(no_mangle)]
 pub extern "C" fn lk_abi_version() -> i32 {
     LK_ABI_VERSION
 }
 
-/// The binary interface that this header describes.
+/// The version of the binary interface (ABI) that this header describes.
 pub const LK_ABI_VERSION: i32 = 1;
 
-/// The version of this header. lk_version() is the library's.
+/// The major version of this header. The version of the library is lk_version().
 pub const LK_VERSION_MAJOR: i32 = 0;
-/// Its second number.
+/// The minor version of this header.
 pub const LK_VERSION_MINOR: i32 = 1;
-/// Its third number.
+/// The patch version of this header.
 pub const LK_VERSION_PATCH: i32 = 0;
-/// The same as one number, for comparisons: `#if LK_VERSION >= 1002000` is true from version 1.2.0 on.
+/// The version of this header as one number, for comparisons: `#if LK_VERSION >= 1002000` is true from version 1.2.0
+/// on.
 pub const LK_VERSION: i32 = LK_VERSION_MAJOR * 1000000 + LK_VERSION_MINOR * 1000 + LK_VERSION_PATCH;
 
 /// Whether a part of the crate's version is this number.
@@ -115,7 +119,8 @@ const _: () = assert!(
     "LK_VERSION_MAJOR, LK_VERSION_MINOR and LK_VERSION_PATCH are to be the crate's version"
 );
 
-/// What LK_OPTIONS_INIT does, for languages without C's initialisers: `size` is sizeof(lk_options).
+/// Sets all options to their defaults, like LK_OPTIONS_INIT, for languages that cannot use C's initialisers. `size` is
+/// sizeof(lk_options).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lk_options_init(options: *mut lk_options, size: usize) -> lk_status {
     guard(|| {

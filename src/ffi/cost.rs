@@ -14,7 +14,7 @@ unsafe fn cost<'a>(name: &'static str, pointer: *mut lk_cost) -> Result<&'a mut 
     Ok(unsafe { &mut *pointer.cast::<Cost>() })
 }
 
-/// What a cost comes to; NaN if there is none.
+/// A number that is computed from a cost; NaN if `of` is NULL.
 ///
 /// # Safety
 /// Valid, if not NULL.
@@ -29,7 +29,7 @@ unsafe fn number(of: *const lk_cost, function: fn(&Cost) -> f64) -> f64 {
     number
 }
 
-/// Adds a batch: the sum of its losses, and what its mean divides by.
+/// Adds a batch to a cost: the sum of its losses, and the weight that its mean is divided by.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lk_cost_add(into: *mut lk_cost, sum: f64, weight: f64) -> lk_status {
     guard(|| {
@@ -39,7 +39,7 @@ pub unsafe extern "C" fn lk_cost_add(into: *mut lk_cost, sum: f64, weight: f64) 
     })
 }
 
-/// Adds the batches of another cost.
+/// Adds all batches of the cost `from` to the cost `into`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lk_cost_merge(into: *mut lk_cost, from: *const lk_cost) -> lk_status {
     guard(|| {
@@ -52,16 +52,17 @@ pub unsafe extern "C" fn lk_cost_merge(into: *mut lk_cost, from: *const lk_cost)
     })
 }
 
-/// The sum of all losses divided by the sum of all weights, off by less than one unit in the last place; NaN
-/// if there is nothing, or if `of` is NULL.
+/// The sum of all losses divided by the sum of all weights. The error is less than one unit in the last place. The
+/// result is NaN if the cost is empty or `of` is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lk_cost_mean(of: *const lk_cost) -> f64 {
     // SAFETY: the caller's promise
     unsafe { number(of, Cost::mean) }
 }
 
-/// The perplexity: e to the mean, where losses are negative log-likelihoods in nats, as those of lk_cross_entropy_f32 and
-/// lk_nll_f32; infinite where it is beyond double, NaN if there is nothing, or if `of` is NULL.
+/// The perplexity, which is e to the power of the mean. It is meaningful if the losses are negative log-likelihoods in
+/// nats, as those of lk_cross_entropy_f32 and lk_nll_f32 are. The result is infinite if it exceeds the range of double,
+/// and NaN if the cost is empty or `of` is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lk_cost_perplexity(of: *const lk_cost) -> f64 {
     // SAFETY: the caller's promise

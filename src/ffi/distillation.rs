@@ -53,30 +53,38 @@ impl<T: Element> Call<T> {
 }
 
 for_each_element_type! {
-    /// Knowledge distillation: how far a student's distribution is from its teacher's, from the logits of both, at a
-    /// temperature T (Hinton et al., 2015; generalised Jensen-Shannon divergence: Agarwal et al., 2024, and TRL's GKD
-    /// trainer).
+    /// Knowledge distillation: the divergence between the distributions of a student and a teacher, computed from the
+    /// logits of both at a temperature T (Hinton et al., 2015; generalised Jensen-Shannon divergence: Agarwal et al.,
+    /// 2024, and TRL's GKD trainer).
     ///
-    /// With p = softmax(teacher / T), q = softmax(student / T) and m = beta p + (1 - beta) q: for beta = 0, the default,
-    /// loss = KL(p || q) (PyTorch's kl_div of log_softmax with log_target), gradient = (q - p) / T; for beta = 1,
-    /// loss = KL(q || p), gradient = q (log(q / p) - loss) / T; else loss = beta KL(p || m) + (1 - beta) KL(q || m),
-    /// gradient = (1 - beta) q (log(q / m) - KL(q || m)) / T. The gradient is that of the student's logits; student and
-    /// teacher exchanged, with 1 - beta for beta, is the same loss and gives that of the teacher's. Hinton's factor T^2 is
-    /// the caller's: grad_scale for the gradient.
+    /// With p = softmax(teacher / T), q = softmax(student / T) and m = beta p + (1 - beta) q:
     ///
-    /// Rows only: the shape's `inner` must be 1 and its classes contiguous (else LK_UNSUPPORTED_OPTION). `student`,
-    /// `teacher` and `grad` share its stride; `grad` may be `student` itself. A row weight multiplies its row's loss and
-    /// gradient; LK_MEAN divides by their sum, or the number of rows (batchmean). Rows of weight 0 are not read: weights of
-    /// 0 and 1 are a mask. Where none is left, and where weights add up to 0, LK_MEAN is as in lk_cross_entropy_f32.
-    /// `row_weight` may be NULL (all 1).
+    /// - beta = 0 (the default): loss = KL(p || q), gradient = (q - p) / T; this is PyTorch's kl_div of log_softmax
+    ///   with log_target
+    /// - beta = 1: loss = KL(q || p), gradient = q (log(q / p) - loss) / T
+    /// - otherwise: loss = beta KL(p || m) + (1 - beta) KL(q || m) and
+    ///   gradient = (1 - beta) q (log(q / m) - KL(q || m)) / T
     ///
-    /// However near student and teacher are, a loss is within 8 units in the last place of the exact one; it is never
-    /// negative, and 0 for equal logits, like the gradients. Gradients are within 8 units of the exact difference, q - p or
-    /// q (log(q / p) - loss) over T; for other beta, of q times the larger of the two numbers that are subtracted.
+    /// The gradient is with respect to the student's logits. For the gradient with respect to the teacher's logits,
+    /// exchange student and teacher and pass 1 - beta; the loss is the same. Hinton's factor T^2 is not included: pass
+    /// it as grad_scale for the gradient.
     ///
-    /// Logits of -inf are masked classes: where the student's alone is, forward KL is infinite, where the teacher's alone,
-    /// reverse KL. All masked, NaN or +inf: NaN in that row. `loss` is one element for LK_MEAN and LK_SUM, one a row for
-    /// LK_NONE. Outputs may be NULL, `params` and `opts` too.
+    /// `shape` must have `inner` 1 and contiguous classes, otherwise the call returns LK_UNSUPPORTED_OPTION. `student`,
+    /// `teacher` and `grad` have this shape and stride; `grad` may be `student` itself. A row weight multiplies the
+    /// loss and the gradient of its row. LK_MEAN divides by the sum of the row weights, which is the number of rows
+    /// without weights (batchmean). Rows of weight 0 are not read, so weights of 0 and 1 are a mask. If no row is left,
+    /// or if the weights add up to 0, LK_MEAN is as in lk_cross_entropy_f32. `row_weight` may be NULL (all weights are
+    /// 1).
+    ///
+    /// Accuracy: the loss is within 8 units in the last place of the exact value, however close student and teacher
+    /// are. It is never negative. For equal logits the loss and the gradients are 0. Gradients are within 8 units of
+    /// the exact difference, which is (q - p) / T or q (log(q / p) - loss) / T; for other beta, within 8 units of q
+    /// times the larger of the two numbers that are subtracted.
+    ///
+    /// Logits of -inf mask their classes. If only the student's logit of a class is -inf, forward KL is infinite; if
+    /// only the teacher's is, reverse KL is. A row with a NaN, with a logit of +inf or with all classes masked is NaN.
+    /// `loss` is one element for LK_MEAN and LK_SUM, and one for each row for LK_NONE. Each output may be NULL, and so
+    /// may `params` and `opts`.
     fn distillation(
         ctx: *const lk_context,
         shape: *const lk_class_shape,

@@ -1,12 +1,12 @@
-//! C functions that differ by their element type alone: written once.
+//! C functions that differ only in their element type are written once, here.
 
 use super::types::{LK_F32, LK_F64, lk_dtype};
 use crate::loss::Element;
 
-/// What C calls an element type.
+/// The C constants of an element type.
 pub trait CElement: Element {
     const DTYPE: lk_dtype;
-    /// Types of targets of this element type's losses that take probabilities too, in words.
+    /// The target types of losses that also take probabilities as targets, in words.
     const TARGET_TYPES: &'static str;
 }
 
@@ -22,11 +22,11 @@ impl CElement for f64 {
         "LK_I16, LK_I32, LK_I64, LK_U8, LK_U16, LK_U32, LK_U64 or, for probabilities, LK_F64";
 }
 
-/// Functions of arrays of `T`: of each `fn name` are made the C functions `lk_name_f32` and `lk_name_f64`, whose status is
-/// what the body gives. The caller of those has promised that pointers which are not NULL are valid for what the docs say, and
-/// the body passes that on.
+/// Functions of arrays of `T`: each `fn name` becomes the C functions `lk_name_f32` and `lk_name_f64`, which return the status
+/// that the body gives. Their caller promises that pointers which are not NULL are valid for what the docs say, and the body
+/// passes that promise on.
 ///
-/// `header.rs` reads these functions too, for the header: their layout here is to be that of the others.
+/// `header.rs` reads these functions too, for the header. It relies on their layout: write new ones like the others.
 macro_rules! for_each_element_type {
     ($($functions: tt)*) => {
         const _: () = {

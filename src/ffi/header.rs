@@ -1,8 +1,8 @@
-//! Makes the C header from the sources, and the lists of losses in the C++ header and in the C programs that test; the build
-//! script and the test that guards them both come here.
+//! Generates the C header from the sources, and the lists of losses in the C++ header and in the C test programs. Both
+//! the build script and the test that checks the committed headers use it.
 //!
-//! cbindgen reads functions, and what is made by macros it does not see. So functions that are written once for all element
-//! types, or for all losses of a table, are written out first, from the text that the macros are given.
+//! cbindgen reads functions, but it does not see what macros produce. So functions that are written once for all
+//! element types, or for all losses of a table, are first written out from the text that the macros are given.
 
 use std::fs;
 use std::path::Path;

@@ -104,19 +104,21 @@ impl<T: Element> Call<T> {
 }
 
 for_each_element_type! {
-    /// Cross-entropy of a linear layer's outputs, logits = hidden weight^T + bias, with the gradients of all three (PyTorch's
-    /// linear_cross_entropy). Logits are made block by block of rows, within `params->memory` bytes, and never stand in memory
-    /// all at once.
+    /// Cross-entropy of the outputs of a linear layer (PyTorch's linear_cross_entropy), logits = hidden weight^T +
+    /// bias, with the gradients with respect to `hidden`, `weight` and `bias`. The logits are computed in blocks of
+    /// rows that take at most `params->memory` bytes, so they are never in memory all at once.
     ///
-    /// `hidden` is [rows][width], `weight` [classes][width], `bias` [classes] or NULL (zeros), all dense. Targets are
-    /// indices of an integer type of lk_dtype, one a row; they, weights, `loss` and what LK_MEAN divides by are as in
-    /// lk_cross_entropy_f32. Each gradient has the shape of what it belongs to and may be NULL, `params` and `opts` too; no
-    /// output may overlap an input. With LK_NONE the gradients of weight and bias are those of the sum of losses.
+    /// `hidden` is [rows][width], `weight` is [classes][width], and `bias` is [classes] or NULL (zeros); all are dense.
+    /// `targets` are indices of an integer type of lk_dtype, one for each row. Targets, weights, `loss` and the
+    /// divisor of LK_MEAN are as in lk_cross_entropy_f32. Each gradient has the shape of the array that it belongs to
+    /// and may be NULL, and so may `params` and `opts`. No output may overlap an input. With LK_NONE the gradients of
+    /// `weight` and `bias` are those of the sum of the losses.
     ///
-    /// Matrix products are those of the gemm crate, which chooses the instruction set itself: their last bits may differ
-    /// between machines. Logits of ignored rows are made, so `hidden` must be finite there. The call allocates: besides
-    /// `params->memory` eight bytes a class, 5 to 15 MiB, and for each further thread as much as a second-level cache, which
-    /// it keeps. LK_OUT_OF_MEMORY if the first of these cannot be had.
+    /// The matrix products are computed by the gemm crate, which chooses the instruction set itself, so their last bits
+    /// may differ between machines. The logits of ignored rows are computed too, so `hidden` must be finite there. The
+    /// call allocates memory: `params->memory` bytes and eight bytes for each class (if this fails, the call returns
+    /// LK_OUT_OF_MEMORY); 5 to 15 MiB for matrix products; and for each further thread as much as its second-level
+    /// cache, which the thread keeps.
     fn linear_cross_entropy(
         ctx: *const lk_context,
         shape: *const lk_linear_shape,

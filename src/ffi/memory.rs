@@ -1,4 +1,4 @@
-//! Pointers from C: checked, then made into views.
+//! Checks pointers from C and turns them into views.
 
 use core::ffi::c_void;
 
@@ -16,8 +16,8 @@ use crate::options::Sinks;
 use crate::shape::{Layout, Reduction};
 use crate::simd::view::{In, Out};
 
-/// A struct that begins with its size. A larger one is a newer caller's: what this version does not know of
-/// it must be 0.
+/// Reads a struct whose first field is its size. A larger struct comes from a newer caller; the fields that this version does
+/// not know must be 0 then.
 ///
 /// # Safety
 /// NULL, or valid for reading as many bytes as its first field says, that field at least.

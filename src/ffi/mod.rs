@@ -1,6 +1,6 @@
-//! The C ABI: arguments are checked, statuses come back, panics stop here.
+//! The C ABI: these functions check arguments, return statuses and catch panics.
 //!
-//! `include/losskit.h` is made from these files: what is public here is in the header, with its docs.
+//! `include/losskit.h` is generated from these files: it has everything that is public here, with its docs.
 #![allow(non_camel_case_types)]
 #![allow(clippy::missing_safety_doc, clippy::too_many_arguments)]
 

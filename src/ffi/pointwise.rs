@@ -112,9 +112,10 @@ impl<T: Element> Call<T> {
 macro_rules! functions {
     ($name: ident [$($argument: ident: $type: ty),*] |$call: ident| $evaluate: expr) => {
         for_each_element_type! {
-            /// `input`, `target` and `weight` (may be NULL: all 1) have `n` elements. `loss` is one element for
-            /// LK_MEAN (divided by n, weighted or not) and LK_SUM, `n` elements for LK_NONE. `grad` and `hess` have `n`
-            /// elements; `grad` may be `input` itself. Outputs may be NULL, `opts` too (LK_OPTIONS_INIT).
+            /// `input`, `target` and `weight` have `n` elements; `weight` may be NULL (all weights are 1). `loss` is
+            /// one element for LK_MEAN and LK_SUM, and `n` elements for LK_NONE. LK_MEAN divides by n, with or without
+            /// weights. `grad` and `hess` have `n` elements; `grad` may be `input` itself. Each output may be NULL, and
+            /// so may `opts` (LK_OPTIONS_INIT).
             fn $name(
                 ctx: *const lk_context,
                 n: usize,

@@ -166,18 +166,21 @@ unsafe fn entropy_backward<T: Element>(
 }
 
 for_each_element_type! {
-    /// Log-probabilities of chosen classes of each row (TRL's selective_log_softmax), and each row's entropy, in one pass.
+    /// The log-probabilities of chosen classes in each row (TRL's selective_log_softmax) and the entropy of each row,
+    /// in one pass.
     ///
     /// log_probs[row][i] = log softmax(x)[index]; entropy[row] = -sum of p_j log p_j with p = softmax(x), in nats;
-    /// lse[row] = log of the sum of e^x_j. Nothing of the logits' size is written.
+    /// lse[row] = log of the sum of e^x_j. No array of the logits' size is written.
     ///
-    /// `shape` is one of rows: `inner` 1, classes contiguous; else LK_UNSUPPORTED_OPTION. `indices`: of an integer type of lk_dtype,
-    /// [rows][per_row], as `log_probs`; NULL if no log-probabilities are asked for and every row counts. `entropy` and `lse`
-    /// have an element a row. `params` may be NULL: one index a row, ignore_index -100.
+    /// `shape` must have `inner` 1 and contiguous classes, otherwise the call returns LK_UNSUPPORTED_OPTION. `indices`
+    /// are of an integer type of lk_dtype, [rows][per_row], as is `log_probs`. `indices` may be NULL if `log_probs` is
+    /// NULL; then no row is ignored. `entropy` and `lse` have one element for each row. Each output may be NULL.
+    /// `params` may be NULL: one index for each row, ignore_index -100.
     ///
-    /// The log-probability of an index that is ignored is 0. A row whose indices are all ignored does not count: its logits
-    /// are not read, all its outputs are 0. Logits of -inf are masked classes, which add 0 to the entropy; their
-    /// log-probability is -inf. All -inf, or +inf twice: NaN (lse of nothing but -inf is -inf).
+    /// The log-probability of an ignored index is 0. If all indices of a row are ignored, the row is ignored: its
+    /// logits are not read and all its outputs are 0. Logits of -inf mask their classes: these have log-probability
+    /// -inf and add 0 to the entropy. A row is NaN if all its logits are -inf, or if several are +inf. The exception is
+    /// lse, which is -inf if all logits are -inf.
     fn selective_log_softmax(
         ctx: *const lk_context,
         shape: *const lk_class_shape,
@@ -192,13 +195,15 @@ for_each_element_type! {
         forward(ctx, Input { shape, logits, index_type, indices, params }, log_probs, entropy, lse)
     }
 
-    /// The gradient of lk_selective_log_softmax_f32 with respect to the logits, from those with respect to its outputs: with g, h
-    /// and l those of log-probabilities, entropy and lse,
-    /// grad_j = (sum of g_i where index i is j) - p_j (sum of g_i) - h p_j (log p_j + entropy) + l p_j.
+    /// The gradient of lk_selective_log_softmax_f32 with respect to the logits, from the gradients g, h and l with
+    /// respect to its outputs `log_probs`, `entropy` and `lse`:
     ///
-    /// Each of the three has its output's shape and may be NULL (zeros). `indices` and `params` as they were; gradients of what
-    /// is ignored are not read. `flags`: LK_ACCUMULATE_GRAD or 0. `grad` has the shape and stride of the logits and may be
-    /// the logits themselves, unless it is accumulated. Nothing that the outputs held is needed.
+    /// - grad_j = (sum of g_i where index i is j) - p_j (sum of g_i) - h p_j (log p_j + entropy) + l p_j
+    ///
+    /// `grad_log_probs`, `grad_entropy` and `grad_lse` have the shapes of the corresponding outputs; each may be NULL
+    /// (zeros). Pass the same `indices` and `params` as in the forward call. The outputs of the forward call are not
+    /// needed. Gradients of ignored entries and rows are not read. `flags` is LK_ACCUMULATE_GRAD or 0. `grad` has the
+    /// shape and stride of the logits; without LK_ACCUMULATE_GRAD it may be the logits themselves.
     fn selective_log_softmax_backward(
         ctx: *const lk_context,
         shape: *const lk_class_shape,
@@ -216,8 +221,8 @@ for_each_element_type! {
         backward(ctx, input, [grad_log_probs, grad_entropy, grad_lse], flags, grad)
     }
 
-    /// The entropy of each row's softmax, in nats: lk_selective_log_softmax_f32 of the entropy alone. `shape` is one of rows,
-    /// `entropy` has an element a row.
+    /// The entropy of the softmax of each row, in nats: the `entropy` output of lk_selective_log_softmax_f32 alone.
+    /// `shape` must have `inner` 1 and contiguous classes. `entropy` has one element for each row.
     fn entropy(
         ctx: *const lk_context,
         shape: *const lk_class_shape,
@@ -227,11 +232,11 @@ for_each_element_type! {
         entropy_forward(ctx, shape, logits, entropy)
     }
 
-    /// The gradient of lk_entropy_f32 with respect to the logits, from that with respect to each row's entropy:
-    /// grad_j = -grad_entropy p_j (log p_j + entropy).
+    /// The gradient of lk_entropy_f32 with respect to the logits, from the gradient with respect to the entropy of each
+    /// row: grad_j = -grad_entropy p_j (log p_j + entropy).
     ///
-    /// `flags`: LK_ACCUMULATE_GRAD or 0. `grad` has the shape and stride of the logits and may be the logits themselves,
-    /// unless it is accumulated.
+    /// `flags` is LK_ACCUMULATE_GRAD or 0. `grad` has the shape and stride of the logits; without LK_ACCUMULATE_GRAD it
+    /// may be the logits themselves.
     fn entropy_backward(
         ctx: *const lk_context,
         shape: *const lk_class_shape,

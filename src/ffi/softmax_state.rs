@@ -1,4 +1,4 @@
-//! The softmax of rows whose classes come in pieces.
+//! The softmax of rows whose classes come in chunks.
 
 use core::ffi::c_void;
 
@@ -129,7 +129,7 @@ unsafe fn grad<T: Element>(
     Ok(LK_OK)
 }
 
-/// States that have seen nothing.
+/// Initialises states to which no classes have been added.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lk_softmax_state_init(rows: usize, states: *mut lk_softmax_state) -> lk_status {
     guard(|| {
@@ -141,17 +141,18 @@ pub unsafe extern "C" fn lk_softmax_state_init(rows: usize, states: *mut lk_soft
 }
 
 for_each_element_type! {
-    /// Adds a chunk of classes to its rows' states.
+    /// Adds a chunk of classes to the states of its rows.
     ///
-    /// Chunks come in any order and may have any width; each class is to be added once, to one of the states that will be
-    /// merged. What comes of them is within 2 units in the last place of lk_cross_entropy_f32 of the whole rows.
+    /// Chunks may come in any order and have any width. Add each class exactly once, to one of the states that will be
+    /// merged. The results are within 2 units in the last place of those of lk_cross_entropy_f32 for the whole rows.
     ///
-    /// `targets`: an index of an integer type of lk_dtype a row among all classes; one that is not in this chunk will be, or was,
-    /// in another. A negative one that is not `ignore_index` is LK_TARGET_OUT_OF_RANGE. NULL: there is no loss, only
-    /// the logarithm of the sum of exponentials. Logits of -inf are masked classes.
+    /// `targets` are indices among all classes, of an integer type of lk_dtype, one for each row. A target that is not
+    /// in this chunk must be in another chunk. A negative target that is not `ignore_index` gives
+    /// LK_TARGET_OUT_OF_RANGE. If `targets` is NULL there is no loss, only the logarithm of the sum of exponentials.
+    /// Logits of -inf mask their classes.
     ///
-    /// `class_weight` has the weights of the chunk's classes and may be NULL (all 1). `params` may be NULL; it is to be the
-    /// same for all updates of a row, for what its state comes to and for its gradients.
+    /// `class_weight` has the weights of the classes in this chunk and may be NULL (all weights are 1). `params` may be
+    /// NULL. Pass the same `params` to all calls for one row: updates, finish and gradients.
     fn softmax_state_update(
         ctx: *const lk_context,
         chunk: *const lk_class_chunk,
@@ -166,9 +167,10 @@ for_each_element_type! {
     }
 }
 
-/// Merges into each row's state what another has seen of the row's other classes.
+/// Merges two states of each row: adds to `into` the classes that have been added to `from`.
 ///
-/// Which of two takes in the other changes no bit, in which order many are merged no more than the last place.
+/// Exchanging `into` and `from` gives the same bits. If more than two states are merged, the order changes the results
+/// by at most one unit in the last place.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lk_softmax_state_merge(
     ctx: *const lk_context,
@@ -191,11 +193,13 @@ pub unsafe extern "C" fn lk_softmax_state_merge(
 }
 
 for_each_element_type! {
-    /// Each row's loss (0 where it is ignored), and the logarithm of its sum of exponentials (-inf there).
+    /// Computes the loss and the logarithm of the sum of exponentials of each row. For ignored rows the loss is 0 and
+    /// the logarithm is -inf.
     ///
-    /// Both have `rows` elements and may be NULL. If there is a loss, a row that is not ignored and whose target was not
-    /// seen exactly once is LK_INCOMPLETE_STATE. The loss is that of lk_cross_entropy_f32 with the same class weights and
-    /// options; what its mean divides by is the sum of the states' `target_weight`.
+    /// `loss` and `lse` have `rows` elements; either may be NULL. If `loss` is not NULL, the target of each row that is
+    /// not ignored must have been added exactly once, otherwise the call returns LK_INCOMPLETE_STATE. The loss is that
+    /// of lk_cross_entropy_f32 with the same class weights and options, without reduction. For its mean, divide the sum
+    /// by the sum of the `target_weight` of all states.
     fn softmax_state_finish(
         ctx: *const lk_context,
         rows: usize,
@@ -207,14 +211,16 @@ for_each_element_type! {
         finish(ctx, rows, states, params, loss, lse)
     }
 
-    /// The gradient of a chunk's logits, once its rows' states have seen all classes:
-    /// row_weight grad_scale (Q p_j - q_j), q being the target distribution as in lk_cross_entropy_f32 (1 for the target and 0
-    /// elsewhere, without class weights and label smoothing) and Q its sum; 0 for ignored rows.
+    /// The gradient with respect to the logits of a chunk, after all classes have been added to the states of its rows:
+    /// row_weight grad_scale (Q p_j - q_j), where q is the target distribution as in lk_cross_entropy_f32 (without
+    /// class weights and label smoothing: 1 for the target and 0 elsewhere) and Q is its sum. The gradient of ignored
+    /// rows is 0.
     ///
-    /// `chunk`, `targets`, `class_weight` and `params` as they were for the update; without targets, the gradient of the
-    /// logarithm of the sum of exponentials. `row_weight` has `rows` elements and may be NULL (all 1). For a batch's mean, `grad_scale` is 1 / the
-    /// number of rows that count, or the sum of their weights. `grad` has the shape and stride of the logits and may be the
-    /// logits themselves.
+    /// Pass the same `chunk`, `targets`, `class_weight` and `params` as in the update. Without targets the result is
+    /// the gradient of the logarithm of the sum of exponentials. `row_weight` has `rows` elements and may be NULL (all
+    /// weights are 1). For the gradient of the mean over a batch, set `grad_scale` to 1 / (number of rows that are not
+    /// ignored, or the sum of their weights). `grad` has the shape and stride of the logits and may be the logits
+    /// themselves.
     fn softmax_state_grad(
         ctx: *const lk_context,
         chunk: *const lk_class_chunk,

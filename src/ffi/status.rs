@@ -52,9 +52,9 @@ fn remember(error: &Error) {
     });
 }
 
-/// This thread's last error in words, with the numbers in it; empty if there was none.
+/// The message of this thread's last error, with the numbers that explain it; empty if there has been no error.
 ///
-/// A success leaves it as it is. The text is valid until this thread's next error.
+/// A successful call does not change the message. The returned string is valid until the next error of this thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn lk_last_error() -> *const c_char {
     LAST.try_with(|last| last.get().cast::<c_char>().cast_const()).unwrap_or(c"".as_ptr())
@@ -70,7 +70,7 @@ macro_rules! name_of {
     };
 }
 
-/// The name of a status, "LK_OK" for LK_OK; "LK_?" for a number that is none.
+/// The name of a status: "LK_OK" for LK_OK, and "LK_?" for an unknown number.
 #[unsafe(no_mangle)]
 pub extern "C" fn lk_status_name(status: lk_status) -> *const c_char {
     let name: &'static str = name_of! {

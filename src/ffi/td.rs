@@ -70,25 +70,26 @@ impl<T: Element> Call<T> {
 }
 
 for_each_element_type! {
-    /// Temporal difference, the loss of (deep, double) Q-learning (Mnih et al., 2015; van Hasselt et al., 2016).
+    /// The temporal-difference loss of (deep, double) Q-learning (Mnih et al., 2015; van Hasselt et al., 2016).
     ///
     /// target = reward + gamma (1 - done) max over a' of next_q[a'], or, if `next_q_online` is given (double DQN),
     /// next_q at the argmax over a' of next_q_online[a']. With d = q[action] - target: loss = d^2 (LK_TD_MSE) or
-    /// huber(d) (LK_TD_HUBER); gradient and Hessian are the loss's at the action and 0 elsewhere;
-    /// td_error = -d, unscaled and unweighted. No gradient flows through the target. For n-step returns give
-    /// gamma^n.
+    /// huber(d) (LK_TD_HUBER); gradient and Hessian are those of this loss at the action and 0 elsewhere; td_error =
+    /// -d, unscaled and unweighted. No gradient flows through the target. For n-step returns pass gamma^n as gamma.
     ///
-    /// The target and q may nearly cancel: with t the largest of |reward|, gamma |next_q|, |q| and |d|, the gradient is
-    /// within 4 units in the last place of t times the second derivative, and a loss within 4 units of the larger of
-    /// itself and t times the slope.
+    /// Accuracy: the difference between target and q may nearly cancel. With t the largest of |reward|, gamma |next_q|,
+    /// |q| and |d|, the gradient is within 4 units in the last place of t times the second derivative, and the loss is
+    /// within 4 units of the larger of itself and t times the slope.
     ///
-    /// `q`, `next_q`, `next_q_online` (may be NULL), `grad` and `hess` are [batch][actions] with the shape's
-    /// stride; `action` (of an integer type of lk_dtype), `reward`, `done` (not 0: the episode ended; may be NULL: none
-    /// did), `weight` (may be NULL: all 1) and `td_error` have `batch` elements. Rows that are done do not read
-    /// what follows; with gamma 0 it does not matter what follows, which may be infinite or NaN. The argmax is the
-    /// first maximum, and a NaN wins. An action that is none is LK_TARGET_OUT_OF_RANGE. LK_MEAN divides by the
-    /// batch, weighted or not. `loss` is one element, or `batch` for LK_NONE; `grad` may be `q` itself. Outputs may
-    /// be NULL, `params` and `opts` too.
+    /// `q`, `next_q`, `next_q_online`, `grad` and `hess` are [batch][actions] with the stride of the shape. `action`
+    /// (of an integer type of lk_dtype), `reward`, `done`, `weight` and `td_error` have `batch` elements. `next_q_online`,
+    /// `done` and `weight` may be NULL. `done` is not 0 if the episode ended; NULL means that none did. Without
+    /// `weight` all weights are 1.
+    ///
+    /// If a row is done, its next_q is not read. If gamma is 0, next_q has no influence, even if it is infinite or NaN.
+    /// The argmax is the first maximum; a NaN counts as the maximum. An action outside of 0 to actions - 1 gives
+    /// LK_TARGET_OUT_OF_RANGE. LK_MEAN divides by `batch`, with or without weights. `loss` is one element, or `batch`
+    /// elements for LK_NONE; `grad` may be `q` itself. Each output may be NULL, and so may `params` and `opts`.
     fn td(
         ctx: *const lk_context,
         shape: *const lk_td_shape,

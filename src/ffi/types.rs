@@ -11,63 +11,65 @@ use crate::loss::{
 use crate::options::{Options, Sinks, Summary};
 use crate::shape::{ClassShape, Layout, Reduction};
 
-/// What a function says: 0 is success, negative an error (no output was touched), positive a remark (all
-/// outputs are written). lk_last_error() has an error's words.
+/// The result of a call. 0 means success. A negative number is an error: no output was written, and lk_last_error()
+/// describes it. A positive number is a warning: all outputs were written.
 pub type lk_status = i32;
 
-/// Done.
+/// Success.
 pub const LK_OK: lk_status = 0;
-/// Done; some inputs lie outside of the loss's domain, and NaN stands in their places.
+/// Success, but some inputs lie outside the domain of the loss; the results at those positions are NaN. With
+/// LK_CHECK_TARGETS: or some labels lie outside of [0, 1].
 pub const LK_INPUT_OUT_OF_DOMAIN: lk_status = 1;
-/// A pointer that must not be NULL is.
+/// A required pointer is NULL.
 pub const LK_NULL_POINTER: lk_status = -1;
-/// A pointer is not aligned to its element's size.
+/// A pointer is not aligned for its element type.
 pub const LK_MISALIGNED: lk_status = -2;
-/// An array's length does not fit the others.
+/// The length of an array does not fit the shape or the other arrays.
 pub const LK_LENGTH_MISMATCH: lk_status = -3;
-/// A size is larger than memory can be.
+/// An array of this size would not fit into the address space.
 pub const LK_SIZE_TOO_LARGE: lk_status = -4;
-/// Two arrays share memory in a way that is not permitted.
+/// Two arrays overlap in a way that is not allowed.
 pub const LK_PARTIAL_OVERLAP: lk_status = -5;
-/// Strides under which two elements would be the same.
+/// With these strides two different elements would have the same address.
 pub const LK_INVALID_STRIDE: lk_status = -6;
-/// A constant that this version does not know, or that is not possible where it stands.
+/// A constant is unknown to this version, or is not allowed for this argument.
 pub const LK_UNKNOWN_CONSTANT: lk_status = -7;
-/// A target, or an action, that is no index of a class, and not ignore_index.
+/// A target or an action is neither a valid class index nor ignore_index.
 pub const LK_TARGET_OUT_OF_RANGE: lk_status = -8;
 /// Huber's delta is not greater than 0.
 pub const LK_INVALID_DELTA: lk_status = -9;
-/// Smooth L1's beta is negative or not a number, or distillation's is outside of [0, 1].
+/// Smooth L1's beta is negative or NaN, or distillation's beta is outside of [0, 1].
 pub const LK_INVALID_BETA: lk_status = -10;
 /// Label smoothing is outside of [0, 1].
 pub const LK_INVALID_LABEL_SMOOTHING: lk_status = -11;
-/// An option is not a number.
+/// An option is NaN.
 pub const LK_NAN_OPTION: lk_status = -12;
-/// A struct_size is smaller than the first version of that struct.
+/// A struct_size is smaller than that struct was in its first version.
 pub const LK_INVALID_STRUCT_SIZE: lk_status = -13;
-/// A newer caller's option that this version does not know.
+/// An option from a newer header that this library version does not know, or a combination of arguments that the
+/// function does not support.
 pub const LK_UNSUPPORTED_OPTION: lk_status = -14;
-/// A fault of this library: outputs may have been written in part.
+/// An internal error of this library. Some outputs may have been written.
 pub const LK_PANIC: lk_status = -15;
-/// A row whose target was in none of the classes that its state has seen, or in several.
+/// The target of a row was in none of the classes that were added to its softmax state, or was added more than once.
 pub const LK_INCOMPLETE_STATE: lk_status = -16;
-/// Distillation's temperature is not from 1e-9 to 1e9.
+/// Distillation's temperature is outside of [1e-9, 1e9].
 pub const LK_INVALID_TEMPERATURE: lk_status = -17;
 /// A soft cap is neither 0 nor a positive, normal number of the element type.
 pub const LK_INVALID_SOFT_CAP: lk_status = -18;
-/// Memory that a call needs for itself could not be had.
+/// The call could not allocate the working memory that it needs.
 pub const LK_OUT_OF_MEMORY: lk_status = -19;
-/// A context was to have more threads than LK_MAX_THREADS.
+/// More than LK_MAX_THREADS threads were requested for a context.
 pub const LK_TOO_MANY_THREADS: lk_status = -20;
 
-/// How the samples' losses become one.
+/// How the losses of the samples are combined.
 pub type lk_reduction = i32;
 
-/// Their sum, divided by their number or by the sum of their weights: each loss says which.
+/// The mean: the sum divided by the number of samples or by the sum of their weights. Each function says which.
 pub const LK_MEAN: lk_reduction = 0;
-/// Their sum.
+/// The sum.
 pub const LK_SUM: lk_reduction = 1;
-/// Each stands for itself.
+/// No reduction: one loss for each sample.
 pub const LK_NONE: lk_reduction = 2;
 
 /// The element type of an array.
@@ -89,15 +91,15 @@ pub const LK_I16: lk_dtype = 5;
 pub const LK_U16: lk_dtype = 6;
 /// uint32_t
 pub const LK_U32: lk_dtype = 7;
-/// uint64_t; more than INT64_MAX counts as INT64_MAX, which is no class either.
+/// uint64_t. A value greater than INT64_MAX is treated as INT64_MAX, which is not a class either.
 pub const LK_U64: lk_dtype = 8;
 
 /// An instruction set.
 pub type lk_isa = i32;
 
-/// The best one that the CPU has.
+/// The best instruction set that the CPU supports.
 pub const LK_ISA_BEST: lk_isa = 0;
-/// One element at a time.
+/// Portable code that processes one element at a time.
 pub const LK_ISA_SCALAR: lk_isa = 1;
 /// AArch64 Advanced SIMD.
 pub const LK_ISA_NEON: lk_isa = 2;
@@ -106,36 +108,40 @@ pub const LK_ISA_AVX2: lk_isa = 3;
 /// x86-64-v4: AVX-512 F, BW, CD, DQ, VL.
 pub const LK_ISA_AVX512: lk_isa = 4;
 
-/// Flag: gradient and Hessian are added to what is there. `grad` may not be the input then.
+/// Flag: add the gradient and the Hessian to the contents of `grad` and `hess` instead of overwriting them. `grad` must
+/// not be the input array then.
 pub const LK_ACCUMULATE_GRAD: u32 = 1;
-/// Flag: the mean of nothing is 0, not NaN: of no samples, of samples that are all ignored, or whose weights are all 0.
-/// Gradients of nothing are 0 either way, and a cost gets nothing.
+/// Flag: the mean is 0 instead of NaN if there is nothing to average: no samples, only ignored samples, or only weights
+/// of 0. In that case gradients are 0 with or without this flag, and nothing is added to a cost.
 pub const LK_ZERO_IF_EMPTY: u32 = 2;
-/// Flag: bce, bce_with_logits and likelihood look for labels outside of [0, 1] first, and are LK_INPUT_OUT_OF_DOMAIN if
-/// there are some; what they compute stays as it is. A NaN is only NaN. Other losses do not look.
+/// Flag: bce, bce_with_logits and likelihood check whether all labels lie in [0, 1]. If not, they return
+/// LK_INPUT_OUT_OF_DOMAIN; the results are the same as without the flag. NaN labels are not reported. Other losses
+/// ignore the flag.
 pub const LK_CHECK_TARGETS: u32 = 4;
 
 /// All flags of lk_options, and their names.
 const FLAGS: u32 = LK_ACCUMULATE_GRAD | LK_ZERO_IF_EMPTY | LK_CHECK_TARGETS;
 const FLAG_NAMES: &str = "a sum of LK_ACCUMULATE_GRAD (1), LK_ZERO_IF_EMPTY (2) and LK_CHECK_TARGETS (4)";
 
-/// The loss that td takes of its difference.
+/// The loss that td applies to the temporal difference.
 pub type lk_td_loss = i32;
 
-/// Squared.
+/// The squared error.
 pub const LK_TD_MSE: lk_td_loss = 0;
-/// Huber's.
+/// Huber's loss.
 pub const LK_TD_HUBER: lk_td_loss = 1;
 
-/// Threads and instruction set. NULL is the process default: a pool of its own with a thread for each core,
-/// started when it is first needed. May be used by several threads at once.
+/// The threads and the instruction set that calls use. Functions take NULL for the process default, which has its own
+/// thread pool with one thread for each core; the pool starts when it is first needed. Several threads may use one
+/// context at the same time.
 pub struct lk_context {
     pub(super) context: crate::context::Context,
 }
 
-/// The cost over a data set, gathered batch by batch: exact fixed-point numbers, so the order of batches and
-/// merges changes no bit of the mean. All zeros is empty. Costs are merged by adding all entries, or by
-/// lk_cost_merge; MPI_SUM over 144 MPI_INT64_T merges those of up to 2^30 ranks.
+/// The mean loss over a data set, accumulated batch by batch. Sums are exact fixed-point numbers, so the mean has the
+/// same bits in whichever order batches are added and costs are merged. A cost with all entries 0 is empty. To merge
+/// two costs, add all their entries or call lk_cost_merge; MPI_SUM over 144 MPI_INT64_T merges the costs of up to 2^30
+/// ranks.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct lk_cost {
@@ -143,7 +149,7 @@ pub struct lk_cost {
     pub weight: [i64; 72],
 }
 
-/// What all losses share. Begin with LK_OPTIONS_INIT.
+/// The options that all losses share. Initialise with LK_OPTIONS_INIT.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct lk_options {
@@ -151,23 +157,25 @@ pub struct lk_options {
     pub struct_size: usize,
     /// LK_MEAN, LK_SUM or LK_NONE
     pub reduction: lk_reduction,
-    /// Any of LK_ACCUMULATE_GRAD, LK_ZERO_IF_EMPTY, LK_CHECK_TARGETS, or 0
+    /// A combination of LK_ACCUMULATE_GRAD, LK_ZERO_IF_EMPTY and LK_CHECK_TARGETS, or 0
     pub flags: u32,
-    /// A factor of gradient and Hessian (loss scaling), not of the loss.
+    /// Gradient and Hessian are multiplied by this factor (loss scaling); the loss is not.
     pub grad_scale: f64,
-    /// Out, may be NULL: what LK_MEAN divides by, whichever the reduction.
+    /// Output, may be NULL: the number that LK_MEAN divides by. It is written whatever the reduction is.
     pub weight_sum: *mut f64,
-    /// In and out, may be NULL: this batch is added to it, unrounded.
+    /// Input and output, may be NULL: the loss of this batch is added to this cost, without rounding.
     pub cost: *mut lk_cost,
-    /// The least second derivative of a sample, before weights, grad_scale and LK_MEAN's division multiply it: what is
-    /// less is raised to it. 0: none. Boosters divide by sums of Hessians, and XGBoost's logistic objective has 1e-16.
-    /// nll and td: of the target or the action alone; ignored samples keep 0.
+    /// The smallest second derivative of a sample: smaller ones are raised to it, before they are multiplied by weights
+    /// and grad_scale and divided for LK_MEAN. 0 means no minimum. Gradient boosting divides by sums of Hessians;
+    /// XGBoost's logistic objective uses 1e-16. nll and td raise only the Hessian of the target or of the action; the
+    /// Hessian of ignored samples stays 0.
     pub min_hess: f64,
 }
 
-/// Where classes lie: logits[outer][classes][inner]. Begin with LK_CLASS_ROWS for rows of classes.
+/// The memory layout of arrays with classes: logits[outer][classes][inner]. Initialise with LK_CLASS_ROWS if each row
+/// holds the classes of one sample.
 ///
-/// A sample is one (outer, inner) position. Images [N, C, H, W] have outer N, classes C, inner H * W.
+/// Each (outer, inner) position is one sample. Images [N, C, H, W] have outer = N, classes = C and inner = H * W.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct lk_class_shape {
@@ -175,76 +183,82 @@ pub struct lk_class_shape {
     pub struct_size: usize,
     pub outer: usize,
     pub classes: usize,
-    /// 1 for rows of classes
+    /// 1 if each row holds the classes of one sample.
     pub inner: usize,
-    /// Elements from one outer index to the next; 0 if dense. What lies between is never touched.
+    /// The number of elements from one outer index to the next; 0 if dense. Padding between them is never accessed.
     pub outer_stride: usize,
-    /// Elements from one class to the next; 0 if dense. (A tensor that is broadcast has a stride of 0, too, but reads the
-    /// same element again: copy it first.)
+    /// The number of elements from one class to the next; 0 if dense. (A broadcast tensor also has a stride of 0, but
+    /// its elements share memory: copy it first.)
     pub class_stride: usize,
-    /// For crops of images, in cross_entropy and nll: how many elements of `inner` are contiguous; 0 if all are.
+    /// For a crop of images, in cross_entropy and nll: how many elements of `inner` are contiguous. 0: all of them.
     pub row_length: usize,
-    /// Elements from one such row to the next; 0 if `row_length` is.
+    /// The number of elements from one such row to the next; 0 if `row_length` is 0.
     pub row_stride: usize,
-    /// The gradient's and the Hessian's own outer and class stride, in cross_entropy with indices and in nll; both 0: they
-    /// lie as the logits do; one 0: it is dense. The logits are copied to the gradient's place first: a Hessian needs a
-    /// gradient beside it, and LK_ACCUMULATE_GRAD is LK_UNSUPPORTED_OPTION.
+    /// The outer stride of the gradient and of the Hessian, in cross_entropy with class indices and in nll. If this and
+    /// `grad_class_stride` are 0, they have the strides of the logits; if one of the two is 0, that one is dense. The
+    /// logits are copied to the array of the gradient first. Therefore a Hessian needs a gradient beside it, and
+    /// LK_ACCUMULATE_GRAD gives LK_UNSUPPORTED_OPTION.
     pub grad_outer_stride: usize,
-    /// See `grad_outer_stride`.
+    /// The class stride of the gradient and of the Hessian: see `grad_outer_stride`.
     pub grad_class_stride: usize,
 }
 
-/// Which classes a piece of logits has: logits[rows][classes], the first of which is class `first_class` of all.
-/// Begin with LK_CLASS_CHUNK.
+/// A chunk of consecutive classes: logits[rows][classes], whose first class has the index `first_class` among all
+/// classes. Initialise with LK_CLASS_CHUNK.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct lk_class_chunk {
     /// sizeof(lk_class_chunk)
     pub struct_size: usize,
     pub rows: usize,
-    /// May be 0.
+    /// The number of classes in this chunk; may be 0.
     pub classes: usize,
     pub first_class: usize,
-    /// Elements from one row to the next; 0 if dense. What lies between is never touched.
+    /// The number of elements from one row to the next; 0 if dense. Padding between rows is never accessed.
     pub row_stride: usize,
-    /// Rows with this target do not count, and their logits are not read.
+    /// Rows with this target are ignored, and their logits are not read.
     pub ignore_index: i64,
 }
 
-/// What was seen of a row of logits whose classes come in pieces. Made by lk_softmax_state_init; to be copied, sent
-/// and merged as one likes. Its fields are eleven doubles: for MPI, MPI_Type_contiguous(11, MPI_DOUBLE, ...), and an
-/// operator that calls lk_softmax_state_merge and commutes.
+/// The softmax of one row of logits whose classes come in chunks: the part that has been added so far. Initialise
+/// states with lk_softmax_state_init. They may be copied, sent to other processes and merged. A state is eleven
+/// doubles; for MPI use MPI_Type_contiguous(11, MPI_DOUBLE, ...) and a commutative operator that calls
+/// lk_softmax_state_merge.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct lk_softmax_state {
-    /// The largest logit; -inf if there is none, NaN if there is no number.
+    /// The largest logit: -inf if there is none yet, NaN if the row's result is NaN.
     pub max: f64,
-    /// The sum of the other classes' exponentials, relative to about the largest, times 2^256: value and error.
+    /// The sum of the exponentials of all other classes, divided by a power of two near the largest exponential and
+    /// multiplied by 2^256: its value and its rounding error.
     pub rest: f64,
     pub rest_error: f64,
-    /// The target's logit; 0 until it is seen.
+    /// The logit of the target; 0 until it has been added.
     pub target: f64,
-    /// How often the target was seen; infinity for a row that is ignored.
+    /// How many times the target has been added; infinity for an ignored row.
     pub seen: f64,
-    /// The target's class weight, 1 without class weights; 0 until the target is seen, and for a row that is ignored.
+    /// The class weight of the target, or 1 without class weights; 0 for an ignored row and until the target has been
+    /// added.
     pub target_weight: f64,
-    /// With label smoothing, else 0: the number of classes seen, and the sum of their weights, value and error.
+    /// Only with label smoothing, otherwise 0: the number of classes added, and the sum of their weights with its
+    /// rounding error.
     pub classes: f64,
     pub weights: f64,
     pub weights_error: f64,
-    /// With label smoothing, else 0: the sum of class weight times max - x_j, times 2^-32: value and error.
+    /// Only with label smoothing, otherwise 0: the sum of class weight times (max - x_j), multiplied by 2^-32, and its
+    /// rounding error.
     pub gap: f64,
     pub gap_error: f64,
 }
 
-/// Options of softmax states. Begin with LK_SOFTMAX_STATE_PARAMS_INIT; a row's states are updated, finished and made
-/// gradients of with the same.
+/// Options of softmax states. Initialise with LK_SOFTMAX_STATE_PARAMS_INIT. Pass the same options to all calls for one
+/// row: updates, finish and gradients.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct lk_softmax_state_params {
     /// sizeof(lk_softmax_state_params)
     pub struct_size: usize,
-    /// As in lk_cross_entropy_params, over the classes of all pieces.
+    /// As in lk_cross_entropy_params, over the classes of all chunks.
     pub label_smoothing: f64,
     /// As in lk_cross_entropy_params.
     pub z_loss: f64,
@@ -252,42 +266,44 @@ pub struct lk_softmax_state_params {
     pub soft_cap: f64,
 }
 
-/// Options of bce_with_logits. Begin with LK_BCE_WITH_LOGITS_PARAMS_INIT.
+/// Options of bce_with_logits. Initialise with LK_BCE_WITH_LOGITS_PARAMS_INIT.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct lk_bce_with_logits_params {
     /// sizeof(lk_bce_with_logits_params)
     pub struct_size: usize,
-    /// How many neighbouring elements have the same label, and share a positive weight: H * W in [N, C, H, W].
+    /// The number of consecutive elements that belong to the same label and share a positive weight. For [N, C, H, W]
+    /// with one weight for each channel it is H * W.
     pub inner: usize,
 }
 
-/// Options of cross_entropy. Begin with LK_CROSS_ENTROPY_PARAMS_INIT.
+/// Options of cross_entropy. Initialise with LK_CROSS_ENTROPY_PARAMS_INIT.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct lk_cross_entropy_params {
     /// sizeof(lk_cross_entropy_params)
     pub struct_size: usize,
-    /// Samples with this target do not count, and their logits are not read.
+    /// Samples with this target are ignored, and their logits are not read.
     pub ignore_index: i64,
-    /// The share of the target distribution that is spread over all classes, 0 to 1.
+    /// The share of the target distribution that is spread evenly over all classes, from 0 to 1.
     pub label_smoothing: f64,
-    /// The factor of the squared logarithm of the sum of exponentials that is added to each sample's loss (PaLM's
-    /// z-loss); class weights do not touch it.
+    /// z-loss (PaLM): z_loss (log of the sum of e^x_j)^2 is added to the loss of each sample. Class weights do not
+    /// multiply it.
     pub z_loss: f64,
-    /// c tanh(x / c) takes the logits' place (Gemma 2's soft-capping), where x is not -inf; there is no Hessian then.
-    /// 0: none. Bounded logits are rounded, within 3 units in the last place. So each probability, and with it the loss
-    /// and the gradient of a confident sample, may be off by a share of itself that is 6 units in the last place of c.
+    /// Soft-capping (Gemma 2): every logit x except -inf is replaced by c tanh(x / c), where c is this number. 0 means
+    /// no cap. With a cap, `hess` must be NULL. Capped logits are rounded and within 3 units in the last place.
+    /// Therefore the relative error of each probability, and of the loss and the gradient of a confident sample, may be
+    /// up to 6 units in the last place of c.
     pub soft_cap: f64,
-    /// Out, may be NULL: the number of right predictions, which are those samples whose largest logit, or the first of
-    /// several, is the target's. Ignored samples do not count, nor do those with a NaN; weights do not matter. With
-    /// class probabilities LK_UNSUPPORTED_OPTION.
+    /// Output, may be NULL: the number of correct predictions. A prediction is correct if the largest logit of the
+    /// sample, or the first of several equal ones, is that of the target. Ignored samples and samples with a NaN are
+    /// not counted. Weights do not matter. With class probabilities as targets it gives LK_UNSUPPORTED_OPTION.
     pub correct: *mut u64,
-    /// Out, may be NULL: 1 for each sample whose prediction is right, 0 for each other, [outer][inner].
+    /// Output, may be NULL: [outer][inner], 1 for each sample with a correct prediction and 0 for all others.
     pub is_correct: *mut u8,
 }
 
-/// Shape of linear_cross_entropy: hidden[rows][width], weight[classes][width]. Begin with LK_LINEAR_SHAPE.
+/// The shape of linear_cross_entropy: hidden[rows][width] and weight[classes][width]. Initialise with LK_LINEAR_SHAPE.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct lk_linear_shape {
@@ -298,13 +314,13 @@ pub struct lk_linear_shape {
     pub classes: usize,
 }
 
-/// Options of linear_cross_entropy. Begin with LK_LINEAR_CROSS_ENTROPY_PARAMS_INIT.
+/// Options of linear_cross_entropy. Initialise with LK_LINEAR_CROSS_ENTROPY_PARAMS_INIT.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct lk_linear_cross_entropy_params {
     /// sizeof(lk_linear_cross_entropy_params)
     pub struct_size: usize,
-    /// Rows with this target do not count.
+    /// Rows with this target are ignored.
     pub ignore_index: i64,
     /// As in lk_cross_entropy_params.
     pub label_smoothing: f64,
@@ -312,49 +328,49 @@ pub struct lk_linear_cross_entropy_params {
     pub z_loss: f64,
     /// As in lk_cross_entropy_params.
     pub soft_cap: f64,
-    /// How many bytes of logits stand in memory at once, never less than one row; 0 for 64 MiB.
+    /// The number of bytes of logits that are in memory at the same time, but at least one row; 0 means 64 MiB.
     pub memory: usize,
     /// As in lk_cross_entropy_params.
     pub correct: *mut u64,
-    /// As in lk_cross_entropy_params, [rows].
+    /// As in lk_cross_entropy_params; one element for each row.
     pub is_correct: *mut u8,
 }
 
-/// Options of nll. Begin with LK_NLL_PARAMS_INIT.
+/// Options of nll. Initialise with LK_NLL_PARAMS_INIT.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct lk_nll_params {
     /// sizeof(lk_nll_params)
     pub struct_size: usize,
-    /// Samples with this target do not count.
+    /// Samples with this target are ignored.
     pub ignore_index: i64,
 }
 
-/// Options of selective_log_softmax. Begin with LK_SELECTIVE_LOG_SOFTMAX_PARAMS_INIT.
+/// Options of selective_log_softmax. Initialise with LK_SELECTIVE_LOG_SOFTMAX_PARAMS_INIT.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct lk_selective_log_softmax_params {
     /// sizeof(lk_selective_log_softmax_params)
     pub struct_size: usize,
-    /// Indices of each row.
+    /// The number of indices for each row.
     pub per_row: usize,
-    /// The index that stands for none.
+    /// Entries with this index are ignored (padding).
     pub ignore_index: i64,
 }
 
-/// Options of distillation. Begin with LK_DISTILLATION_PARAMS_INIT.
+/// Options of distillation. Initialise with LK_DISTILLATION_PARAMS_INIT.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct lk_distillation_params {
     /// sizeof(lk_distillation_params)
     pub struct_size: usize,
-    /// The teacher's share of the mixture, from 0 (forward KL) to 1 (reverse KL).
+    /// The weight of the teacher in the mixture m, from 0 (forward KL) to 1 (reverse KL).
     pub beta: f64,
-    /// What all logits are divided by, from 1e-9 to 1e9.
+    /// The temperature that all logits are divided by, from 1e-9 to 1e9.
     pub temperature: f64,
 }
 
-/// Shape of td: q[batch][actions]. Begin with LK_TD_SHAPE.
+/// The shape of td: q[batch][actions]. Initialise with LK_TD_SHAPE.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct lk_td_shape {
@@ -362,21 +378,21 @@ pub struct lk_td_shape {
     pub struct_size: usize,
     pub batch: usize,
     pub actions: usize,
-    /// Elements from one row to the next; 0 for `actions`.
+    /// The number of elements from one row to the next; 0 means `actions`.
     pub row_stride: usize,
 }
 
-/// Options of td. Begin with LK_TD_PARAMS_INIT.
+/// Options of td. Initialise with LK_TD_PARAMS_INIT.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct lk_td_params {
     /// sizeof(lk_td_params)
     pub struct_size: usize,
-    /// The discount.
+    /// The discount factor.
     pub gamma: f64,
     /// LK_TD_MSE or LK_TD_HUBER
     pub loss: lk_td_loss,
-    /// Of LK_TD_HUBER: where the square ends.
+    /// The delta of LK_TD_HUBER: the loss is quadratic up to this difference and linear beyond it.
     pub delta: f64,
 }
 

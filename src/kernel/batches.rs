@@ -1,4 +1,4 @@
-//! Rows of a block, in batches that are finished at once, a row a lane.
+//! Finishes the rows of a block in batches, with one row in each lane.
 
 use crate::simd::view::Buffer;
 use crate::simd::{Lanes, Pair, Real, Total};

@@ -1,4 +1,4 @@
-//! What each column of a matrix has in common: a bias that all rows begin with, and the sum of the rows.
+//! The bias of a linear layer: each row starts with the bias, and its gradient is the sum of the rows.
 
 use crate::parallel::{Blocks, Partial};
 use crate::simd::view::{In, Out};

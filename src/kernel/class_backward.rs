@@ -1,11 +1,11 @@
-//! Softmax and its logarithm, backwards.
+//! The backward passes of softmax and its logarithm.
 //!
 //! ```text
 //! softmax:      grad_input = y (g - sum of g_j y_j)
 //! log_softmax:  grad_input = g - e^y (sum of g_j)             y: the output, g: its gradient
 //! ```
-//! Two passes over a sample's classes, the second while they are in cache. Lanes are classes where those
-//! are contiguous, samples where not.
+//! There are two passes over the classes of a sample, the second while they are in cache. Lanes are classes if the
+//! classes are contiguous, and samples otherwise.
 
 use crate::parallel::{Blocks, Partial};
 use crate::shape::Layout;

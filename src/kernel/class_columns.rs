@@ -1,4 +1,5 @@
-//! Softmax family, a sample a lane: for few classes in any layout, and for classes that lie apart.
+//! The softmax family with one sample in each lane: for few classes in any layout, and for classes that are not
+//! contiguous.
 //!
 //! ```text
 //! for each group of samples (as many as 128 bytes hold):
@@ -9,11 +10,12 @@
 //!     gradient  = e * factor
 //!     copy the tile back;  write the gradients at the targets
 //! ```
-//! - A tile makes rows of 2 to 128 classes as good as columns: no sum across lanes, no half-empty vectors,
-//!   and what is done once a sample is done for a whole vector of samples.
-//! - It also keeps planes that are a large power of two apart out of each other's cache sets.
-//! - The phases go over all vectors of the group in turn, so that the long chains of the finish overlap.
-//! - More classes than a tile holds are read where they lie, and e waits in the output.
+//! - With a tile, rows of 2 to 128 classes are as fast as columns: there are no sums across lanes and no half-empty
+//!   vectors, and the work for each sample is done for a whole vector of samples at once.
+//! - A tile also prevents planes that are a large power of two apart from sharing cache sets.
+//! - Each phase processes all vectors of the group in turn, so that the long dependency chains of the finish overlap.
+//! - If there are more classes than a tile holds, they are read directly from their arrays, and e is kept in the
+//!   output.
 
 use super::correct;
 use super::softmax::{Factors, Goal, Origin, Penalty, Sample, Softmax, add_distance, add_two_distances};

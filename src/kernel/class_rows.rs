@@ -1,4 +1,4 @@
-//! Softmax family, contiguous classes, more of them than a tile holds.
+//! The softmax family for contiguous classes, if there are more of them than a tile holds.
 //!
 //! ```text
 //! for each batch of rows that fits the L1 cache (one row, if it is long):
@@ -10,11 +10,11 @@
 //!     finish all rows of the batch at once: loss, 1 / (1 + rest)
 //!     for each row, for each chunk:  gradient = e * factor of the chunk, but at the target
 //! ```
-//! - The next chunk is asked for while exponentials are made.
-//! - One exponential an element: what the sum needed is what the gradient needs, but for a factor.
-//! - Which element attains the maximum is not searched for: the group it is in says so when its
-//!   exponentials are made, in a branch that is all but never taken.
-//! - Logarithm and division are made once a batch, for all its rows in a vector.
+//! - The next chunk is prefetched while exponentials are computed.
+//! - There is one exponential for each element: the gradient uses the exponentials of the sum, multiplied by a factor.
+//! - There is no search for the element that attains the maximum. Its group finds it when the exponentials are
+//!   computed, in a branch that is almost never taken.
+//! - Logarithm and division are computed once for each batch, with all its rows in a vector.
 
 use arrayvec::ArrayVec;
 

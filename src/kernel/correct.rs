@@ -1,12 +1,13 @@
-//! Right predictions: samples whose largest logit, the first of those that are equal, is the target's.
+//! Correct predictions: samples whose largest logit, or the first of several equal ones, is that of the target.
 //!
 //! ```text
 //! right = x_j < x_t for all classes j before t, x_j <= x_t for t and those after it
 //! ```
-//! A comparison with a NaN does not hold, so a sample with a NaN is not right.
+//! A comparison with a NaN is false, so a sample with a NaN is not correct.
 //!
-//! Samples are looked at before anything is written where their logits stand. Rows: a block of them at a time, which is in
-//! the caches when the loss reads it. Columns: a group at a time, which is in a tile, or about to be read.
+//! Samples are compared before a gradient can overwrite their logits. For rows, this is done for one block at a time,
+//! which is then in the caches when the loss reads it. For columns, it is done for one group at a time, which is in a
+//! tile or will be read next.
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 

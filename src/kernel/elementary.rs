@@ -1,4 +1,4 @@
-//! The elementary functions over arrays: not for users, but for whoever measures their errors.
+//! The elementary functions over arrays. They are not for users, but for programs that measure their errors.
 
 use crate::simd::view::{In, Out};
 use crate::simd::{Isa, Kernel, Lanes, Pack, Real, exp, exp_non_positive, log, log1p, tanh_with_derivative};

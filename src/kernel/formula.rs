@@ -1,4 +1,4 @@
-//! Formulas of independent elements, and the stages that are compiled of each.
+//! Formulas of independent elements, and the stages that are compiled for each formula.
 //!
 //! ```text
 //! usual    sum[lane] += value                                  without gradients
@@ -7,16 +7,17 @@
 //! any      value = weight * value, grad = (weight * factor) * grad, losses, sums with what is there: as asked for
 //! hess     the Hessian, likewise
 //! ```
-//! - The loops for usual elements are what large calls spend their time in. They read straight from the arrays, and stop
-//!   before a group with elements that cost more than the usual ones (soft labels, differences beyond all numbers).
-//! - `any` branches once a vector for each thing that may be asked for. So a formula is compiled four or five times for each
-//!   type and instruction set, whatever calls there are.
-//! - A formula works on whole vectors, four of them at once where it takes many steps: while one waits, another goes on.
-//! - Values are added in as many lanes as a group has elements, whatever the register's width, so the
-//!   vectors of a group are independent of each other and keep the units busy.
-//! - All stages take whole groups: a last, incomplete one is filled up before (`pointwise.rs`), so it goes through the same
-//!   loops.
-//! - On types of one lane there are `any` and `hess` only: these types are for correctness, and small.
+//! - Large calls spend their time in the loops for usual elements. These read directly from the arrays, and stop before
+//!   a group with elements that need more work (soft labels, differences beyond the range of the type).
+//! - `any` branches once for each vector and each optional output or input. So a formula is compiled only four or five
+//!   times for each type and instruction set, whatever combinations calls use.
+//! - A formula works on whole vectors, and on four of them at once if it has many steps, so that the steps of different
+//!   vectors overlap.
+//! - Values are added in as many lanes as a group has elements, whatever the width of registers. So the vectors of a
+//!   group are independent of each other and keep the execution units busy.
+//! - All stages process whole groups. The last, incomplete group is padded (`pointwise.rs`), so that it runs through
+//!   the same loops.
+//! - For instruction sets with one lane there are only `any` and `hess`: they are for correctness, and small.
 
 use core::hint::black_box;
 

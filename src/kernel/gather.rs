@@ -1,4 +1,4 @@
-//! One indexed element a sample: nll and td.
+//! Losses of one indexed element for each sample: nll and td.
 //!
 //! ```text
 //! for each tile of samples (as many as 4 KiB hold):
@@ -6,7 +6,8 @@
 //!     zeros to the gradients                        (one streak of writes)
 //!     put the formula's gradients in their places
 //! ```
-//! A tile whose sum is no number, or whose weights or factor are far from 1, is done in `f64`: see `wide.rs`.
+//! A tile is computed in `f64` if its sum is not a finite number, or if its weights or factor are far from 1: see
+//! `wide.rs`.
 
 use super::formula::{AnyStage, Formula, Operands, Results, Terms};
 use super::wide::{self, WideElement, are_far, is_finite};

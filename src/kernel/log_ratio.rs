@@ -1,5 +1,5 @@
-//! How two softmaxes of a row differ, class by class and in all, with all digits however near they are: the formulas are in
-//! [`distillation`](super::distillation).
+//! The difference between two softmaxes of a row, for each class and in total, without loss of digits however close
+//! they are. The formulas are in [`distillation`](super::distillation).
 
 use super::class_rows::{Groups, each_group};
 use crate::simd::extended::{Expm1, Extended, exp_shifted, expm1, floor, halves, narrow, widen};

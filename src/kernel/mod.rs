@@ -1,4 +1,4 @@
-//! One file for each way of going through memory; a loss is a formula that one of them carries out.
+//! One file for each access pattern; a loss is a formula that one of them evaluates.
 
 pub mod batches;
 #[cfg(feature = "linear")]

@@ -1,4 +1,4 @@
-//! Independent elements: a formula's stages, carried over arrays.
+//! Applies the stages of a formula to arrays of independent elements.
 //!
 //! ```text
 //! for each block:
@@ -6,13 +6,14 @@
 //!     others, and where more is asked for:                                      the loop for everything
 //!     the last, incomplete group:                                               the same on a copy, filled up
 //! ```
-//! - One pass: each element is read once and each result written once.
-//! - Where `f32` has no number for a term or a difference, the sum of the block says so. It is made again then, in chunks: of
-//!   one whose sum is no number the values are added up in `f64`, and results that are no numbers are made in `f64`. Where
-//!   they replace what that takes (the input, or what they are added to), the sizes of inputs are looked at first, and pieces
-//!   with large ones go in chunks of which it is kept.
-//! - Where the factor of derivatives is no normal number of the type, all derivatives are made in `f64`.
-//! - Nothing here is a vector's work: each stage is dispatched by itself.
+//! - There is one pass: each element is read once and each result is written once.
+//! - If a term or a difference exceeds the range of `f32`, the sum of the block is not a finite number. The block is
+//!   then computed again in chunks. Chunks whose sum is not finite are added up in `f64`, and their results that are
+//!   not finite are computed in `f64`. If results overwrite what this needs (the input, or the contents that they are
+//!   added to), the sizes of the inputs are checked first, and pieces with large inputs are processed in chunks of
+//!   which a copy is kept.
+//! - If the factor of derivatives is not a normal number of the type, all derivatives are computed in `f64`.
+//! - This file has no vector code: each stage is dispatched separately.
 
 use super::formula::{Operands, Results, Stages, Stretch, Walk};
 use super::wide::{self, WideElement, is_finite};

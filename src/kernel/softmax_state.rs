@@ -1,16 +1,18 @@
-//! Softmax rows whose classes come in pieces: what was seen of a row is a state, and states merge.
+//! Softmax of rows whose classes come in chunks: the classes that have been added to a row are summarised in a state,
+//! and states can be merged.
 //!
 //! ```text
 //! max  = N ln 2 + r,  N whole        rest = sum of e^x_j 2^-N over all classes but one that attains max
 //! merged with a state of a smaller maximum:
 //!     rest + 2^(N' - N) (rest' + e^r')
 //! ```
-//! - Powers of two scale without rounding, and e^r' depends on one logit alone. So it makes no difference in how many
-//!   steps states were merged, nor in which order, but for additions that are good to 2^-104.
-//! - States are of f64, whatever the logits, and a row a lane. Of equal maxima the larger rest goes first: merging
-//!   commutes to the bit.
-//! - rest is kept 2^256 times as large, so that it is rounded to a subnormal number once, at the end.
-//! - With label smoothing a state also has what the other classes' shares need: see `softmax_state_spread.rs`.
+//! - Powers of two scale without rounding, and e^r' depends on one logit only. So the number of merges and their order
+//!   make no difference, except for additions that are accurate to 2^-104.
+//! - States are of f64, whatever the type of the logits, and each lane has one row. If the maxima are equal, the larger
+//!   rest is the first operand, so merging is commutative to the bit.
+//! - rest is stored multiplied by 2^256, so that it is rounded to a subnormal number only once, at the end.
+//! - With label smoothing a state also contains sums for the shares of the other classes: see
+//!   `softmax_state_spread.rs`.
 
 use super::batches::{Batches, Lane};
 use super::class_rows::{rows_in_block, sum_row};

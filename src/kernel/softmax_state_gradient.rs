@@ -1,4 +1,4 @@
-//! The gradient of a chunk's logits, from the states of whole rows.
+//! The gradient with respect to the logits of a chunk, from the states of whole rows.
 //!
 //! ```text
 //! for each batch of rows, a row a lane:  1 / (1 + rest), 1 - p of the maximum, the target distribution's sums

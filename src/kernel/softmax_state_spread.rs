@@ -1,10 +1,10 @@
-//! What states have of label smoothing, a row at a time: most calls have none of it.
+//! The part of states that label smoothing needs. It is processed one row at a time, because most calls do not use it.
 //!
 //! ```text
 //! W   = sum of w_j                     gap = sum of w_j (max - x_j), 2^32 times as small so that it does not overflow
 //! merged with a state of a smaller maximum:      W + W',    gap + gap' + (max - max') W'
 //! ```
-//! How many classes there are in all, and so what each has, is known when all were seen.
+//! The number of all classes, and so the share of each class, is known only when all classes have been added.
 
 use super::batches::Lane;
 use crate::simd::view::In;

@@ -1,5 +1,5 @@
-//! Cross-entropy of `f32` logits in `f64`, sample by sample: for weights and factors whose products with each other, or with
-//! what is between them, `f32` has no numbers for.
+//! Cross-entropy of `f32` logits in `f64`, one sample at a time. It is used if products of weights and factors, with
+//! each other or with intermediate results, exceed the range of `f32`.
 //!
 //! ```text
 //! for each sample:
@@ -7,7 +7,7 @@
 //!     loss = w (gap + Q log1p(rest) + z lse^2)
 //!     derivatives, class by class, each rounded once
 //! ```
-//! The formulas are those of `softmax.rs`. Such calls are rare: this is small rather than fast.
+//! The formulas are those of `softmax.rs`. Such calls are rare, so this code is small rather than fast.
 
 use core::cmp::Ordering;
 

@@ -1,4 +1,4 @@
-//! Index targets, checked before anything is written, and the weights that a mean divides by.
+//! Checks index targets before anything is written, and adds up the weights that a mean divides by.
 
 use crate::context::Context;
 use crate::error::Error;

@@ -1,6 +1,7 @@
-//! Independent elements in `f64`, whatever their type: where `f32` has no number for a difference, a term or a factor.
+//! Losses of independent elements in `f64`, whatever the type of their arrays. It is used if a difference, a term or a
+//! factor exceeds the range of `f32`.
 //!
-//! All of this is for rare elements, a few at a time: small rather than fast.
+//! Such elements are rare, and only a few are processed at a time, so this code is small rather than fast.
 
 use super::formula::{AnyStage, Operands, Results};
 use crate::simd::view::{In, Out};

@@ -1,11 +1,13 @@
 //! Binary cross-entropy of probabilities (PyTorch's binary_cross_entropy).
 //!
 //! With p = input, y = target and logarithms clamped at -100:
-//! loss = -(y log p + (1 - y) log(1 - p)), gradient = (p - y) / max(p (1 - p), 1e-12),
-//! Hessian = (y (1 - p)^2 + (1 - y) p^2) / max(p (1 - p), 1e-12)^2.
 //!
-//! An input outside of [0, 1] gives NaN there (and in a reduced loss), and LK_INPUT_OUT_OF_DOMAIN; a NaN is
-//! only NaN. Targets may be soft.
+//! - loss = -(y log p + (1 - y) log(1 - p))
+//! - gradient = (p - y) / max(p (1 - p), 1e-12)
+//! - Hessian = (y (1 - p)^2 + (1 - y) p^2) / max(p (1 - p), 1e-12)^2
+//!
+//! If an input lies outside of [0, 1], the results are NaN for this element and in a reduced loss, and the call returns
+//! LK_INPUT_OUT_OF_DOMAIN. A NaN input gives NaN but not this status. Targets may be any number from 0 to 1.
 
 use super::element::{AnyFormula, Element};
 use super::pointwise::{self, PointwiseLoss, pointwise_methods};
@@ -24,9 +26,9 @@ use crate::simd::{Lanes, Mask, Pack, Pair, Real, fraction_or_complement, log_com
 /// Hessian  = (y (1 - p)^2 + (1 - y) p^2) / max(p (1 - p), 1e-12)^2
 /// ```
 ///
-/// Inputs outside of [0, 1] give NaN at that element and in a reduced loss, and the call says so
-/// ([`Summary::out_of_domain`]). Targets may be soft. The mean divides by the number of elements,
-/// weighted or not.
+/// If an input lies outside of [0, 1], the results are NaN for this element and in a reduced loss, and
+/// [`Summary::out_of_domain`] is set. Targets may be any number from 0 to 1. The mean divides by the number of
+/// elements, with or without weights.
 ///
 /// ```
 /// use losskit::Bce;

@@ -1,14 +1,16 @@
 //! Binary cross-entropy of logits (PyTorch's binary_cross_entropy_with_logits).
 //!
 //! With x = input, y = target, w = pos_weight and sigma(x) = 1 / (1 + e^-x):
-//! loss = w y log(1 + e^-x) + (1 - y) log(1 + e^x), gradient = (1 - y) sigma(x) - w y sigma(-x),
-//! Hessian = (w y + 1 - y) sigma(x) sigma(-x).
 //!
-//! `pos_weight` has `n_pos_weight` elements: none (0, may be NULL: all 1), one for all (1), or one for each label. Then the
-//! input is [samples][labels][`params->inner`]: `inner` is 1 (or `params` NULL) for a label an element, H W for a weight
-//! for each channel of [N, C, H, W]. `n` is a multiple of `inner` times `n_pos_weight`, else LK_LENGTH_MISMATCH.
-//! An infinite weight changes nothing where the target is 0; elsewhere loss and gradient are infinite, and the Hessian is
-//! no number.
+//! - loss = w y log(1 + e^-x) + (1 - y) log(1 + e^x)
+//! - gradient = (1 - y) sigma(x) - w y sigma(-x)
+//! - Hessian = (w y + 1 - y) sigma(x) sigma(-x)
+//!
+//! `pos_weight` has `n_pos_weight` elements: 0 for none (`pos_weight` may be NULL; all weights are 1), 1 for the same
+//! weight everywhere, or one for each label. The input is then [samples][labels][`params->inner`]. `inner` is 1 (also
+//! if `params` is NULL) if each label is one element, and H * W for one weight for each channel of [N, C, H, W]. `n`
+//! must be a multiple of `inner` times `n_pos_weight`, otherwise the call returns LK_LENGTH_MISMATCH. An infinite
+//! weight has no effect where the target is 0; elsewhere loss and gradient are infinite, and the Hessian is NaN.
 
 use super::element::{AnyFormula, Element};
 use super::pointwise::{self, PointwiseLoss, pointwise_methods};
@@ -27,8 +29,8 @@ use crate::simd::{Lanes, Pack, Pair, Real, exp_non_positive, log1p_fraction};
 /// Hessian  = (w y + 1 - y) sigma(x) sigma(-x)
 /// ```
 ///
-/// Nothing overflows, and saturated logits keep their gradient: e^-|x| is the only exponential. Targets
-/// may be soft. The mean divides by the number of elements, weighted or not.
+/// The only exponential is e^-|x|, so nothing overflows, and the gradient of saturated logits stays accurate. Targets
+/// may be any number from 0 to 1. The mean divides by the number of elements, with or without weights.
 ///
 /// ```
 /// use losskit::BceWithLogits;
@@ -53,17 +55,18 @@ impl<'a, T> BceWithLogits<'a, T> {
     pub const fn new() -> Self {
         BceWithLogits { pos_weight: &[], inner: 1 }
     }
-    /// Weights of the positive term: one for all elements, or one for each label, repeating along the
-    /// input, `[samples][labels]`. The input's length must be a multiple of their number, else calls give
-    /// [`Error::LengthMismatch`]. An infinite weight changes nothing where the target is 0; elsewhere loss and gradient are
-    /// infinite, and the Hessian is no number.
+    /// Weights of the positive term: one for all elements, or one for each label. Weights of labels repeat along the
+    /// input, which is `[samples][labels]`. The length of the input must be a multiple of their number, otherwise calls
+    /// return [`Error::LengthMismatch`]. An infinite weight has no effect where the target is 0; elsewhere loss and
+    /// gradient are infinite, and the Hessian is NaN.
     pub const fn pos_weight(mut self, weights: &'a [T]) -> Self {
         self.pos_weight = weights;
         self
     }
-    /// How many neighbouring elements have the same label, and so share a positive weight: 1, or for `[N, C, H, W]`, with a
-    /// weight for each of C channels, H W. The input is `[samples][labels][inner]`: element i has weight (i / inner) mod the
-    /// number of weights. If the input's length is no multiple of both, calls give [`Error::LengthMismatch`].
+    /// The number of consecutive elements that belong to the same label and share a positive weight. It is 1 by
+    /// default; for `[N, C, H, W]` with one weight for each of the C channels it is H * W. The input is
+    /// `[samples][labels][inner]`: element i has the weight (i / inner) mod the number of weights. If the length of the
+    /// input is not a multiple of inner times the number of weights, calls return [`Error::LengthMismatch`].
     ///
     /// ```
     /// use losskit::BceWithLogits;

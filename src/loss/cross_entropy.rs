@@ -15,7 +15,7 @@ use crate::shape::{ClassShape, Layout, Reduction, WeightView, Weights};
 use crate::simd::view::{In, in_place};
 use crate::simd::{Total, in_environment};
 
-/// Cross-entropy of logits (PyTorch's `cross_entropy`), with class indices or class probabilities.
+/// Cross-entropy of logits (PyTorch's `cross_entropy`), with class indices or class probabilities as targets.
 ///
 /// ```text
 /// p = softmax(logits), q = target distribution, Q = sum of q_j
@@ -24,20 +24,22 @@ use crate::simd::{Total, in_environment};
 /// Hessian  = Q p (1 - p)                              (the diagonal)
 /// ```
 ///
-/// With a class index t, q is the class weight of t at t; with label smoothing e it is class weight times
-/// (1 - e at t, and e / classes everywhere). Probabilities are multiplied by class weights, after
-/// smoothing. Row weights multiply a sample's loss and gradient.
+/// For a class index t, q is the class weight of t at t and 0 elsewhere. With label smoothing e, q is the class weight
+/// times (1 - e at t, plus e / classes everywhere). Probabilities are smoothed first and then multiplied by the class
+/// weights. A row weight multiplies the loss and the gradient of its sample.
 ///
-/// A [`z_loss`](Self::z_loss) z adds `z lse^2` with lse = log of the sum of e^x_j, which class weights do not touch; with it the
-/// gradient is `(Q + 2 z lse) p - q`, the Hessian `(Q + 2 z lse) p (1 - p) + 2 z p^2`.
+/// A [`z_loss`](Self::z_loss) z adds `z lse^2`, where lse is the log of the sum of e^x_j; class weights do not multiply
+/// this term. The gradient is then `(Q + 2 z lse) p - q`, and the Hessian is `(Q + 2 z lse) p (1 - p) + 2 z p^2`.
 ///
-/// The mean divides by the sum of the weights of the samples that count (class weight of the target times
-/// row weight; those with target `ignore_index` do not count); with probabilities, by the sum of row
-/// weights, or the number of samples. Nothing to count gives NaN, or 0 with
-/// [`Options::zero_if_empty`], and zero gradients. Weights that add up to 0 by their signs have no mean: NaN, and NaN gradients.
+/// With class indices, the mean divides by the sum of (class weight of the target times row weight) over all samples
+/// that are not ignored. (Samples with target `ignore_index` are ignored.) With probabilities, it divides by the sum of
+/// the row weights, or by the number of samples. If there is nothing to average, the mean is NaN, or 0 with
+/// [`Options::zero_if_empty`], and gradients are 0. If weights that are not all 0 add up to 0, the mean and the
+/// gradients are NaN.
 ///
-/// Logits of -inf are masked classes, with a [`soft_cap`](Self::soft_cap) too. Confident samples keep all their digits: the loss is
-/// `(max - x_t) + log1p(sum of the other exponentials)`, never a difference of large numbers.
+/// Logits of -inf mask their classes, also with a [`soft_cap`](Self::soft_cap). The loss is computed as `(max - x_t) +
+/// log1p(sum of the other exponentials)`, never as a difference of large numbers, so it is accurate for confident
+/// samples too.
 ///
 /// ```
 /// use losskit::{ClassShape, CrossEntropy, Targets};
@@ -80,16 +82,18 @@ impl CrossEntropy {
     pub const fn new() -> Self {
         CrossEntropy { ignore_index: -100, label_smoothing: 0.0, z_loss: 0.0, soft_cap: 0.0 }
     }
-    /// Samples with this target do not count; compared before the range check. Index targets only.
+    /// Samples with this target are ignored. Targets are compared with it before they are checked against the number of
+    /// classes. It applies only to index targets.
     pub const fn ignore_index(mut self, target: i64) -> Self {
         self.ignore_index = target;
         self
     }
-    /// The share of the target distribution that is spread over all classes, from 0 to 1 (else calls give
-    /// [`Error::InvalidLabelSmoothing`]).
+    /// The share of the target distribution that is spread evenly over all classes, from 0 to 1; otherwise calls return
+    /// [`Error::InvalidLabelSmoothing`].
     ///
-    /// With class indices the gradient is within 4 units in the last place of `p (Q - q) + q (1 - p)`: of Q p and q, whose
-    /// difference it is, without what they have in common. A confident row's gradient keeps its digits.
+    /// With class indices, the gradient is within 4 units in the last place of `p (Q - q) + q (1 - p)`. These are the
+    /// two terms of the difference Q p - q without their common part p q, so the gradient of a confident row is
+    /// accurate.
     ///
     /// ```
     /// use losskit::{ClassShape, CrossEntropy, Targets};
@@ -103,8 +107,8 @@ impl CrossEntropy {
         self
     }
 
-    /// The factor of the squared logarithm of the sum of exponentials, which keeps logits from drifting (PaLM's z-loss,
-    /// 1e-4 there; Chowdhery et al. 2022, section 5). NaN gives [`Error::NanOption`].
+    /// The factor of the z-loss, which is the squared logarithm of the sum of exponentials and keeps logits from
+    /// drifting (PaLM uses 1e-4; Chowdhery et al. 2022, section 5). NaN gives [`Error::NanOption`].
     ///
     /// ```
     /// use losskit::{ClassShape, CrossEntropy, Targets};
@@ -119,13 +123,15 @@ impl CrossEntropy {
         self.z_loss = factor;
         self
     }
-    /// The loss of c tanh(x / c) in the place of the logits x (Gemma 2's logit soft-capping; Bello et al. 2017, section
-    /// 3.1), with the gradient of x. Masked classes, those of -inf, stay masked. 0 is none; else c is a positive number of
-    /// the element type, or calls give [`Error::InvalidSoftCap`]. There is no Hessian then ([`Error::UnsupportedOption`]).
+    /// Soft-capping (Gemma 2; Bello et al. 2017, section 3.1): the logits x are replaced by c tanh(x / c), where c is
+    /// this number. The gradient is still with respect to x. Masked classes, whose logit is -inf, stay masked. 0 means
+    /// no cap; otherwise c must be a positive number of the element type, or calls return [`Error::InvalidSoftCap`].
+    /// With a cap a Hessian is not supported ([`Error::UnsupportedOption`]).
     ///
-    /// Bounded logits are rounded to the element type, within 3 units in the last place; the loss is that of the rounded
-    /// logits. So the usual bounds do not hold: each probability, and with it the loss and the gradient of a confident sample,
-    /// may be off by a share of itself that is 6 units in the last place of c: 96 times the type's epsilon for c = 30.
+    /// The capped logits are rounded to the element type and are within 3 units in the last place; the loss is that of
+    /// the rounded logits. Therefore the usual error bounds do not hold: the relative error of each probability, and of
+    /// the loss and the gradient of a confident sample, may be up to 6 units in the last place of c. For c = 30 this is
+    /// 96 times the epsilon of the type.
     ///
     /// ```
     /// use losskit::{ClassShape, CrossEntropy, Targets};
@@ -140,11 +146,11 @@ impl CrossEntropy {
         self
     }
 
-    /// The mean loss. NaN if no sample counts.
+    /// The mean loss. It is NaN if there are no samples, or if all are ignored.
     ///
     /// # Errors
-    /// [`Error::TargetOutOfRange`], [`Error::LengthMismatch`], [`Error::SizeTooLarge`],
-    /// [`Error::InvalidStride`], [`Error::InvalidLabelSmoothing`]: see each.
+    /// [`Error::TargetOutOfRange`], [`Error::LengthMismatch`], [`Error::SizeTooLarge`], [`Error::InvalidStride`] and
+    /// [`Error::InvalidLabelSmoothing`], as described there.
     pub fn mean<T: Element>(&self, shape: ClassShape, logits: &[T], targets: Targets<'_, T>) -> Result<T, Error> {
         let mut loss = [T::NAN];
         let (context, options, outputs) = (Context::default(), Options::new(), Outputs::new().loss(&mut loss));
@@ -170,10 +176,10 @@ impl CrossEntropy {
         Ok(loss[0])
     }
 
-    /// The full form: threads, weights, reduction, and whichever outputs are asked for.
+    /// Evaluates with all options: threads, weights, reduction, and any combination of outputs.
     ///
     /// # Errors
-    /// As [`mean`](Self::mean); [`Error::NanOption`] if `grad_scale` is NaN. Nothing is written then.
+    /// As [`mean`](Self::mean), and [`Error::NanOption`] if `grad_scale` is NaN. After an error nothing was written.
     #[allow(clippy::too_many_arguments)]
     pub fn eval<T: Element>(
         &self,
@@ -191,11 +197,11 @@ impl CrossEntropy {
         self.run(context, CrossEntropyInputs { layout, logits, targets, weights }, options, sinks)
     }
 
-    /// As [`eval`](Self::eval), the gradient written where the logits stood.
+    /// Like [`eval`](Self::eval), but overwrites the logits with their gradient.
     ///
     /// # Errors
-    /// As [`eval`](Self::eval); [`Error::PartialOverlap`] with
-    /// [`accumulate_grad`](Options::accumulate_grad), and if `outputs` has a gradient of its own.
+    /// As [`eval`](Self::eval), and [`Error::PartialOverlap`] with [`accumulate_grad`](Options::accumulate_grad) or if
+    /// `outputs` has a gradient of its own.
     #[allow(clippy::too_many_arguments)]
     pub fn eval_in_place<T: Element>(
         &self,

@@ -11,9 +11,9 @@ use crate::shape::{ClassShape, Layout, Reduction};
 use crate::simd::view::{In, in_place};
 use crate::simd::{Total, in_environment};
 
-/// Knowledge distillation: how far a student's distribution is from its teacher's, from the logits of both, at a
-/// temperature (Hinton, Vinyals and Dean, 2015; the generalised Jensen-Shannon divergence of Agarwal et al., "On-Policy
-/// Distillation of Language Models", 2024, `generalized_jsd_loss` of TRL's GKD trainer).
+/// Knowledge distillation: the divergence between the distributions of a student and a teacher, computed from the
+/// logits of both at a temperature T (Hinton, Vinyals and Dean, 2015; the generalised Jensen-Shannon divergence of
+/// Agarwal et al., "On-Policy Distillation of Language Models", 2024, `generalized_jsd_loss` of TRL's GKD trainer).
 ///
 /// ```text
 /// p = softmax(teacher / T), q = softmax(student / T), m = beta p + (1 - beta) q
@@ -22,27 +22,31 @@ use crate::simd::{Total, in_environment};
 /// else:      loss = beta KL(p || m) + (1 - beta) KL(q || m)         gradient (1 - beta) q (log(q / m) - KL(q || m)) / T
 /// ```
 ///
-/// The gradient is that of the student's logits.
+/// The gradient is with respect to the student's logits.
 ///
 /// - beta = 0, the default, is Hinton's loss: PyTorch's `kl_div(log_softmax(student / T), log_softmax(teacher / T),
-///   log_target=True)`; the mean over rows is its `batchmean`. It covers what the teacher thinks likely. beta = 1, the
-///   reverse, keeps to what it does (MiniLLM). As in TRL, these are what the loss over beta, or over 1 - beta, tends to there,
-///   where the loss itself tends to 0.
-/// - Hinton's factor T^2, which keeps gradients of one size whatever T, is the caller's: see the example.
-/// - Student and teacher exchanged, with 1 - beta for beta, is the same loss: so that call gives the gradient of the
-///   teacher's logits.
-/// - Rows only: `shape` has no inner dimension, and student, teacher and gradient share its row stride.
-/// - Row weights multiply a row's loss and gradient, and the mean divides by their sum. A row of weight 0 is not read:
-///   weights of 0 and 1 are a mask. No rows, or none but those, give NaN, or 0 with [`Options::zero_if_empty`], and zero
-///   gradients. Weights that add up to 0 by their signs have no mean: NaN, and NaN gradients.
-/// - Logits of -inf are masked classes. Where only the student's is, forward KL is infinite, where only the teacher's is,
-///   reverse KL, whose gradient is NaN at that class then. All masked, NaN or +inf: NaN in that row.
+///   log_target=True)`; the mean over rows is its `batchmean`. It makes the student cover everything that the teacher
+///   considers likely. beta = 1 is the reverse divergence (MiniLLM), which makes the student keep to what the teacher
+///   considers likely. The general loss tends to 0 as beta approaches 0 or 1. As in TRL, the losses for beta = 0 and
+///   beta = 1 are the limits of the general loss divided by beta and by 1 - beta.
+/// - Hinton's factor T^2, which keeps the size of gradients independent of T, is not included. The example shows how to
+///   apply it.
+/// - For the gradient with respect to the teacher's logits, exchange student and teacher and use 1 - beta; the loss is
+///   the same.
+/// - `shape` must have no inner dimension. Student, teacher and gradient have the same row stride.
+/// - Row weights multiply the loss and the gradient of their row, and the mean divides by their sum. A row of weight 0
+///   is not read, so weights of 0 and 1 are a mask. If there are no rows, or only rows of weight 0, the mean is NaN, or
+///   0 with [`Options::zero_if_empty`], and gradients are 0. If weights that are not all 0 add up to 0, the mean and
+///   the gradients are NaN.
+/// - Logits of -inf mask their classes. If only the student's logit of a class is -inf, forward KL is infinite. If only
+///   the teacher's is, reverse KL is infinite and its gradient is NaN at that class. A row with a NaN, with a logit of
+///   +inf or with all classes masked is NaN.
 ///
-/// However near student and teacher are, a loss is within 8 units in the last place of the exact one. It is never negative; for
-/// equal logits it is 0, and so are the gradients. Gradients are within 8 units of the exact difference: of q_j - p_j over T for
-/// beta = 0, of q_j (log(q_j / p_j) - loss) over T for beta = 1; for a mixture, of (1 - beta) q_j / T times the larger of the two
-/// numbers that are subtracted. (Where a class's difference is, by chance, less than 1e-5 of what it is for the other classes on
-/// average, it may lose further digits.)
+/// The loss is within 8 units in the last place of the exact value, however close student and teacher are. It is never
+/// negative. For equal logits the loss and the gradients are 0. Gradients are within 8 units of the exact difference:
+/// of (q_j - p_j) / T for beta = 0, and of q_j (log(q_j / p_j) - loss) / T for beta = 1; for a mixture, within 8 units
+/// of (1 - beta) q_j / T times the larger of the two numbers that are subtracted. (If the difference of a class happens
+/// to be less than 1e-5 of the average over the other classes, it may lose further digits.)
 ///
 /// ```
 /// use losskit::{ClassShape, Context, Distillation, Options, Outputs};
@@ -92,22 +96,24 @@ impl Distillation {
     pub const fn new() -> Self {
         Distillation { beta: 0.0, temperature: 1.0 }
     }
-    /// The teacher's share of the mixture, from 0 (forward KL) to 1 (reverse KL), else calls give [`Error::InvalidBeta`].
+    /// The weight of the teacher in the mixture m, from 0 (forward KL) to 1 (reverse KL); otherwise calls return
+    /// [`Error::InvalidBeta`].
     pub const fn beta(mut self, beta: f64) -> Self {
         self.beta = beta;
         self
     }
-    /// What all logits are divided by, from 1e-9 to 1e9, else calls give [`Error::InvalidTemperature`].
+    /// The temperature that all logits are divided by, from 1e-9 to 1e9; otherwise calls return
+    /// [`Error::InvalidTemperature`].
     pub const fn temperature(mut self, temperature: f64) -> Self {
         self.temperature = temperature;
         self
     }
 
-    /// The mean loss. NaN if there are no rows.
+    /// The mean loss. It is NaN if there are no rows.
     ///
     /// # Errors
-    /// [`Error::LengthMismatch`], [`Error::SizeTooLarge`], [`Error::InvalidStride`], [`Error::InvalidBeta`],
-    /// [`Error::InvalidTemperature`]; [`Error::UnsupportedOption`] if the shape is not one of rows.
+    /// [`Error::LengthMismatch`], [`Error::SizeTooLarge`], [`Error::InvalidStride`], [`Error::InvalidBeta`] and
+    /// [`Error::InvalidTemperature`]; [`Error::UnsupportedOption`] if the classes of the shape are not contiguous.
     pub fn mean<T: Element>(&self, shape: ClassShape, student: &[T], teacher: &[T]) -> Result<T, Error> {
         let mut loss = [T::NAN];
         let (context, options, outputs) = (Context::default(), Options::new(), Outputs::new().loss(&mut loss));
@@ -133,11 +139,11 @@ impl Distillation {
         Ok(loss[0])
     }
 
-    /// The full form: threads, weights, reduction, and whichever outputs are asked for.
+    /// Evaluates with all options: threads, weights, reduction, and any combination of outputs.
     ///
     /// # Errors
-    /// As [`mean`](Self::mean); [`Error::NanOption`] if `grad_scale` is NaN, [`Error::UnsupportedOption`] for a Hessian.
-    /// Nothing is written then.
+    /// As [`mean`](Self::mean); [`Error::NanOption`] if `grad_scale` is NaN; [`Error::UnsupportedOption`] if `outputs`
+    /// has a Hessian. After an error nothing was written.
     #[allow(clippy::too_many_arguments)]
     pub fn eval<T: Element>(
         &self,
@@ -160,11 +166,11 @@ impl Distillation {
         self.run(context, inputs, options, sinks)
     }
 
-    /// As [`eval`](Self::eval), the gradient written where the student's logits stood.
+    /// Like [`eval`](Self::eval), but overwrites the student's logits with their gradient.
     ///
     /// # Errors
-    /// As [`eval`](Self::eval); [`Error::PartialOverlap`] with
-    /// [`accumulate_grad`](Options::accumulate_grad), and if `outputs` has a gradient of its own.
+    /// As [`eval`](Self::eval), and [`Error::PartialOverlap`] with [`accumulate_grad`](Options::accumulate_grad) or if
+    /// `outputs` has a gradient of its own.
     #[allow(clippy::too_many_arguments)]
     pub fn eval_in_place<T: Element>(
         &self,

@@ -6,16 +6,18 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::shape::ClassShape;
 
-/// The entropy of each row's distribution, in nats (PyTorch's `Categorical(logits=x).entropy()`).
+/// The entropy of the softmax of each row, in nats (PyTorch's `Categorical(logits=x).entropy()`).
 ///
 /// ```text
 /// entropy = -(sum of p_j log p_j) = log1p(rest) + (sum of p_j (max - x_j)),     p = softmax(x)
 /// grad_j  = -h p_j (log p_j + entropy),     h the gradient with respect to the row's entropy
 /// ```
-/// with `rest` the sum of e^(x_j - max) but for one maximum's: both terms of the entropy are positive, nothing cancels.
+/// where `rest` is the sum of e^(x_j - max) over all classes but one that attains the maximum. Both terms of the
+/// entropy are positive, so nothing cancels.
 ///
-/// Rows of contiguous classes only ([`ClassShape`] with `inner` 1). Logits of -inf are masked classes and add 0. All
-/// -inf, or +inf twice: NaN. With log-probabilities in the same pass: [`SelectiveLogSoftmax`], of which this is a part.
+/// The classes of each row must be contiguous ([`ClassShape`] with `inner` 1). Logits of -inf mask their classes and
+/// add 0. A row is NaN if all its logits are -inf, or if several are +inf. To compute log-probabilities in the same
+/// pass, use [`SelectiveLogSoftmax`].
 ///
 /// ```
 /// use losskit::{ClassShape, Context, Entropy};
@@ -36,21 +38,22 @@ pub struct Entropy {
 }
 
 impl Entropy {
-    /// Gradients written (not added).
+    /// Gradients overwrite the output array.
     pub const fn new() -> Self {
         Entropy { accumulate_grad: false }
     }
-    /// Add the gradient to what is there (one addition of what would have been written).
+    /// Whether the gradient is added to the contents of the array instead of overwriting them. It is computed first and
+    /// then added with one rounding.
     pub const fn accumulate_grad(mut self, accumulate: bool) -> Self {
         self.accumulate_grad = accumulate;
         self
     }
 
-    /// Each row's entropy.
+    /// Computes the entropy of each row.
     ///
     /// # Errors
-    /// [`Error::LengthMismatch`], [`Error::UnsupportedOption`] for a shape whose classes are not contiguous,
-    /// [`Error::SizeTooLarge`], [`Error::InvalidStride`]. Nothing is written then.
+    /// [`Error::LengthMismatch`], [`Error::SizeTooLarge`] and [`Error::InvalidStride`]; [`Error::UnsupportedOption`] if
+    /// the classes of the shape are not contiguous. After an error nothing was written.
     pub fn eval<T: Element>(
         &self,
         context: &Context,
@@ -61,7 +64,7 @@ impl Entropy {
         self.token().eval(context, shape, logits, None, TokenOutputs::new().entropy(entropy))
     }
 
-    /// The gradient with respect to the logits, from that with respect to the entropies.
+    /// Computes the gradient with respect to the logits from the gradient with respect to the entropies.
     ///
     /// # Errors
     /// As [`eval`](Self::eval).
@@ -76,10 +79,10 @@ impl Entropy {
         self.token().backward(context, shape, logits, None, TokenGrads::new().entropy(grad_entropy), grad)
     }
 
-    /// As [`backward`](Self::backward), written where the logits stood: the same bits.
+    /// Like [`backward`](Self::backward), with the same bits, but overwrites the logits with their gradient.
     ///
     /// # Errors
-    /// As [`eval`](Self::eval); [`Error::PartialOverlap`] if the gradient is to be accumulated.
+    /// As [`eval`](Self::eval), and [`Error::PartialOverlap`] if the gradient would be accumulated.
     pub fn backward_in_place<T: Element>(
         &self,
         context: &Context,

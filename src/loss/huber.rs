@@ -1,9 +1,12 @@
 //! Huber's loss (Huber, 1964; PyTorch's huber_loss).
 //!
-//! With d = input - target: where |d| <= delta, loss = d^2 / 2, gradient = d, Hessian = 1; elsewhere
-//! loss = delta (|d| - delta / 2), gradient = delta sign(d), Hessian = 0.
+//! With d = input - target:
 //!
-//! `delta` is greater than 0, else LK_INVALID_DELTA; it may be infinite: the loss is d^2 / 2 everywhere then.
+//! - where |d| <= delta: loss = d^2 / 2, gradient = d, Hessian = 1
+//! - elsewhere: loss = delta (|d| - delta / 2), gradient = delta sign(d), Hessian = 0
+//!
+//! `delta` must be greater than 0, otherwise the call returns LK_INVALID_DELTA. It may be infinite; the loss is then
+//! d^2 / 2 everywhere.
 
 use super::element::{AnyFormula, Element};
 use super::pointwise::{self, PointwiseLoss, pointwise_methods};
@@ -22,9 +25,9 @@ use crate::simd::{Lanes, Mask, Pack, Real, splat};
 /// Hessian  = 1                          where |d| <= delta,    0                        elsewhere
 /// ```
 ///
-/// Half the squared error inside of delta, straight outside, so outliers do not overshoot; with an infinite delta, half the
-/// squared error everywhere. The mean
-/// divides by the number of elements, weighted or not. Delta is rounded to the element type.
+/// The loss is half the squared error up to delta and linear beyond it, which limits the influence of outliers. With an
+/// infinite delta it is half the squared error everywhere. The mean divides by the number of elements, with or without
+/// weights. Delta is rounded to the element type.
 ///
 /// ```
 /// use losskit::Huber;
@@ -39,7 +42,8 @@ pub struct Huber {
 }
 
 impl Huber {
-    /// Where the square ends; greater than 0 (else calls give [`Error::InvalidDelta`]), may be infinite.
+    /// `delta` is the difference up to which the loss is quadratic. It must be greater than 0, otherwise calls return
+    /// [`Error::InvalidDelta`]. It may be infinite.
     pub const fn new(delta: f64) -> Self {
         Huber { delta }
     }

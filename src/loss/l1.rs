@@ -16,7 +16,7 @@ use crate::simd::{Lanes, Pack, Real};
 /// d = input - target        loss = |d|        gradient = sign(d), 0 at d = 0        Hessian = 0
 /// ```
 ///
-/// The mean divides by the number of elements, weighted or not.
+/// The mean divides by the number of elements, with or without weights.
 ///
 /// ```
 /// use losskit::L1;

@@ -1,4 +1,4 @@
-//! The linear "maximum likelihood" loss: minus the probability of being right.
+//! The linear "maximum likelihood" loss: minus the probability of the correct label.
 //!
 //! With p = input, y = target: loss = -(y p + (1 - y)(1 - p)), gradient = 1 - 2 y, Hessian = 0.
 
@@ -10,14 +10,14 @@ use crate::kernel::formula::{Formula, Terms};
 use crate::options::{Options, Outputs, Summary};
 use crate::simd::{Lanes, Pack, Real};
 
-/// The linear "maximum likelihood" loss: minus the mean probability of being right.
+/// The linear "maximum likelihood" loss: minus the mean probability of the correct label.
 ///
 /// ```text
 /// p = input, y = target
 /// loss = -(y p + (1 - y)(1 - p))        gradient = 1 - 2 y        Hessian = 0
 /// ```
 ///
-/// The mean divides by the number of elements, weighted or not.
+/// The mean divides by the number of elements, with or without weights.
 ///
 /// ```
 /// use losskit::Likelihood;

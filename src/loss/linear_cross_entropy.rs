@@ -1,4 +1,4 @@
-//! Cross-entropy of a linear layer's outputs, which never stand in memory all at once.
+//! Cross-entropy of the outputs of a linear layer, which are never in memory all at once.
 
 use super::cross_entropy::{CrossEntropy, CrossEntropyInputs};
 use super::element::{Element, Work};
@@ -14,18 +14,18 @@ use crate::simd::in_environment;
 use crate::simd::matmul::{self, Matrix, even_share};
 use crate::simd::view::{In, Out, in_place};
 
-/// Cross-entropy of `logits = hidden weight^T + bias`, with the gradients of all three (PyTorch's
-/// `linear_cross_entropy`).
+/// Cross-entropy of `logits = hidden weight^T + bias`, with the gradients with respect to `hidden`, `weight` and `bias`
+/// (PyTorch's `linear_cross_entropy`).
 ///
-/// Rows are worked on in blocks: a block's logits are made, turned into their gradients in place, and used up. They stay
-/// within a budget ([`memory`](Self::memory)), where all logits would take rows times classes. Each matrix product is made
-/// once.
+/// Rows are processed in blocks. The logits of a block are computed, overwritten with their gradient, and used for the
+/// gradients of the inputs. So only the logits of one block are in memory at a time, within a budget
+/// ([`memory`](Self::memory)), instead of rows times classes of them. Each matrix product is computed once.
 ///
-/// Everything else is as in [`CrossEntropy`]: targets, weights, smoothing, what a mean divides by.
+/// Targets, weights, label smoothing and the divisor of a mean are as in [`CrossEntropy`].
 ///
-/// Matrix products are those of the gemm crate. Unlike other losses' results, these are not promised to have the same
-/// bits on all machines, and it chooses the instruction set itself. Logits of ignored rows are made and not used, so
-/// `hidden` must be finite there.
+/// The matrix products are computed by the gemm crate, which chooses the instruction set itself. Unlike the results of
+/// other losses, these may therefore differ in their last bits between machines. The logits of ignored rows are
+/// computed too, though not used, so `hidden` must be finite there.
 ///
 /// ```
 /// use losskit::{Context, Indices, LinearCrossEntropy, LinearInputs, LinearOutputs, Options};
@@ -49,7 +49,7 @@ impl Default for LinearCrossEntropy {
     }
 }
 
-/// What a call reads.
+/// The inputs of [`LinearCrossEntropy`].
 #[derive(Clone, Copy, Debug)]
 pub struct LinearInputs<'a, T> {
     rows: usize,
@@ -63,7 +63,7 @@ pub struct LinearInputs<'a, T> {
 }
 
 impl<'a, T> LinearInputs<'a, T> {
-    /// `hidden[rows][width]` and `weight[classes][width]`, dense, with an index target a row.
+    /// `hidden[rows][width]` and `weight[classes][width]`, both dense, and one target index for each row.
     pub const fn new(
         rows: usize,
         width: usize,
@@ -74,19 +74,19 @@ impl<'a, T> LinearInputs<'a, T> {
     ) -> Self {
         LinearInputs { rows, width, classes, hidden, weight, bias: None, targets, weights: Weights::new() }
     }
-    /// One for each class.
+    /// The bias, one element for each class.
     pub const fn bias(mut self, bias: &'a [T]) -> Self {
         self.bias = Some(bias);
         self
     }
-    /// Weights of classes and rows.
+    /// The weights of classes and rows.
     pub const fn weights(mut self, weights: Weights<'a, T>) -> Self {
         self.weights = weights;
         self
     }
 }
 
-/// Where results go: what is not asked for is not computed.
+/// The output arrays of [`LinearCrossEntropy`]. An output without an array is not computed.
 #[derive(Debug)]
 pub struct LinearOutputs<'a, T> {
     loss: Option<&'a mut [T]>,
@@ -117,17 +117,17 @@ impl<'a, T> LinearOutputs<'a, T> {
             is_correct: None,
         }
     }
-    /// The reduced loss, or each row's.
+    /// The reduced loss, or the loss of each row.
     pub fn loss(mut self, loss: &'a mut [T]) -> Self {
         self.loss = Some(loss);
         self
     }
-    /// The gradient with respect to `hidden`, in its shape.
+    /// The gradient with respect to `hidden`, with the same shape.
     pub fn grad_hidden(mut self, grad: &'a mut [T]) -> Self {
         self.grad_hidden = Some(grad);
         self
     }
-    /// The gradient with respect to `weight`, in its shape.
+    /// The gradient with respect to `weight`, with the same shape.
     pub fn grad_weight(mut self, grad: &'a mut [T]) -> Self {
         self.grad_weight = Some(grad);
         self
@@ -137,17 +137,17 @@ impl<'a, T> LinearOutputs<'a, T> {
         self.grad_bias = Some(grad);
         self
     }
-    /// Add this batch to a data set's cost.
+    /// Adds the loss of this batch to the cost of a data set.
     pub fn cost(mut self, cost: &'a mut Cost) -> Self {
         self.cost = Some(cost);
         self
     }
-    /// The number of right predictions, as [`Outputs::correct`](crate::Outputs::correct).
+    /// The number of correct predictions, as [`Outputs::correct`](crate::Outputs::correct).
     pub fn correct(mut self, count: &'a mut u64) -> Self {
         self.correct = Some(count);
         self
     }
-    /// Whether each row's prediction is right.
+    /// Whether the prediction of each row is correct.
     pub fn is_correct(self, each: &'a mut [bool]) -> Self {
         self.each_correct(Out::from(each))
     }
@@ -162,7 +162,7 @@ impl LinearCrossEntropy {
     pub const fn new() -> Self {
         LinearCrossEntropy { loss: CrossEntropy::new(), memory: 64 << 20 }
     }
-    /// Rows with this target do not count.
+    /// Rows with this target are ignored.
     pub const fn ignore_index(mut self, target: i64) -> Self {
         self.loss = self.loss.ignore_index(target);
         self
@@ -182,20 +182,21 @@ impl LinearCrossEntropy {
         self.loss = self.loss.soft_cap(cap);
         self
     }
-    /// How many bytes of logits a block may have; never less than one row. Blocks are of about one size. Some hundred rows
-    /// are as fast as can be. On top come eight bytes a class for the gradient of a bias, and what the gemm crate takes for
-    /// copies of its own: 5 to 15 MiB (measured, with glibc), and as much as a second-level cache for each further thread,
-    /// which keeps it.
+    /// The number of bytes of logits in a block, but at least one row. Blocks have about the same size. Some hundred
+    /// rows are enough for full speed. In addition a call allocates eight bytes for each class for the gradient of a
+    /// bias, and the gemm crate allocates 5 to 15 MiB for its own copies (measured, with glibc) and as much as a
+    /// second-level cache for each further thread, which the thread keeps.
     pub const fn memory(mut self, bytes: usize) -> Self {
         self.memory = bytes;
         self
     }
 
-    /// Loss and gradients, whichever are asked for. With [`Reduction::None`] the gradients of weight and bias are those
-    /// of the sum.
+    /// Computes the loss and the gradients that `outputs` contains. With [`Reduction::None`] the gradients of weight
+    /// and bias are those of the sum of the losses.
     ///
     /// # Errors
-    /// As [`CrossEntropy::mean`], [`Error::NanOption`], [`Error::OutOfMemory`]. Nothing is written then.
+    /// As [`CrossEntropy::mean`], and [`Error::NanOption`] and [`Error::OutOfMemory`]. After an error nothing was
+    /// written.
     pub fn eval<T: Element>(
         &self,
         context: &Context,

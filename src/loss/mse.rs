@@ -16,8 +16,8 @@ use crate::simd::{Lanes, Pack, Real};
 /// d = input - target        loss = d^2        gradient = 2 d        Hessian = 2
 /// ```
 ///
-/// The mean divides by the number of elements, weighted or not. In Q-learning, `target` is
-/// `r + gamma max Q(s', a')`; [`Td`](crate::Td) computes that too.
+/// The mean divides by the number of elements, with or without weights. In Q-learning, `target` is `r + gamma max Q(s',
+/// a')`; [`Td`](crate::Td) computes this target too.
 ///
 /// ```
 /// use losskit::Mse;

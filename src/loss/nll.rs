@@ -19,10 +19,10 @@ use crate::simd::view::{In, in_place};
 /// loss = -w log_probs[target]        gradient = -w at the target, 0 elsewhere        Hessian = 0
 /// ```
 ///
-/// Only the target's log-probability is read, so -inf (log 0) elsewhere does no harm. The mean divides by
-/// the sum of the weights of the samples that count: those with target `ignore_index` do not. Nothing to count gives NaN, or 0
-/// with [`Options::zero_if_empty`], and zero gradients. Weights that add up to 0 by their signs have no mean: NaN, and NaN
-/// gradients.
+/// Only the log-probability of the target is read, so other log-probabilities may be -inf (log 0). The mean divides by
+/// the sum of w over all samples that are not ignored. (Samples with target `ignore_index` are ignored.) If there is
+/// nothing to average, the mean is NaN, or 0 with [`Options::zero_if_empty`], and gradients are 0. If weights that are
+/// not all 0 add up to 0, the mean and the gradients are NaN.
 ///
 /// ```
 /// use losskit::{ClassShape, Indices, Nll};
@@ -59,17 +59,18 @@ impl Nll {
     pub const fn new() -> Self {
         Nll { ignore_index: -100 }
     }
-    /// Samples with this target do not count; compared before the range check.
+    /// Samples with this target are ignored. Targets are compared with it before they are checked against the number of
+    /// classes.
     pub const fn ignore_index(mut self, target: i64) -> Self {
         self.ignore_index = target;
         self
     }
 
-    /// The mean loss. NaN if no sample counts.
+    /// The mean loss. It is NaN if there are no samples, or if all are ignored.
     ///
     /// # Errors
-    /// [`Error::TargetOutOfRange`], [`Error::LengthMismatch`], [`Error::SizeTooLarge`],
-    /// [`Error::InvalidStride`]: see each.
+    /// [`Error::TargetOutOfRange`], [`Error::LengthMismatch`], [`Error::SizeTooLarge`] and [`Error::InvalidStride`], as
+    /// described there.
     pub fn mean<T: Element>(&self, shape: ClassShape, log_probs: &[T], targets: Indices<'_>) -> Result<T, Error> {
         let mut loss = [T::NAN];
         let (context, options, outputs) = (Context::default(), Options::new(), Outputs::new().loss(&mut loss));
@@ -95,10 +96,10 @@ impl Nll {
         Ok(loss[0])
     }
 
-    /// The full form: threads, weights, reduction, and whichever outputs are asked for.
+    /// Evaluates with all options: threads, weights, reduction, and any combination of outputs.
     ///
     /// # Errors
-    /// As [`mean`](Self::mean); [`Error::NanOption`] if `grad_scale` is NaN. Nothing is written then.
+    /// As [`mean`](Self::mean), and [`Error::NanOption`] if `grad_scale` is NaN. After an error nothing was written.
     #[allow(clippy::too_many_arguments)]
     pub fn eval<T: Element>(
         &self,
@@ -116,11 +117,11 @@ impl Nll {
         self.run(context, NllInputs { layout, log_probs, targets, weights }, options, sinks)
     }
 
-    /// As [`eval`](Self::eval), the gradient written where the log-probabilities stood.
+    /// Like [`eval`](Self::eval), but overwrites the log-probabilities with their gradient.
     ///
     /// # Errors
-    /// As [`eval`](Self::eval); [`Error::PartialOverlap`] with
-    /// [`accumulate_grad`](Options::accumulate_grad), and if `outputs` has a gradient of its own.
+    /// As [`eval`](Self::eval), and [`Error::PartialOverlap`] with [`accumulate_grad`](Options::accumulate_grad) or if
+    /// `outputs` has a gradient of its own.
     #[allow(clippy::too_many_arguments)]
     pub fn eval_in_place<T: Element>(
         &self,

@@ -150,10 +150,10 @@ pub(crate) fn check_parameter(len: usize, run: usize, n: usize) -> Result<(), Er
 /// The methods that every loss of independent elements has.
 macro_rules! pointwise_methods {
     ($(<$t: ident: $bound: ident>)?) => {
-        /// The mean loss of `input` against `target`. NaN for no elements.
+        /// The mean loss of `input` against `target`. It is NaN if there are no elements.
         ///
         /// # Errors
-        /// [`Error::LengthMismatch`] if the lengths differ, or what the loss says of its options.
+        /// [`Error::LengthMismatch`] if the lengths differ, and the errors that the options of this loss describe.
         pub fn mean$(<$t: $bound>)?(&self, input: &[T], target: &[T]) -> Result<T, Error> {
             let mut loss = [T::NAN];
             let (context, options) = (Context::default(), Options::new());
@@ -161,7 +161,7 @@ macro_rules! pointwise_methods {
             Ok(loss[0])
         }
 
-        /// The mean loss, and its gradient with respect to each input, in one pass.
+        /// The mean loss and its gradient with respect to each input, in one pass.
         ///
         /// # Errors
         /// As [`mean`](Self::mean).
@@ -172,11 +172,12 @@ macro_rules! pointwise_methods {
             Ok(loss[0])
         }
 
-        /// The full form: threads, a weight for each element, reduction, and whichever outputs are asked
-        /// for. A mean divides by the number of elements, weighted or not.
+        /// Evaluates with all options: threads, a weight for each element, reduction, and any combination of outputs. A
+        /// mean divides by the number of elements, with or without weights.
         ///
         /// # Errors
-        /// As [`mean`](Self::mean); [`Error::NanOption`] if `grad_scale` is NaN. Nothing is written then.
+        /// As [`mean`](Self::mean), and [`Error::NanOption`] if `grad_scale` is NaN. After an error nothing was
+        /// written.
         pub fn eval$(<$t: $bound>)?(
             &self,
             context: &Context,
@@ -189,11 +190,11 @@ macro_rules! pointwise_methods {
             pointwise::eval(self, context, [input, target], weight, options, outputs)
         }
 
-        /// As [`eval`](Self::eval), the gradient written where the input stood.
+        /// Like [`eval`](Self::eval), but overwrites the input with its gradient.
         ///
         /// # Errors
-        /// As [`eval`](Self::eval); [`Error::PartialOverlap`] with
-        /// [`accumulate_grad`](Options::accumulate_grad), and if `outputs` has a gradient of its own.
+        /// As [`eval`](Self::eval), and [`Error::PartialOverlap`] with [`accumulate_grad`](Options::accumulate_grad) or
+        /// if `outputs` has a gradient of its own.
         pub fn eval_in_place$(<$t: $bound>)?(
             &self,
             context: &Context,

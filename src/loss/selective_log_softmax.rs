@@ -12,29 +12,31 @@ use crate::shape::{ClassShape, Layout, WeightView};
 use crate::simd::view::{In, Out, in_place};
 use crate::simd::{Environment, in_environment};
 
-/// Log-probabilities of chosen classes of each row (TRL's `selective_log_softmax`), and each row's entropy.
+/// The log-probabilities of chosen classes in each row (TRL's `selective_log_softmax`) and the entropy of each row.
 ///
 /// ```text
 /// log_probs[row][i] = log softmax(x)[index]      = -((max - x_index) + log1p(rest))
 /// entropy[row]      = -(sum of p_j log p_j)      = log1p(rest) + (sum of p_j (max - x_j))
 /// lse[row]          = log(sum of e^x_j)          = max + log1p(rest)
 /// ```
-/// with p = softmax(x) and `rest` the sum of e^(x_j - max) but for one maximum's.
+/// where p = softmax(x), and `rest` is the sum of e^(x_j - max) over all classes but one that attains the maximum.
 ///
-/// What a language model's trainer wants of logits `[tokens][vocabulary]`: the log-probabilities of the tokens that were
-/// sampled, for the ratios of PPO and GRPO, with or without the entropy, in the one pass over the logits that
-/// cross-entropy takes. Nothing of the logits' size is written. [`backward`](Self::backward) takes the gradients with
-/// respect to these outputs back to the logits.
+/// Trainers of language models need the log-probabilities of the sampled tokens from logits `[tokens][vocabulary]`, for
+/// the probability ratios of PPO and GRPO, and sometimes the entropy. This computes both in a single pass over the
+/// logits, like cross-entropy, and writes no array of their size. [`backward`](Self::backward) computes the gradient
+/// with respect to the logits from the gradients with respect to these outputs.
 ///
-/// - Shapes: `logits` has rows of classes ([`ClassShape`] with `inner` 1; rows may be padded), `indices` and `log_probs`
-///   `[rows][per_row]`, `entropy` and `lse` `[rows]`. The same index may stand in a row several times.
-/// - `ignore_index`: the log-probability of an index that is ignored is 0, and its gradient is neither read nor counted. A row
-///   whose indices are all ignored does not count: its logits are not read, all its outputs and its gradient are 0.
-///   So mask the indices of the prompt and of padding. Without indices every row counts.
-/// - Logits of -inf are masked classes: p_j = 0, which adds 0 to the entropy; their log-probability is -inf. All -inf, or
-///   +inf twice: NaN (`lse` of nothing but -inf is -inf). NaN in is NaN out for that row.
+/// - Shapes: `logits` has rows of contiguous classes ([`ClassShape`] with `inner` 1; rows may be padded), `indices` and
+///   `log_probs` are `[rows][per_row]`, and `entropy` and `lse` are `[rows]`. A row may contain the same index several
+///   times.
+/// - `ignore_index`: the log-probability of an ignored index is 0, and its gradient is not read. If all indices of a
+///   row are ignored, the row is ignored: its logits are not read, and all its outputs and its gradient are 0. Use
+///   `ignore_index` for the tokens of the prompt and for padding. Without indices no row is ignored.
+/// - Logits of -inf mask their classes: p_j = 0, which adds 0 to the entropy, and the log-probability is -inf. A row is
+///   NaN if a logit is NaN, if all are -inf (`lse` is -inf then), or if several are +inf.
 ///
-/// A step of GRPO, for two sampled tokens of a vocabulary of three with advantages 1 and -1, and an entropy bonus:
+/// The following example is a step of GRPO, for two sampled tokens of a vocabulary of three with advantages 1 and -1,
+/// and an entropy bonus:
 ///
 /// ```
 /// use losskit::{ClassShape, Context, Indices, SelectiveLogSoftmax, TokenGrads, TokenOutputs};
@@ -72,33 +74,34 @@ pub struct SelectiveLogSoftmax {
 }
 
 impl SelectiveLogSoftmax {
-    /// One index a row, `ignore_index` -100, gradients written (not added).
+    /// One index for each row, `ignore_index` -100; gradients overwrite the output array.
     pub const fn new() -> Self {
         SelectiveLogSoftmax { per_row: 1, ignore_index: -100, accumulate_grad: false }
     }
-    /// Indices of each row.
+    /// The number of indices for each row.
     pub const fn per_row(mut self, indices: usize) -> Self {
         self.per_row = indices;
         self
     }
-    /// The index that stands for none.
+    /// Entries with this index are ignored (padding).
     pub const fn ignore_index(mut self, index: i64) -> Self {
         self.ignore_index = index;
         self
     }
-    /// Add the gradient to what is there (one addition of what would have been written).
+    /// Whether the gradient is added to the contents of the array instead of overwriting them. It is computed first and
+    /// then added with one rounding.
     pub const fn accumulate_grad(mut self, accumulate: bool) -> Self {
         self.accumulate_grad = accumulate;
         self
     }
 
-    /// What `outputs` asks for, in one pass. What is asked for changes no bit of it.
+    /// Computes the outputs that `outputs` contains, in one pass. Each output has the same bits whichever others are
+    /// computed.
     ///
     /// # Errors
-    /// [`Error::LengthMismatch`] (also where log-probabilities are asked for without indices),
-    /// [`Error::TargetOutOfRange`] for an index that is no class and not `ignore_index`,
-    /// [`Error::UnsupportedOption`] for a shape whose classes are not contiguous, [`Error::SizeTooLarge`],
-    /// [`Error::InvalidStride`]. Nothing is written then.
+    /// [`Error::LengthMismatch`] (also for log-probabilities without indices); [`Error::TargetOutOfRange`] for an index
+    /// that is neither a class nor `ignore_index`; [`Error::UnsupportedOption`] if the classes of the shape are not
+    /// contiguous; [`Error::SizeTooLarge`]; [`Error::InvalidStride`]. After an error nothing was written.
     pub fn eval<T: Element>(
         &self,
         context: &Context,
@@ -114,16 +117,16 @@ impl SelectiveLogSoftmax {
         self.run(context, layout, logits.into(), indices.map(IndexView::from), outputs)
     }
 
-    /// The gradient with respect to the logits, from the gradients with respect to the outputs: with g, h and l those of
-    /// log-probabilities, entropy and lse,
+    /// Computes the gradient with respect to the logits from the gradients g, h and l with respect to the
+    /// log-probabilities, the entropy and lse:
     ///
     /// ```text
     /// grad_j = (sum of g_i where index i is j) - p_j (sum of g_i) - h p_j (log p_j + entropy) + l p_j
     /// ```
     ///
-    /// `grad` has the shape of `logits`. Off by at most 4 units in the last place of the larger of two sums, that of the
-    /// positive and that of the negative terms, a class's own g (1 - p_j) being one. It takes the logits, and
-    /// nothing that [`eval`](Self::eval) gave.
+    /// `grad` has the shape of `logits`. Its error is at most 4 units in the last place of the larger of two sums: that
+    /// of the positive terms and that of the negative terms, where g (1 - p_j) of a class's own index is one term. The
+    /// outputs of [`eval`](Self::eval) are not needed.
     ///
     /// # Errors
     /// As [`eval`](Self::eval).
@@ -141,11 +144,12 @@ impl SelectiveLogSoftmax {
         self.run_backward(context, layout, logits.into(), indices.map(IndexView::from), grads.into(), grad.into())
     }
 
-    /// As [`backward`](Self::backward), written where the logits stood: the same bits. With a gradient of the entropy it
-    /// takes longer, for the logits are needed to the end and exponentials are made twice.
+    /// Like [`backward`](Self::backward), with the same bits, but overwrites the logits with their gradient. With a
+    /// gradient of the entropy it takes longer: the logits must be kept until the end, so exponentials are computed
+    /// twice.
     ///
     /// # Errors
-    /// As [`eval`](Self::eval); [`Error::PartialOverlap`] if the gradient is to be accumulated.
+    /// As [`eval`](Self::eval), and [`Error::PartialOverlap`] if the gradient would be accumulated.
     pub fn backward_in_place<T: Element>(
         &self,
         context: &Context,
@@ -258,7 +262,7 @@ impl Default for SelectiveLogSoftmax {
     }
 }
 
-/// Where the outputs of [`SelectiveLogSoftmax`] go: what is not asked for is not computed.
+/// The output arrays of [`SelectiveLogSoftmax`]. An output without an array is not computed.
 #[derive(Debug)]
 pub struct TokenOutputs<'a, T> {
     log_probs: Option<&'a mut [T]>,
@@ -276,12 +280,12 @@ impl<'a, T> TokenOutputs<'a, T> {
         self.log_probs = Some(log_probs);
         self
     }
-    /// Each row's entropy, in nats.
+    /// The entropy of each row, in nats.
     pub fn entropy(mut self, entropy: &'a mut [T]) -> Self {
         self.entropy = Some(entropy);
         self
     }
-    /// Each row's logarithm of the sum of exponentials (PyTorch's `logsumexp`).
+    /// The logarithm of the sum of exponentials of each row (PyTorch's `logsumexp`).
     pub fn lse(mut self, lse: &'a mut [T]) -> Self {
         self.lse = Some(lse);
         self
@@ -294,7 +298,7 @@ impl<T> Default for TokenOutputs<'_, T> {
     }
 }
 
-/// The gradients with respect to the outputs of [`SelectiveLogSoftmax`]: those that are not given are 0.
+/// The gradients with respect to the outputs of [`SelectiveLogSoftmax`]. Those that are not given are 0.
 #[derive(Clone, Copy, Debug)]
 pub struct TokenGrads<'a, T> {
     log_probs: Option<&'a [T]>,
@@ -303,21 +307,21 @@ pub struct TokenGrads<'a, T> {
 }
 
 impl<'a, T> TokenGrads<'a, T> {
-    /// None.
+    /// No gradients.
     pub const fn new() -> Self {
         TokenGrads { log_probs: None, entropy: None, lse: None }
     }
-    /// With respect to each log-probability, `[rows][per_row]`.
+    /// The gradient with respect to each log-probability, `[rows][per_row]`.
     pub const fn log_probs(mut self, grads: &'a [T]) -> Self {
         self.log_probs = Some(grads);
         self
     }
-    /// With respect to each row's entropy.
+    /// The gradient with respect to the entropy of each row.
     pub const fn entropy(mut self, grads: &'a [T]) -> Self {
         self.entropy = Some(grads);
         self
     }
-    /// With respect to each row's logarithm of the sum of exponentials.
+    /// The gradient with respect to the logarithm of the sum of exponentials of each row.
     pub const fn lse(mut self, grads: &'a [T]) -> Self {
         self.lse = Some(grads);
         self

@@ -1,9 +1,14 @@
 //! Smooth L1 (Girshick, 2015; PyTorch's smooth_l1_loss): huber with delta = beta, divided by beta.
 //!
-//! With d = input - target: where |d| < beta, loss = d^2 / (2 beta), gradient = d / beta, Hessian = 1 / beta;
-//! elsewhere loss = |d| - beta / 2, gradient = sign(d), Hessian = 0. With beta = 0 it is l1.
+//! With d = input - target:
 //!
-//! `beta` is not negative, else LK_INVALID_BETA; it may be infinite: loss and gradient are 0 then, whatever d.
+//! - where |d| < beta: loss = d^2 / (2 beta), gradient = d / beta, Hessian = 1 / beta
+//! - elsewhere: loss = |d| - beta / 2, gradient = sign(d), Hessian = 0
+//!
+//! With beta = 0 the loss is that of l1.
+//!
+//! `beta` must not be negative, otherwise the call returns LK_INVALID_BETA. It may be infinite; loss and gradient are
+//! then 0 for every d.
 
 use super::element::{AnyFormula, Element};
 use super::pointwise::{self, PointwiseLoss, pointwise_methods};
@@ -22,8 +27,8 @@ use crate::simd::{Lanes, Pack, Real, splat};
 /// Hessian  = 1 / beta          where |d| < beta,    0                 elsewhere
 /// ```
 ///
-/// Beta 0 is [`L1`](crate::L1); with an infinite beta loss and gradient are 0, whatever d. The mean divides by the number of elements, weighted or not. Beta is
-/// rounded to the element type.
+/// With beta = 0 this is [`L1`](crate::L1). With an infinite beta, loss and gradient are 0 for every d. The mean
+/// divides by the number of elements, with or without weights. Beta is rounded to the element type.
 ///
 /// ```
 /// use losskit::SmoothL1;
@@ -38,7 +43,8 @@ pub struct SmoothL1 {
 }
 
 impl SmoothL1 {
-    /// Where the square ends; not negative (else calls give [`Error::InvalidBeta`]), may be infinite.
+    /// `beta` is the difference up to which the loss is quadratic. It must not be negative, otherwise calls return
+    /// [`Error::InvalidBeta`]. It may be infinite.
     pub const fn new(beta: f64) -> Self {
         SmoothL1 { beta }
     }

@@ -18,7 +18,7 @@ use crate::simd::view::{In, Out, in_place};
 /// output = e^(x_j - max) / (sum of e^(x_i - max))
 /// ```
 ///
-/// Logits of -inf give 0. All -inf, or +inf twice, give NaN.
+/// Logits of -inf give 0. A sample is NaN if all its logits are -inf, or if several are +inf.
 ///
 /// ```
 /// use losskit::{ClassShape, Context, Softmax};
@@ -35,13 +35,13 @@ use crate::simd::view::{In, Out, in_place};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Softmax {}
 
-/// The logarithm of softmax over classes (PyTorch's `log_softmax`).
+/// The logarithm of the softmax over classes (PyTorch's `log_softmax`).
 ///
 /// ```text
 /// output = -((max - x_j) + log1p(rest))        rest: the sum of e^(x_i - max) but for one maximum's
 /// ```
 ///
-/// Logits of -inf give -inf. All -inf, or +inf twice, give NaN.
+/// Logits of -inf give -inf. A sample is NaN if all its logits are -inf, or if several are +inf.
 ///
 /// ```
 /// use losskit::{ClassShape, Context, LogSoftmax};
@@ -61,7 +61,7 @@ macro_rules! distribution_methods {
                 $name {}
             }
 
-            /// The distribution of each sample's classes. `output` has the shape of `logits`.
+            /// Computes the output for each sample. `output` has the shape of `logits`.
             ///
             /// # Errors
             /// [`Error::LengthMismatch`], [`Error::SizeTooLarge`], [`Error::InvalidStride`].
@@ -77,7 +77,7 @@ macro_rules! distribution_methods {
                 self.run(context, layout, logits.into(), output.into())
             }
 
-            /// As [`eval`](Self::eval), in the logits' place.
+            /// Like [`eval`](Self::eval), but overwrites the logits with the output.
             ///
             /// # Errors
             /// As [`eval`](Self::eval).
@@ -92,7 +92,7 @@ macro_rules! distribution_methods {
                 self.run(context, layout, logits, output)
             }
 
-            /// The gradient with respect to the logits, from the output and the gradient with respect to it.
+            /// Computes the gradient with respect to the logits, from the output and the gradient with respect to it.
             ///
             /// # Errors
             /// As [`eval`](Self::eval).

@@ -1,4 +1,4 @@
-//! Cross-entropy of classes that come in pieces.
+//! Cross-entropy of classes that come in chunks.
 
 use super::cross_entropy::CrossEntropy;
 use super::element::{Element, Work};
@@ -14,7 +14,8 @@ use crate::simd::view::{In, Out, in_place};
 use crate::simd::{Environment, Total, in_environment};
 use crate::softmax_state::SoftmaxState;
 
-/// Which classes a piece of logits has: `logits[rows][classes]`, of which the first is class `first_class` of all.
+/// A chunk of consecutive classes: `logits[rows][classes]`, whose first class has the index `first_class` among all
+/// classes.
 ///
 /// ```
 /// use losskit::ClassChunk;
@@ -36,12 +37,12 @@ impl ClassChunk {
     pub const fn new(rows: usize, classes: usize, first_class: usize) -> Self {
         ClassChunk { rows, classes, first_class, row_stride: None, ignore_index: -100 }
     }
-    /// Elements from one row to the next, unless rows are dense; 0 is an error ([`Error::InvalidStride`]).
+    /// The number of elements from one row to the next, unless the rows are dense; 0 gives [`Error::InvalidStride`].
     pub const fn row_stride(mut self, elements: usize) -> Self {
         self.row_stride = Some(elements);
         self
     }
-    /// Rows with this target do not count, and their logits are not read.
+    /// Rows with this target are ignored, and their logits are not read.
     pub const fn ignore_index(mut self, target: i64) -> Self {
         self.ignore_index = target;
         self
@@ -97,10 +98,11 @@ impl CheckedChunk {
     }
 }
 
-/// Cross-entropy of classes that come in pieces, with options: [`CrossEntropy`] for states of rows.
+/// Cross-entropy of classes that come in chunks: [`CrossEntropy`] with options for [`SoftmaxState`]s.
 ///
-/// [`update`](Self::update) each state with the chunks of its classes, [merge](SoftmaxState::merge_all) the states of each row,
-/// then [`finish`](Self::finish) them for losses, and ask for each chunk's [`grad`](Self::grad). All with the same options.
+/// First [`update`](Self::update) the states with the chunks of their classes and [merge](SoftmaxState::merge_all) the
+/// states of each row. Then [`finish`](Self::finish) computes the losses and [`grad`](Self::grad) the gradient of each
+/// chunk. Use the same options for all of these calls.
 ///
 /// ```text
 /// q = target distribution: class weight times (1 - e at the target, and e / all classes everywhere), Q = sum of q_j
@@ -108,8 +110,8 @@ impl CheckedChunk {
 /// gradient = (Q + 2 z lse) p - q                                with a soft cap times its derivative
 /// ```
 ///
-/// A loss is within 2 units in the last place of the whole row's, whatever the pieces; a gradient is as near to the exact
-/// one as [`CrossEntropy`]'s.
+/// The loss is within 2 units in the last place of that of [`CrossEntropy`] for the whole row, whatever the chunks. The
+/// gradient has the error bounds of [`CrossEntropy`]'s.
 ///
 /// ```
 /// use losskit::{ChunkedCrossEntropy, ClassChunk, Context, Indices, SoftmaxState};
@@ -139,11 +141,12 @@ impl Default for ChunkedCrossEntropy {
 }
 
 impl ChunkedCrossEntropy {
-    /// No label smoothing, no z-loss, no soft cap: what [`SoftmaxState::update`] and its like do.
+    /// No label smoothing, no z-loss, no soft cap: the options of [`SoftmaxState::update`] and the other methods of
+    /// [`SoftmaxState`].
     pub const fn new() -> Self {
         ChunkedCrossEntropy(CrossEntropy::new())
     }
-    /// As [`CrossEntropy::label_smoothing`], over the classes of all pieces.
+    /// As [`CrossEntropy::label_smoothing`], over the classes of all chunks.
     pub const fn label_smoothing(self, share: f64) -> Self {
         ChunkedCrossEntropy(self.0.label_smoothing(share))
     }
@@ -156,11 +159,12 @@ impl ChunkedCrossEntropy {
         ChunkedCrossEntropy(self.0.soft_cap(cap))
     }
 
-    /// Adds a chunk of classes to its rows' states, as [`SoftmaxState::update`]. `class_weight` has the weights of the
-    /// chunk's classes.
+    /// Adds a chunk of classes to the states of its rows, as [`SoftmaxState::update`]. `class_weight` has the weights
+    /// of the classes in this chunk.
     ///
     /// # Errors
-    /// As [`SoftmaxState::update`]; [`Error::InvalidLabelSmoothing`], [`Error::InvalidSoftCap`], [`Error::NanOption`].
+    /// As [`SoftmaxState::update`], and [`Error::InvalidLabelSmoothing`], [`Error::InvalidSoftCap`] and
+    /// [`Error::NanOption`].
     pub fn update<T: Element>(
         &self,
         states: &mut [SoftmaxState],
@@ -182,11 +186,11 @@ impl ChunkedCrossEntropy {
         self.run_update(context, input, states.into())
     }
 
-    /// Each row's loss, and the logarithm of its sum of exponentials, as [`SoftmaxState::finish`]. Weights of rows are the
-    /// caller's; what a mean divides by is the sum of [`SoftmaxState::target_weight`].
+    /// Computes the loss and the logarithm of the sum of exponentials of each row, as [`SoftmaxState::finish`]. Row
+    /// weights are not applied. For a mean, divide by the sum of [`SoftmaxState::target_weight`].
     ///
     /// # Errors
-    /// As [`SoftmaxState::finish`]; options as for [`update`](Self::update).
+    /// As [`SoftmaxState::finish`], and those of the options as in [`update`](Self::update).
     pub fn finish<T: Element>(
         &self,
         states: &[SoftmaxState],
@@ -200,11 +204,12 @@ impl ChunkedCrossEntropy {
         self.run_finish(context, states.into(), loss.map(Out::from), lse.map(Out::from))
     }
 
-    /// The gradient of a chunk's logits, as [`SoftmaxState::grad`], times the class weights that are in q. Without targets
-    /// it is that of the logarithm of the sum of exponentials, of capped logits if they are.
+    /// Computes the gradient with respect to the logits of a chunk, as [`SoftmaxState::grad`]; q includes the class
+    /// weights. Without targets it is the gradient of the logarithm of the sum of exponentials, also if logits are
+    /// capped.
     ///
     /// # Errors
-    /// As [`SoftmaxState::grad`]; options as for [`update`](Self::update).
+    /// As [`SoftmaxState::grad`], and those of the options as in [`update`](Self::update).
     #[allow(clippy::too_many_arguments)]
     pub fn grad<T: Element>(
         &self,
@@ -225,7 +230,7 @@ impl ChunkedCrossEntropy {
         self.any_grad(states, context, chunk, logits, targets, class_weight, row_weight, grad_scale, grad.into())
     }
 
-    /// As [`grad`](Self::grad), written where the logits stood.
+    /// Like [`grad`](Self::grad), but overwrites the logits with their gradient.
     ///
     /// # Errors
     /// As [`grad`](Self::grad).
@@ -355,21 +360,22 @@ impl Default for SoftmaxState {
 }
 
 impl SoftmaxState {
-    /// Nothing seen.
+    /// A state to which no classes have been added.
     pub const fn new() -> Self {
         Self::EMPTY
     }
 
-    /// Adds a chunk of classes to its rows' states. Each class is to be added once, to one of the states that are merged.
+    /// Adds a chunk of classes to the states of its rows. Add each class exactly once, to one of the states that will
+    /// be merged.
     ///
     /// For label smoothing, class weights, z-loss and soft-capped logits see [`ChunkedCrossEntropy`].
     ///
-    /// Targets are indices among all classes; one that is not in this chunk will be, or was, in another. Without targets
-    /// there is no loss, only the logarithm of the sum of exponentials. Logits of -inf are masked classes.
+    /// Targets are indices among all classes. A target that is not in this chunk must be in another chunk. Without
+    /// targets there is no loss, only the logarithm of the sum of exponentials. Logits of -inf mask their classes.
     ///
     /// # Errors
     /// [`Error::TargetOutOfRange`] for a negative target that is not `ignore_index`, [`Error::LengthMismatch`],
-    /// [`Error::SizeTooLarge`], [`Error::InvalidStride`]. Nothing is written then.
+    /// [`Error::SizeTooLarge`], [`Error::InvalidStride`]. After an error nothing was written.
     pub fn update<T: Element>(
         states: &mut [SoftmaxState],
         context: &Context,
@@ -380,7 +386,7 @@ impl SoftmaxState {
         ChunkedCrossEntropy::new().update(states, context, chunk, logits, targets, None)
     }
 
-    /// Takes in what another state of the same row has seen. Which of both takes in the other makes no difference.
+    /// Adds the classes of another state of the same row to this state. Exchanging the two states gives the same bits.
     pub fn merge(&mut self, other: &SoftmaxState) {
         let into = core::slice::from_mut(self);
         merge(&Context::default(), into.into(), core::slice::from_ref(other).into());
@@ -396,13 +402,14 @@ impl SoftmaxState {
         Ok(())
     }
 
-    /// Each row's loss (0 where it is ignored), and the logarithm of its sum of exponentials (-inf there).
+    /// Computes the loss and the logarithm of the sum of exponentials of each row. For ignored rows the loss is 0 and
+    /// the logarithm is -inf.
     ///
     /// The loss is `(max - x_t) + log1p(rest)`, as that of [`CrossEntropy`](crate::CrossEntropy).
     ///
     /// # Errors
-    /// [`Error::IncompleteState`] where a loss is asked for and a row's target was not seen once;
-    /// [`Error::LengthMismatch`]. Nothing is written then.
+    /// [`Error::IncompleteState`] if losses are requested and the target of a row has not been added exactly once;
+    /// [`Error::LengthMismatch`]. After an error nothing was written.
     pub fn finish<T: Element>(
         states: &[SoftmaxState],
         context: &Context,
@@ -412,14 +419,15 @@ impl SoftmaxState {
         ChunkedCrossEntropy::new().finish(states, context, loss, lse)
     }
 
-    /// The gradient of a chunk's logits, once its rows' states have seen all classes: `row_weight grad_scale (p_j - q_j)`
-    /// with q_j = 1 for the target and 0 elsewhere; 0 for ignored rows. Without targets it is that of the logarithm of
-    /// the sum of exponentials.
+    /// Computes the gradient with respect to the logits of a chunk, after all classes have been added to the states of
+    /// its rows: `row_weight grad_scale (p_j - q_j)` with q_j = 1 for the target and 0 elsewhere. It is 0 for ignored
+    /// rows. Without targets it is the gradient of the logarithm of the sum of exponentials.
     ///
-    /// For the mean over a batch, `grad_scale` is 1 / the number of rows that count (or their weights' sum).
+    /// For the gradient of the mean over a batch, set `grad_scale` to 1 / (number of rows that are not ignored, or the
+    /// sum of their weights).
     ///
     /// # Errors
-    /// As [`update`](Self::update); [`Error::NanOption`] if `grad_scale` is NaN.
+    /// As [`update`](Self::update), and [`Error::NanOption`] if `grad_scale` is NaN.
     #[allow(clippy::too_many_arguments)]
     pub fn grad<T: Element>(
         states: &[SoftmaxState],
@@ -435,7 +443,7 @@ impl SoftmaxState {
         loss.grad(states, context, chunk, logits, targets, None, row_weight, grad_scale, grad)
     }
 
-    /// As [`grad`](Self::grad), written where the logits stood.
+    /// Like [`grad`](Self::grad), but overwrites the logits with their gradient.
     ///
     /// # Errors
     /// As [`grad`](Self::grad).

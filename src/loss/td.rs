@@ -13,7 +13,7 @@ use crate::shape::{ClassShape, Divisor, Layout, Reduction, WeightView};
 use crate::simd::view::{In, Out, in_place};
 use crate::simd::{Environment, in_environment};
 
-/// Temporal difference, the loss of (deep, double) Q-learning (Mnih et al., 2015; van Hasselt et al., 2016).
+/// The temporal-difference loss of (deep, double) Q-learning (Mnih et al., 2015; van Hasselt et al., 2016).
 ///
 /// ```text
 /// target = reward + gamma (1 - done) max over a' of next_q[a']
@@ -22,14 +22,15 @@ use crate::simd::{Environment, in_environment};
 /// loss = d^2, or huber(d)       gradient: the loss's at the action, 0 elsewhere; Hessian likewise
 /// ```
 ///
-/// `q` and `next_q` are `[batch][actions]`. Rows with `done` (not 0) do not read what follows; with gamma 0 it does not
-/// matter what follows, which may be infinite or NaN. The argmax
-/// is the first maximum, and a NaN wins. The target is a constant: no gradient flows through it. For n-step
-/// returns give gamma^n. The mean divides by the batch, weighted or not.
+/// `q` and `next_q` are `[batch][actions]`. If a row is done (`done` is not 0), its `next_q` is not read. If gamma is
+/// 0, `next_q` has no influence, even if it is infinite or NaN. The argmax is the first maximum; a NaN counts as the
+/// maximum. The target is a constant: no gradient flows through it. For n-step returns pass gamma^n as gamma. The mean
+/// divides by the batch size, with or without weights.
 ///
-/// The target and q may nearly cancel, so that d is as exact as what it is made of: within 4 units in the last place of t, the
-/// largest of |reward|, gamma |next_q|, |q| and |d|. The gradient of d^2 is within 4 units of 2 t, that of huber(d) of t; a loss is
-/// within 4 units of the larger of itself and t times the slope, |2 d| or the clipped |d|.
+/// The difference d between target and q may nearly cancel, so its error depends on the size of its terms: it is within
+/// 4 units in the last place of t, the largest of |reward|, gamma |next_q|, |q| and |d|. The gradient of d^2 is within
+/// 4 units of 2 t, and that of huber(d) within 4 units of t. The loss is within 4 units of the larger of itself and t
+/// times the slope, which is |2 d| or the clipped |d|.
 ///
 /// ```
 /// use losskit::{Indices, Td, TdInputs};
@@ -61,22 +62,22 @@ pub struct TdInputs<'a, T> {
 }
 
 impl<'a, T> TdInputs<'a, T> {
-    /// `actions` values a row in `q` and `next_q`, an action and a reward for each row.
+    /// `q` and `next_q` have `actions` values in each row; `action` and `reward` have one element for each row.
     pub const fn new(actions: usize, q: &'a [T], action: Indices<'a>, reward: &'a [T], next_q: &'a [T]) -> Self {
         TdInputs { actions, row_stride: None, q, action, reward, next_q, done: None, next_q_online: None, weight: None }
     }
-    /// Elements from one row of `q`, `next_q`, gradient and Hessian to the next, unless rows are dense; 0 is an error
-    /// ([`Error::InvalidStride`]).
+    /// The number of elements from one row to the next, in `q`, `next_q`, the gradient and the Hessian, unless the rows are
+    /// dense; 0 gives [`Error::InvalidStride`].
     pub const fn row_stride(mut self, elements: usize) -> Self {
         self.row_stride = Some(elements);
         self
     }
-    /// Where not 0, the episode ended with this row.
+    /// One element for each row; the episode ended with this row if it is not 0.
     pub const fn done(mut self, done: &'a [u8]) -> Self {
         self.done = Some(done);
         self
     }
-    /// The online network's values of the next state, to choose the action by (double DQN).
+    /// The values of the next state from the online network, which choose the action (double DQN).
     pub const fn next_q_online(mut self, next_q_online: &'a [T]) -> Self {
         self.next_q_online = Some(next_q_online);
         self
@@ -102,12 +103,12 @@ pub(crate) struct TdViews<'a, T> {
 }
 
 impl Td {
-    /// Mean squared error of the temporal difference, discounted by `gamma`.
+    /// Mean squared error of the temporal difference, with the discount factor `gamma`.
     pub const fn mse(gamma: f64) -> Self {
         Td { gamma, delta: None }
     }
-    /// Huber's loss of the temporal difference; `delta` greater than 0 (else calls give
-    /// [`Error::InvalidDelta`]).
+    /// Huber's loss of the temporal difference. `delta` must be greater than 0, otherwise calls return
+    /// [`Error::InvalidDelta`].
     pub const fn huber(gamma: f64, delta: f64) -> Self {
         Td { gamma, delta: Some(delta) }
     }
@@ -115,8 +116,8 @@ impl Td {
     /// The mean loss.
     ///
     /// # Errors
-    /// [`Error::TargetOutOfRange`] for an action that is none, [`Error::LengthMismatch`],
-    /// [`Error::InvalidDelta`], [`Error::NanOption`] for gamma.
+    /// [`Error::TargetOutOfRange`] for an action that is out of range, [`Error::LengthMismatch`],
+    /// [`Error::InvalidDelta`], and [`Error::NanOption`] if gamma is NaN.
     pub fn mean<T: Element>(&self, inputs: &TdInputs<'_, T>) -> Result<T, Error> {
         let mut loss = [T::NAN];
         let (context, options, outputs) = (Context::default(), Options::new(), Outputs::new().loss(&mut loss));
@@ -135,11 +136,11 @@ impl Td {
         Ok(loss[0])
     }
 
-    /// The full form. `td_error`: for each row target less q, unscaled and unweighted, for prioritised
-    /// replay.
+    /// Evaluates with all options. `td_error` receives the target minus q of each row, unscaled and unweighted, for
+    /// prioritised replay.
     ///
     /// # Errors
-    /// As [`mean`](Self::mean); [`Error::NanOption`] if `grad_scale` is NaN. Nothing is written then.
+    /// As [`mean`](Self::mean), and [`Error::NanOption`] if `grad_scale` is NaN. After an error nothing was written.
     pub fn eval<T: Element>(
         &self,
         context: &Context,
@@ -157,12 +158,12 @@ impl Td {
         self.run(context, views, options, sinks, td_error.map(Out::from))
     }
 
-    /// As [`eval`](Self::eval), the gradient written where `q` stood: `q` is read and written here, and that of
-    /// `inputs`, which may be empty, is not looked at.
+    /// Like [`eval`](Self::eval), but overwrites `q` with its gradient. The `q` of `inputs` is not used here and may be
+    /// empty.
     ///
     /// # Errors
-    /// As [`eval`](Self::eval); [`Error::PartialOverlap`] with
-    /// [`accumulate_grad`](Options::accumulate_grad), and if `outputs` has a gradient of its own.
+    /// As [`eval`](Self::eval), and [`Error::PartialOverlap`] with [`accumulate_grad`](Options::accumulate_grad) or if
+    /// `outputs` has a gradient of its own.
     pub fn eval_in_place<T: Element>(
         &self,
         context: &Context,

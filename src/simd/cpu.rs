@@ -1,4 +1,4 @@
-//! What is faster on some CPUs than on others of the same instruction set.
+//! Choices that depend on the CPU: code that is faster on some CPUs than on others with the same instruction set.
 
 use core::sync::atomic::{AtomicU8, Ordering};
 

@@ -1,5 +1,5 @@
-//! Arithmetic with digits to spare, for what is left where nearly equal numbers are subtracted: `f64` for `f32`, unevaluated
-//! sums of two `f64` for `f64`. A formula is written once for both.
+//! Arithmetic with extra digits, for differences of nearly equal numbers: `f64` for `f32`, and unevaluated sums of two
+//! `f64` for `f64`. A formula is written once for both.
 //!
 //! ```text
 //! n = round(x / ln 2);  r = x - n ln 2;  tail(r) = e^r - 1 - r = r^2 (1/2 + r/6 + ...)

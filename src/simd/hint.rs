@@ -1,4 +1,5 @@
-//! What tells the memory something and computes nothing: the base line of every architecture has it.
+//! Prefetching, and the fence after writes that bypass the caches. Neither computes anything, and the base line of
+//! every architecture has them.
 
 #[cfg(target_arch = "x86_64")]
 use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch, _mm_sfence};

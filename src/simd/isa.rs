@@ -1,4 +1,4 @@
-//! The instruction sets, and the one place where a kernel is sent to one.
+//! The instruction sets, and the one place that runs a kernel on one of them.
 
 use core::ffi::CStr;
 
@@ -6,9 +6,9 @@ use pulp::Scalar;
 
 use super::{Kernel, Lanes};
 
-/// An instruction set that kernels are compiled for.
+/// An instruction set that the library has code for.
 ///
-/// Results have the same bits on all of them; only the speed differs.
+/// Results have the same bits with all of them; only the speed differs.
 ///
 /// ```
 /// use losskit::Isa;
@@ -18,7 +18,8 @@ use super::{Kernel, Lanes};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Isa {
-    /// One element at a time, fused multiply-add in software: for correctness on any CPU.
+    /// Portable code for any CPU that processes one element at a time and computes fused multiply-adds in software. It
+    /// is slow.
     Scalar,
     /// x86-64-v3: AVX2, FMA, BMI1, BMI2, LZCNT.
     Avx2,
@@ -29,7 +30,7 @@ pub enum Isa {
 }
 
 impl Isa {
-    /// Every instruction set, the least first.
+    /// All instruction sets, from the least to the most capable.
     pub const ALL: [Isa; 4] = [Isa::Scalar, Isa::Neon, Isa::Avx2, Isa::Avx512];
 
     /// The name that `LOSSKIT_ISA` and `lk_isa_name` use: `scalar`, `avx2`, `avx512`, `neon`.
@@ -50,12 +51,12 @@ impl Isa {
         }
     }
 
-    /// The instruction set of that name.
+    /// The instruction set with this name.
     pub fn from_name(name: &str) -> Option<Isa> {
         Isa::ALL.into_iter().find(|isa| isa.name() == name)
     }
 
-    /// Whether this CPU has it.
+    /// Whether this CPU supports it.
     pub fn is_available(self) -> bool {
         match self {
             Isa::Scalar => true,
@@ -69,12 +70,12 @@ impl Isa {
         }
     }
 
-    /// The best one this CPU has.
+    /// The best instruction set that this CPU supports.
     pub fn best() -> Isa {
         Isa::ALL.into_iter().rfind(|isa| isa.is_available()).unwrap_or(Isa::Scalar)
     }
 
-    /// The best one this CPU has that is no better than `self`.
+    /// The best instruction set that this CPU supports and that is no better than `self`.
     pub fn capped(self) -> Isa {
         let end = 1 + Isa::ALL.iter().position(|&isa| isa == self).unwrap_or(0);
         Isa::ALL[..end].iter().copied().rfind(|isa| isa.is_available()).unwrap_or(Isa::Scalar)

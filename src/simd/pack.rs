@@ -1,4 +1,4 @@
-//! One vector with its operators, so that formulas read as formulas.
+//! One vector with operators, so that code looks like the formulas it computes.
 
 use core::ops::{Add, BitAnd, BitOr, Div, Mul, Neg, Sub};
 

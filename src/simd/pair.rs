@@ -1,4 +1,4 @@
-//! Unevaluated sums of two numbers: twice the precision where one would lose digits.
+//! Unevaluated sums of two numbers: twice the precision, for places where one number would lose digits.
 //!
 //! Dekker (1971), Knuth (TAOCP 2, 4.2.2); the names are those of Hida, Li and Bailey's QD library.
 

@@ -1,7 +1,7 @@
-//! Sums whose bits depend on the terms' order alone, good to the last place of the element type.
+//! Sums that are accurate to the last place of the element type, and whose bits depend only on the order of the terms.
 //!
-//! `f32` terms are added in `f64` lanes. `f64` terms are added with their rounding errors (Knuth's
-//! two-sum, lane by lane), for plain lanes are off by 30 ULP after 4,096 equal terms.
+//! `f32` terms are added in `f64` lanes. `f64` terms are added together with their rounding errors (Knuth's two-sum,
+//! lane by lane), because plain lanes have an error of 30 ULP after 4,096 equal terms.
 
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;

@@ -1,8 +1,7 @@
-//! Memory that kernels read and write: pointer and length, checked once a group.
+//! Views of memory that kernels read and write: a pointer and a length, checked once for each group.
 //!
-//! Slices will not do: a gradient may stand where its input stood, and rows of different shards may
-//! lie between each other. Whoever makes a view promises what a slice would have promised, less
-//! exclusiveness; whoever uses one needs no `unsafe`.
+//! Slices are not sufficient: a gradient may overwrite its input, and rows of different shards may lie between each
+//! other. The creator of a view makes the promises of a slice, except exclusiveness; users of a view need no `unsafe`.
 
 use core::cell::Cell;
 use core::marker::PhantomData;

@@ -355,6 +355,7 @@ impl Layout {
     }
 
     /// Elements of `inner` from the first to the last.
+    #[cfg(feature = "capi")]
     pub fn span(&self) -> usize {
         (self.inner / self.row_length.max(1)).saturating_sub(1) * self.row_stride + self.row_length
     }

@@ -145,6 +145,10 @@ pub struct Stretch<'a, T> {
     pub done: usize,
 }
 
+/// Elements below it in size have differences, squares and derivatives, also times a moderate factor, that are numbers of `f32`:
+/// 2^50.
+pub const MODERATE: f64 = (1u64 << 50) as f64;
+
 /// How several stretches are walked.
 #[derive(Clone, Copy)]
 pub struct Walk<T> {
@@ -156,6 +160,8 @@ pub struct Walk<T> {
     pub factor: T,
     /// Whether gradients are written past the caches; a fence is to follow then.
     pub streamed: bool,
+    /// Whether the walk stops before elements that are not [moderate](MODERATE), for gradients replace them.
+    pub guarded: bool,
 }
 
 /// A formula's stages, each dispatched by itself. All of them take whole groups.
@@ -355,6 +361,9 @@ impl<S: Lanes, T: Real, F: Formula<T>, const GRAD: bool, const LARGE: bool> Usua
     /// Whether all elements from a group on are usual ones.
     #[inline(always)]
     fn are_usual<const GROUPS: usize>(&self, group: usize) -> bool {
+        if GRAD && self.walk.guarded && !self.are_moderate::<GROUPS>(group) {
+            return false;
+        }
         if !F::HAS_USUAL_CASE {
             return true;
         }
@@ -365,6 +374,19 @@ impl<S: Lanes, T: Real, F: Formula<T>, const GRAD: bool, const LARGE: bool> Usua
             unusual = unusual | self.formula.is_unusual(input, target);
         }
         !unusual.any()
+    }
+
+    /// Whether all elements from a group on are moderate, or NaN.
+    #[inline(always)]
+    fn are_moderate<const GROUPS: usize>(&self, group: usize) -> bool {
+        let [input, target, _] = self.operands.load(group, 0);
+        let mut largest = [input.abs(), target.abs()];
+        for i in 1..GROUPS * Pack::<S, T>::PER_GROUP {
+            let [input, target, _] = self.operands.load(group, i);
+            largest = [input.abs().at_least(largest[0]), target.abs().at_least(largest[1])];
+        }
+        let limit = input.c(MODERATE);
+        !(limit.le(largest[0]) | limit.le(largest[1])).any()
     }
 
     /// Adds up the values of N vectors, from a group's `first` on, and writes their gradients.

@@ -8,10 +8,9 @@
 //! ```
 //! - There is one pass: each element is read once and each result is written once.
 //! - If a term or a difference exceeds the range of `f32`, the sum of the block is not a finite number. The block is
-//!   then computed again in chunks. Chunks whose sum is not finite are added up in `f64`, and their results that are
-//!   not finite are computed in `f64`. If results overwrite what this needs (the input, or the contents that they are
-//!   added to), the sizes of the inputs are checked first, and pieces with large inputs are processed in chunks of
-//!   which a copy is kept.
+//!   then computed again, group by group. Groups whose sum is not finite are added up in `f64`, and their results that are
+//!   not finite are computed in `f64` (but not derivatives that were added to something). If gradients overwrite the
+//!   input, the loops stop before large inputs, whose groups are processed one by one, with a copy of the input.
 //! - If the factor of derivatives is not a normal number of the type, all derivatives are computed in `f64`.
 //! - This file has no vector code: each stage is dispatched separately.
 
@@ -80,7 +79,7 @@ impl<T: Real> Blocks for Evaluation<'_, T> {
             return self.chunks(isa, start, len, false);
         }
         if self.is_replaced() {
-            return self.pieces(isa, start, len);
+            return self.pieces(isa, start, len, 0, ChunkSums::new());
         }
         if self.is_periodic() {
             return self.periodic(isa, start, len);
@@ -99,12 +98,11 @@ impl<T: Real> Blocks for Evaluation<'_, T> {
         }
         let at_several_places = call.input.is_large() && prefers_several_places();
         let starts = [0, 1, 2, 3].map(|place| start + place * BLOCK);
-        if self.is_in_chunks()
-            || self.is_replaced() && !(at_several_places && self.is_moderate(isa, start, TOGETHER * BLOCK))
-        {
+        let is_replaced = self.is_replaced();
+        if self.is_in_chunks() || is_replaced && !call.has_moderate_parameter {
             return None;
         }
-        let mut walk = call.walk();
+        let mut walk = Walk { guarded: is_replaced, ..call.walk() };
         if at_several_places {
             walk = Walk { turn: TURN, ahead: AHEAD, ..walk };
         }
@@ -120,6 +118,9 @@ impl<T: Real> Blocks for Evaluation<'_, T> {
         Some(stretches.map(|Stretch { operands, sums, done, .. }| {
             let start = *starts.next().expect("as many places");
             let is_done = done == BLOCK;
+            if is_replaced {
+                return self.pieces(isa, start, BLOCK, done, ChunkSums { sums: *sums, ..ChunkSums::new() });
+            }
             let out_of_domain = !is_done && self.elements(isa, operands.slice(done, BLOCK - done), start + done, sums);
             self.finish(isa, start, BLOCK, sums, out_of_domain)
         }))
@@ -145,7 +146,7 @@ impl<'a, T: Real> Pointwise<'a, T> {
 
     /// How plain calls go through one stretch after the other.
     fn walk(&self) -> Walk<T> {
-        Walk { turn: usize::MAX, ahead: 0, factor: self.results.factor, streamed: self.is_streamed() }
+        Walk { turn: usize::MAX, ahead: 0, factor: self.results.factor, streamed: self.is_streamed(), guarded: false }
     }
 
     /// What concerns the `len` elements from `at` on, but for parameters, which it has none of.
@@ -215,9 +216,9 @@ impl<'a, T: Real> Evaluation<'a, T> {
     fn periodic(&self, isa: Isa, start: usize, len: usize) -> Partial {
         let Pointwise { input, target, .. } = *self.call;
         let (mut room, mut sums, mut out_of_domain) = (<Scratch<T>>::new(), LaneSums::zero(), false);
-        let room = room.zeros(Self::CHUNK.min(len));
-        for done in (0..len).step_by(Self::CHUNK) {
-            let (at, len) = (start + done, Self::CHUNK.min(len - done));
+        let room = room.zeros(<Scratch<T>>::LEN.min(len));
+        for done in (0..len).step_by(<Scratch<T>>::LEN) {
+            let (at, len) = (start + done, <Scratch<T>>::LEN.min(len - done));
             let parameter = self.repeated(room, at, len);
             let operands = Operands { input: input.slice(at, len), target: target.slice(at, len), parameter };
             out_of_domain |= self.elements(isa, operands, at, &mut sums);
@@ -255,8 +256,8 @@ impl<'a, T: Real> Evaluation<'a, T> {
         Partial { total, out_of_domain }
     }
 
-    /// Elements of a chunk: whole groups, and a block has a whole number of chunks.
-    const CHUNK: usize = <Scratch<T>>::LEN;
+    /// Elements of a chunk: one group, which is the same whatever the instruction set.
+    const CHUNK: usize = T::GROUP;
     /// Whether `f64` has numbers that this type has not.
     const IS_NARROW: bool = size_of::<T>() < size_of::<f64>();
 
@@ -267,8 +268,8 @@ impl<'a, T: Real> Evaluation<'a, T> {
 
     /// Whether results replace what is needed to make them again in `f64`.
     fn is_replaced(&self) -> bool {
-        let Pointwise { input, results: Results { grad, accumulate, .. }, .. } = *self.call;
-        Self::IS_NARROW && (accumulate || grad.is_some_and(|grad| input.begins_with(grad)))
+        let Pointwise { input, results: Results { grad, .. }, .. } = *self.call;
+        Self::IS_NARROW && grad.is_some_and(|grad| input.begins_with(grad))
     }
 
     /// Whether these elements have terms and derivatives that are numbers, or are NaN themselves.
@@ -279,33 +280,54 @@ impl<'a, T: Real> Evaluation<'a, T> {
             && self.call.has_moderate_parameter
     }
 
-    /// A block whose results replace what they are made of: pieces that the first-level cache keeps from the look at their
-    /// sizes on.
-    fn pieces(&self, isa: Isa, start: usize, len: usize) -> Partial {
-        let (mut to, one) = (ChunkSums::new(), [T::from_f64(1.0)]);
-        let mut room = <Scratch<T>>::new();
-        for done in (0..len).step_by(PIECE) {
-            let (at, len) = (start + done, PIECE.min(len - done));
-            let step = if self.is_periodic() { Self::CHUNK } else { len };
-            let is_moderate = self.is_moderate(isa, at, len);
-            for part in (0..len).step_by(if is_moderate { step } else { Self::CHUNK }) {
-                if !is_moderate {
-                    self.chunk(isa, at + part, Self::CHUNK.min(len - part), false, &mut to);
-                    continue;
-                }
-                let (at, len) = (at + part, step.min(len - part));
-                let mut operands = self.operands(at, len, &one);
-                if self.is_periodic() {
-                    operands.parameter = self.repeated(room.zeros(len), at, len);
-                }
-                to.out_of_domain |= self.elements(isa, operands, at, &mut to.sums);
+    /// What is left of a block whose gradients replace the input, from `done` on: usual elements by the loop for these, which
+    /// stops before large ones; others in pieces that are looked at first, and groups of pieces with large elements one by one.
+    fn pieces(&self, isa: Isa, start: usize, len: usize, done: usize, mut to: ChunkSums<T>) -> Partial {
+        let one = [T::from_f64(1.0)];
+        let (mut done, whole) = (done, len - len % T::GROUP);
+        let is_plain = self.call.is_plain() && !self.is_periodic() && self.call.has_moderate_parameter;
+        while done < len {
+            if is_plain && whole - done.min(whole) >= MIN_USUAL {
+                let (at, left) = (start + done, whole - done);
+                let operands = self.operands(at, left, &one);
+                let stretch = Stretch { operands, grad: self.call.grad(at, left), sums: &mut to.sums, done: 0 };
+                let mut stretch = [stretch];
+                self.formula.usual(isa, Walk { guarded: true, ..self.call.walk() }, &mut stretch);
+                done += stretch[0].done;
             }
+            let (at, left) = (start + done, (if is_plain { UNUSUAL } else { PIECE }).min(len - done));
+            if left > 0 {
+                self.piece(isa, at, left, &mut to);
+            }
+            done += left;
         }
         if self.call.is_streamed() {
             stream_fence();
         }
         to.total = to.sums.total();
         to.finish()
+    }
+
+    /// Some elements that are replaced.
+    fn piece(&self, isa: Isa, at: usize, len: usize, to: &mut ChunkSums<T>) {
+        let (is_moderate, is_periodic) = (self.is_moderate(isa, at, len), self.is_periodic());
+        if is_moderate && !is_periodic {
+            let one = [T::from_f64(1.0)];
+            to.out_of_domain |= self.elements(isa, self.operands(at, len, &one), at, &mut to.sums);
+            return;
+        }
+        let (mut room, step) = (<Scratch<T>>::new(), if is_moderate { <Scratch<T>>::LEN } else { Self::CHUNK });
+        for done in (0..len).step_by(step) {
+            let (at, len) = (at + done, step.min(len - done));
+            if is_moderate {
+                let Pointwise { input, target, .. } = *self.call;
+                let parameter = self.repeated(room.zeros(len), at, len);
+                let operands = Operands { input: input.slice(at, len), target: target.slice(at, len), parameter };
+                to.out_of_domain |= self.elements(isa, operands, at, &mut to.sums);
+            } else {
+                self.chunk(isa, at, len, false, to);
+            }
+        }
     }
 
     /// Whether derivatives are made in `f64` for their factor's sake.
@@ -328,7 +350,7 @@ impl<'a, T: Real> Evaluation<'a, T> {
     #[inline(never)]
     fn chunk(&self, isa: Isa, at: usize, len: usize, again: bool, to: &mut ChunkSums<T>) {
         let (mut part, one) = (self.call.part(at, len), [T::from_f64(1.0)]);
-        let mut rooms = [const { <Scratch<T>>::new() }; 6];
+        let mut rooms = [const { GroupRoom::new() }; 6];
         let [repeated, parameters, changed_input, kept_input, grad, hess] = &mut rooms;
         let mut parameter = match self.call.parameter.len() {
             0 => In::from(&one[..]),
@@ -375,6 +397,10 @@ impl<'a, T: Real> Evaluation<'a, T> {
         to.out_of_domain |= out_of_domain;
         let total = { to.sums }.total();
         (part.results, part.hess) = (results, of_hess);
+        if again && accumulate {
+            // what the derivatives were added to is gone
+            (part.results.grad, part.hess) = (None, None);
+        }
         let part = Evaluation { formula: self.formula, call: &part };
         if !Self::IS_NARROW || total.hi.is_finite() {
             to.total = total;

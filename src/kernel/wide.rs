@@ -3,7 +3,7 @@
 //!
 //! Such elements are rare, and only a few are processed at a time, so this code is small rather than fast.
 
-use super::formula::{AnyStage, Operands, Results};
+use super::formula::{AnyStage, MODERATE, Operands, Results};
 use crate::simd::view::{In, Out};
 use crate::simd::{Isa, Kernel, LaneSums, Lanes, Pack, Real, Total, splat};
 
@@ -93,8 +93,7 @@ pub fn are_moderate_factors<T: Real>(isa: Isa, factors: In<'_, T>) -> bool {
     isa.dispatch(LargestBelow { arrays: [factors; 2], limit: MODERATE_FACTOR })
 }
 
-/// 2^50: squared differences, times a factor, are less than 2^127.
-const MODERATE: f64 = (1u64 << 50) as f64;
+/// The largest weight or parameter that is one.
 pub const MODERATE_FACTOR: f64 = (1u64 << 24) as f64;
 
 /// Whether the sizes of the elements of two arrays, which are as long as each other, are all below a limit. NaN may count either

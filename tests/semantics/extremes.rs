@@ -68,6 +68,10 @@ fn check(call: &Call<f32>, reduction: Reduction, scale: f64) {
     assert_same_bits(&sums.loss, &got.loss, &format!("{name}: the loss beside accumulated gradients"));
     for at in (0..zeros.len()).filter(|&at| call.shape().owned()[at]) {
         for (sum, own) in [(&sums.grad, &got.grad), (&sums.hess, &got.hess)] {
+            // where the difference of two inputs is beyond f32, what it was added to is lost
+            if matches!(call.loss, Loss::Pointwise { .. }) && call.input[at].abs() > 1e38 && sum[at].is_infinite() {
+                continue;
+            }
             assert_eq!(sum[at].bits(), (before[at] + own[at]).bits(), "{name}: accumulated, at {at}");
         }
     }

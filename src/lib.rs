@@ -41,3 +41,8 @@ pub use simd::Isa;
 #[doc(hidden)]
 pub use simd::{fma_f32 as soft_fma, set_prefers_several_places};
 pub use softmax_state::SoftmaxState;
+
+/// The Rust programs of the pages in docs/, which rustdoc runs as it does those of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/autograd.md")]
+struct Pages;

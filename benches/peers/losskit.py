@@ -32,7 +32,7 @@ class Options(ctypes.Structure):
 
 class ClassShape(ctypes.Structure):
     _fields_ = [
-        (name, c_size_t) for name in ["struct_size", "outer", "classes", "inner", "outer_stride", "class_stride"]
+        (name, c_size_t) for name in ["struct_size", "outer", "classes", "inner", "outer_stride", "class_stride", "row_length", "row_stride", "grad_outer_stride", "grad_class_stride"]
     ]
 
 
@@ -103,7 +103,7 @@ class Losskit:
         x, y = pointer(arrays["input"]), pointer(arrays["target"])
         if loss.startswith("cross_entropy"):
             outer, classes, *inner = arrays["input"].shape
-            shape = ClassShape(ctypes.sizeof(ClassShape), outer, classes, math.prod(inner), 0, 0)
+            shape = ClassShape(ctypes.sizeof(ClassShape), outer, classes, math.prod(inner))
             kind = I64 if loss == "cross_entropy" else F32
             inputs = [ctypes.byref(shape), x, c_int32(kind), y, None, None, None]
             return self.library.lk_cross_entropy_f32, [self.context, *inputs, *outputs]

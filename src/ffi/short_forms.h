@@ -1,7 +1,7 @@
 /**
- * The mean cross-entropy of dense rows of logits and int32_t targets, and its gradient, on the default threads: the short
- * form of lk_cross_entropy_f32, which has all options. Targets of -100 are ignored. `loss` and `grad` may be NULL, `grad` may be
- * `logits`.
+ * The short form of lk_cross_entropy_f32, which has all options: the mean cross-entropy of dense rows of logits,
+ * and its gradient, on the default threads. `targets` has one class index for each row; rows with target -100 are
+ * ignored. `loss` and `grad` may be NULL, and `grad` may be `logits`.
  */
 static inline lk_status lk_cross_entropy_i32_mean_f32(size_t rows,
                                                       size_t classes,
@@ -29,8 +29,8 @@ static inline lk_status lk_cross_entropy_i64_mean_f32(size_t rows,
 }
 
 /**
- * The mean of the squared differences of `n` elements, and its gradient: the short form of lk_mse_f32. `loss` and `grad` may be
- * NULL, `grad` may be `input`.
+ * The short form of lk_mse_f32: the mean squared error of `n` elements, and its gradient. `loss` and `grad` may be
+ * NULL, and `grad` may be `input`.
  */
 static inline lk_status lk_mse_mean_f32(size_t n, const float *input, const float *target, float *loss, float *grad)
 {
@@ -38,8 +38,8 @@ static inline lk_status lk_mse_mean_f32(size_t n, const float *input, const floa
 }
 
 /**
- * The mean binary cross-entropy of `n` logits and labels, and its gradient: the short form of lk_bce_with_logits_f32. `loss` and
- * `grad` may be NULL, `grad` may be `input`.
+ * The short form of lk_bce_with_logits_f32: the mean binary cross-entropy of `n` logits and labels, and its
+ * gradient. `loss` and `grad` may be NULL, and `grad` may be `input`.
  */
 static inline lk_status lk_bce_with_logits_mean_f32(size_t n,
                                                     const float *input,

@@ -164,7 +164,7 @@ static void TEST(class_losses)(void)
     {
         /* transposed logits, and their gradient in rows */
         const T transposed[4] = {0, 3, 0, 3};
-        lk_class_shape there = LK_CLASS_ROWS(2, 2);
+        lk_class_shape there = LK_CLASS_ROWS(2, 2), crop = LK_CLASS_ROWS(1, 2);
         there.outer_stride = 1;
         there.class_stride = 2;
         there.grad_outer_stride = 2;
@@ -176,14 +176,13 @@ static void TEST(class_losses)(void)
               LK_PARTIAL_OVERLAP);
         CHECK(LK(softmax)(NULL, &there, transposed, output) == LK_UNSUPPORTED_OPTION);
         /* the left column of two images of one row of two elements */
-        there = (lk_class_shape)LK_CLASS_ROWS(1, 2);
-        there.inner = 2;
-        there.class_stride = 4;
-        there.row_length = 1;
-        there.row_stride = 2;
+        crop.inner = 2;
+        crop.class_stride = 4;
+        crop.row_length = 1;
+        crop.row_stride = 2;
         {
             const T image[7] = {1, 9, 2, 9, 1, 9, 2};
-            CHECK(LK(cross_entropy)(NULL, &there, image, LK_I32, targets_32, NULL, NULL, NULL, NULL, &mean, NULL, NULL) ==
+            CHECK(LK(cross_entropy)(NULL, &crop, image, LK_I32, targets_32, NULL, NULL, NULL, NULL, &mean, NULL, NULL) ==
                   LK_OK && mean == log_2);
         }
     }

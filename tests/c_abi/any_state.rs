@@ -65,7 +65,7 @@ fn functions<T: Real>(dims: Dims, index_type: i32) -> Vec<Function> {
     };
 
     let rows = dims.outer;
-    let shape = losskit::ClassShape::rows(rows, dims.classes).outer_stride(dims.outer_stride);
+    let shape = Dims { inner: 1, class_stride: 0, ..dims }.shape();
     let elements = if dims.classes == 0 { 0 } else { shape.elements() };
     let states = |role| Array::of::<lk_softmax_state>("states", role, rows);
     let of_chunk = |name: &str, arrays: Vec<Array>, in_place, call| Function {

@@ -10,8 +10,7 @@ type Call = Box<dyn Fn(&Frame) -> i32>;
 /// Forwards, backwards, and the same of the entropy alone.
 fn functions<T: Real>(dims: Dims, index_type: i32, per_row: usize) -> Vec<Function> {
     let rows = dims.outer.saturating_mul(dims.inner);
-    let Dims { outer, classes, inner, outer_stride, class_stride } = dims;
-    let shape = losskit::ClassShape::new(outer, classes, inner).outer_stride(outer_stride).class_stride(class_stride);
+    let shape = dims.shape();
     let (elements, entries) = (shape.elements(), rows.saturating_mul(per_row));
     let of_rows = |name, role, len| Array::of::<T>(name, role, len);
     let function = |name: &str, has_indices: bool, arrays: Vec<Array>, in_place, call: Call| {

@@ -39,10 +39,16 @@ impl Dims {
     fn samples(self) -> usize {
         self.outer.saturating_mul(self.inner)
     }
-    fn shape(self) -> ClassShape {
-        ClassShape::new(self.outer, self.classes, self.inner)
-            .outer_stride(self.outer_stride)
-            .class_stride(self.class_stride)
+    /// As C has it: strides of 0 are dense.
+    pub fn shape(self) -> ClassShape {
+        let mut shape = ClassShape::new(self.outer, self.classes, self.inner);
+        if self.outer_stride != 0 {
+            shape = shape.outer_stride(self.outer_stride);
+        }
+        if self.class_stride != 0 {
+            shape = shape.class_stride(self.class_stride);
+        }
+        shape
     }
 }
 
@@ -662,7 +668,7 @@ fn distribution_backward<T: Real>(
 
 fn td<T: Real>(dims: Dims, index_type: i32) -> Function {
     let batch = dims.outer;
-    let elements = ClassShape::rows(batch, dims.classes).outer_stride(dims.outer_stride).elements();
+    let elements = Dims { inner: 1, class_stride: 0, ..dims }.shape().elements();
     let arrays = vec![
         Array::of::<lk_td_shape>("shape", Role::RequiredStruct, 1),
         Array::of::<T>("q", Role::Input, elements),
@@ -710,8 +716,10 @@ fn td<T: Real>(dims: Dims, index_type: i32) -> Function {
         }),
         rust: Some(Box::new(move |f| {
             let (q, action) = (f.required::<T>("q"), f.indices("action"));
-            let mut inputs = TdInputs::new(dims.classes, q, action, f.required("reward"), f.required("next_q"))
-                .row_stride(dims.outer_stride);
+            let mut inputs = TdInputs::new(dims.classes, q, action, f.required("reward"), f.required("next_q"));
+            if dims.outer_stride != 0 {
+                inputs = inputs.row_stride(dims.outer_stride);
+            }
             if let Some(done) = f.slice("done") {
                 inputs = inputs.done(done);
             }

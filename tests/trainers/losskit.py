@@ -26,7 +26,7 @@ class Options(ctypes.Structure):
 
 class ClassShape(ctypes.Structure):
     _fields_ = [
-        (name, c_size_t) for name in ["struct_size", "outer", "classes", "inner", "outer_stride", "class_stride"]
+        (name, c_size_t) for name in ["struct_size", "outer", "classes", "inner", "outer_stride", "class_stride", "row_length", "row_stride", "grad_outer_stride", "grad_class_stride"]
     ]
 
 
@@ -52,7 +52,7 @@ class Losskit:
     def cross_entropy(self, logits, target, weight=None):
         logits = np.ascontiguousarray(logits)
         rows, classes = logits.shape
-        shape = ClassShape(ctypes.sizeof(ClassShape), rows, classes, 1, 0, 0)
+        shape = ClassShape(ctypes.sizeof(ClassShape), rows, classes, 1)
         target = _of(target, np.int32, (rows,))
         weight = None if weight is None else _of(weight, logits.dtype, (rows,))
         before = [None, ctypes.byref(shape), _pointer(logits), c_int32(I32), _pointer(target)]

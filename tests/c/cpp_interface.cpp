@@ -482,28 +482,34 @@ template <class T>
 void strides_that_cannot_be()
 {
     const auto status = losskit::status::invalid_stride;
+    const char *const message = "outer_stride is 0: a broadcast tensor has to be made contiguous; leave the stride out "
+                                "for a dense one";
+    const char *const of_classes = "class_stride is 0: a broadcast tensor has to be made contiguous; leave the stride "
+                                   "out for a dense one";
+    const char *const of_rows = "row_stride is 0: a broadcast tensor has to be made contiguous; leave the stride out "
+                                "for a dense one";
     const vec<std::uint8_t> targets{0, 1};
     const vec<T> one_row{0, 0}, dense(4), reward(2);
     vec<T> grad(4, T(7));
     losskit::outputs<T> out;
     out.grad = grad;
     const losskit::class_shape shape(2, 2);
-    refused(status, "outer_stride is 0: a broadcast tensor has to be made contiguous; leave the stride out for a dense one",
-            grad, [&] {
-                return losskit::cross_entropy(std::nothrow, shape.with_outer_stride(0), one_row, targets, out);
-            });
+    refused(status, message, grad, [&] {
+        return losskit::cross_entropy(std::nothrow, shape.with_outer_stride(0), one_row, targets, out);
+    });
     throws(status, "outer_stride is -2, must be greater than 0",
            [&] { losskit::cross_entropy(shape.with_outer_stride(-2), dense, targets); });
-    refused(status, "class_stride is 0: a broadcast tensor has to be made contiguous; leave the stride out for a dense one",
-            grad, [&] { return losskit::nll(std::nothrow, shape.with_class_stride(std::int64_t{0}), dense, targets, out); });
+    refused(status, of_classes, grad, [&] {
+        return losskit::nll(std::nothrow, shape.with_class_stride(std::int64_t{0}), dense, targets, out);
+    });
     const losskit::class_shape repeated = shape.with_outer_stride(0u);
-    const auto message = "outer_stride is 0: a broadcast tensor has to be made contiguous; leave the stride out for a dense one";
     const losskit::gradient<T> to = losskit::grad(grad);
     refused(status, message, grad, [&] { return losskit::softmax(std::nothrow, repeated, dense, grad); });
     refused(status, message, grad, [&] { return losskit::softmax_backward(std::nothrow, repeated, dense, dense, to); });
     refused(status, message, grad, [&] { return losskit::distillation(std::nothrow, repeated, dense, dense, out); });
     refused(status, message, grad, [&] { return losskit::entropy(std::nothrow, repeated, dense, grad); });
-    refused(status, message, grad, [&] { return losskit::entropy_backward(std::nothrow, repeated, dense, reward, to); });
+    refused(status, message, grad,
+            [&] { return losskit::entropy_backward(std::nothrow, repeated, dense, reward, to); });
     refused(status, message, grad, [&] {
         return losskit::selective_log_softmax_backward(std::nothrow, repeated, dense, targets, {}, to);
     });
@@ -520,7 +526,6 @@ void strides_that_cannot_be()
     in.next_q = dense;
     losskit::td_outputs<T> td_out;
     td_out.grad = grad;
-    const char *of_rows = "row_stride is 0: a broadcast tensor has to be made contiguous; leave the stride out for a dense one";
     refused(status, of_rows, grad, [&] {
         return losskit::td(std::nothrow, losskit::td_shape(2, 2).with_row_stride(0), dense, in, td_out);
     });
@@ -585,7 +590,8 @@ void sizes_of_any_type()
            [&] { losskit::linear_cross_entropy({2, 1, wrong}, reward, layer); });
 
     losskit::softmax_states states(2);
-    throws(status, "first_class is -1, must not be negative", [&] { states.update({rows, 2, wrong}, logits, targets); });
+    throws(status, "first_class is -1, must not be negative",
+           [&] { states.update({rows, 2, wrong}, logits, targets); });
     const auto chunk = losskit::class_chunk(rows, classes, std::uint8_t{0}).with_ignore_index(1);
     CHECK(chunk.rows() == 2 && chunk.classes() == 2 && chunk.first_class() == 0 && chunk.ignore_index() == 1);
     vec<T> losses(2);

@@ -19,12 +19,12 @@
 ///
 /// - Arrays are anything contiguous that std::data and std::size take: std::vector, std::array, C arrays, std::span; a
 ///   pointer and a size are `losskit::span(pointer, size)`. They are not copied. Lengths are checked before the call.
-/// - An array that is to receive a gradient is named, `losskit::grad(g)`: in C its place may be that of the weights. A bare
-///   array there does not compile.
-/// - Shapes are sizes in braces, of any types of integers: `{x.size(0), x.size(1)}`. A negative one is an error of the call.
-///   Rows that are not dense have their stride given by name, `losskit::class_shape(rows, classes).with_outer_stride(n)`;
-///   a stride of 0, as a broadcast tensor has, is an error.
-/// - Indices are arrays of integers of 16, 32 or 64 bits, signed or not, or of std::uint8_t.
+/// - An array that is to receive a gradient is named, `losskit::grad(g)`: in C its place may be that of the weights. A
+///   bare array there does not compile.
+/// - Shapes are sizes in braces, of any types of integers: `{x.size(0), x.size(1)}`. A negative one is an error of the
+///   call. Strides are given by name, `losskit::class_shape(rows, classes).with_outer_stride(n)`, and only where the
+///   array is not dense: a stride of 0, as a broadcast tensor has, is an error.
+/// - Indices are arrays of integers of 16, 32 or 64 bits, signed or unsigned, or of std::uint8_t.
 /// - Options have defaults and may be left out. In C++20 they are designated initialisers, as above; in C++17,
 ///   `losskit::cross_entropy_options<float> options; options.label_smoothing = 0.1;`.
 /// - Each sample's own loss (reduction::none) is an output like others: `outputs` names it.
@@ -308,8 +308,8 @@ struct extent {
 
 namespace detail {
 
-/// A size, a stride or another number that is not negative, from any type of integer. Of a negative one the number is kept,
-/// for the error of the call that it is given to.
+/// A size, a stride or another number that is not negative, from any type of integer. Of a negative one the number is
+/// kept, for the error of the call that it is given to.
 class natural {
 public:
     constexpr natural() noexcept = default;
@@ -405,8 +405,8 @@ constexpr std::size_t elements_of(std::size_t outer, std::size_t classes, std::s
 
 } // namespace detail
 
-/// Where classes lie: logits[outer][classes][inner]. `{rows, classes}` is dense rows of classes; images [N, C, H, W] are
-/// `{N, C, H * W}`. Sizes are of any integer type. Strides are in elements, and given only where there are gaps.
+/// Where classes lie: logits[outer][classes][inner]. `{rows, classes}` is dense rows of classes; images [N, C, H, W]
+/// are `{N, C, H * W}`. Strides are in elements, and given only where the array is not dense.
 class class_shape {
 public:
     /// Of nothing.
@@ -650,25 +650,50 @@ constexpr extent extent_of(const class_chunk &chunk) noexcept
 
 inline lk_class_chunk to_c(const class_chunk &chunk) noexcept
 {
-    return {sizeof(lk_class_chunk), chunk.rows(), chunk.classes(), chunk.first_class(), chunk.row_stride(),
-            chunk.ignore_index()};
+    lk_class_chunk c{};
+    c.struct_size = sizeof c;
+    c.rows = chunk.rows();
+    c.classes = chunk.classes();
+    c.first_class = chunk.first_class();
+    c.row_stride = chunk.row_stride();
+    c.ignore_index = chunk.ignore_index();
+    return c;
 }
 
 inline lk_class_shape to_c(const class_shape &shape) noexcept
 {
-    return {sizeof(lk_class_shape), shape.outer(), shape.classes(), shape.inner(), shape.outer_stride(),
-            shape.class_stride(), shape.row_length(), shape.row_stride(), shape.grad_outer_stride(),
-            shape.grad_class_stride()};
+    lk_class_shape c{};
+    c.struct_size = sizeof c;
+    c.outer = shape.outer();
+    c.classes = shape.classes();
+    c.inner = shape.inner();
+    c.outer_stride = shape.outer_stride();
+    c.class_stride = shape.class_stride();
+    c.row_length = shape.row_length();
+    c.row_stride = shape.row_stride();
+    c.grad_outer_stride = shape.grad_outer_stride();
+    c.grad_class_stride = shape.grad_class_stride();
+    return c;
 }
 
 inline lk_td_shape to_c(const td_shape &shape) noexcept
 {
-    return {sizeof(lk_td_shape), shape.batch(), shape.actions(), shape.row_stride()};
+    lk_td_shape c{};
+    c.struct_size = sizeof c;
+    c.batch = shape.batch();
+    c.actions = shape.actions();
+    c.row_stride = shape.row_stride();
+    return c;
 }
 
 inline lk_linear_shape to_c(const linear_shape &shape) noexcept
 {
-    return {sizeof(lk_linear_shape), shape.rows(), shape.width(), shape.classes()};
+    lk_linear_shape c{};
+    c.struct_size = sizeof c;
+    c.rows = shape.rows();
+    c.width = shape.width();
+    c.classes = shape.classes();
+    return c;
 }
 
 /// A parameter's type that is not deduced from its argument, which may so be anything that converts to it.
@@ -741,7 +766,7 @@ constexpr lk_dtype index_type_of() noexcept
 template <class T>
 constexpr lk_dtype index_type = index_type_of<T>();
 
-/// The element type of anything that is an array: indices and targets, of whose elements the type is not known, are none.
+/// The element type of anything that is an array. (Of indices and targets it is not known: they are none.)
 template <class Range>
 using element_of_array = std::enable_if_t<!std::is_void_v<element<Range>>, element<Range>>;
 
@@ -1374,8 +1399,8 @@ struct pointwise_loss {
 
     /// Gives the mean or the sum, and writes the gradient, which may be the input itself.
     template <class Input, class T = detail::real<Input>>
-    LOSSKIT_INLINE T operator()(const Input &input, detail::given<span<const T>> target, detail::given<gradient<T>> grad,
-                                const detail::given<Options<T>> &how = {}) const
+    LOSSKIT_INLINE T operator()(const Input &input, detail::given<span<const T>> target,
+                                detail::given<gradient<T>> grad, const detail::given<Options<T>> &how = {}) const
     {
         detail::check_returned(how.reduction);
         T loss{};
@@ -1997,7 +2022,8 @@ public:
         const lk_class_chunk c_chunk = detail::to_c(chunk);
         return result(detail::function<T, lk_softmax_state_grad_f32, lk_softmax_state_grad_f64>()(
             detail::handle(with), &c_chunk, std::data(logits), detail::type_of(targets), detail::pointer_of(targets),
-            data(), detail::pointer(class_weight), detail::pointer(row_weight), &params_, grad_scale, grad.get().data()));
+            data(), detail::pointer(class_weight), detail::pointer(row_weight), &params_, grad_scale,
+            grad.get().data()));
     }
 
 private:

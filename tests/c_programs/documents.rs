@@ -1,5 +1,5 @@
-//! Every program and every command of the README and of the pages on installing and using losskit is run: by these tests, by
-//! rustdoc, by `tests/install/run` or by `.ci/run`. A block of code that nobody runs makes a test fail.
+//! Every program and every command of the README and of the pages on installing and using losskit is run: by these tests,
+//! by rustdoc, by `tests/install/run` or by `.ci/run`. A block of code that nobody runs makes a test fail.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -48,7 +48,7 @@ fn every_block_of_the_documents_is_run() {
                 assert!(text.contains("int main("), "{document}: no whole program, so it is not run:\n{text}")
             }
             "rust" => assert!(
-                include_str!("../../src/lib.rs").contains(&format!("doc = include_str!(\"../{document}\")]")),
+                include_str!("../../src/lib.rs").contains(&format!("doc = include_str!(\"../{document}\")")),
                 "{document}: rustdoc does not see it:\n{text}"
             ),
             "sh" => {
@@ -85,8 +85,8 @@ fn is_run_somewhere(document: &str, text: &str, command: &str) -> bool {
     by_continuous_integration || is_run_by_installing(document, text, command)
 }
 
-/// Whether `tests/install/run` has a line such as `as_said DOCUMENT 'WORDS' 1`, for one command (or another number of them),
-/// or `as_said DOCUMENT 'WORDS'`, for all from that which begins so to the block's end.
+/// Whether `tests/install/run` has a line such as `as_said DOCUMENT 'WORDS' 1`, for one command (or another number of
+/// them), or `as_said DOCUMENT 'WORDS'`, for all from that which begins so to the block's end.
 fn is_run_by_installing(document: &str, text: &str, command: &str) -> bool {
     let opening = format!("as_said {document} '");
     let commands: Vec<_> = commands(text).collect();

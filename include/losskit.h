@@ -1701,9 +1701,9 @@ lk_status lk_td_f64(const struct lk_context *ctx,
 #endif  // __cplusplus
 
 /**
- * The mean cross-entropy of dense rows of logits and int32_t targets, and its gradient, on the default threads: the short
- * form of lk_cross_entropy_f32, which has all options. Targets of -100 are ignored. `loss` and `grad` may be NULL, `grad` may be
- * `logits`.
+ * The short form of lk_cross_entropy_f32, which has all options: the mean cross-entropy of dense rows of logits,
+ * and its gradient, on the default threads. `targets` has one class index for each row; rows with target -100 are
+ * ignored. `loss` and `grad` may be NULL, and `grad` may be `logits`.
  */
 static inline lk_status lk_cross_entropy_i32_mean_f32(size_t rows,
                                                       size_t classes,
@@ -1731,8 +1731,8 @@ static inline lk_status lk_cross_entropy_i64_mean_f32(size_t rows,
 }
 
 /**
- * The mean of the squared differences of `n` elements, and its gradient: the short form of lk_mse_f32. `loss` and `grad` may be
- * NULL, `grad` may be `input`.
+ * The short form of lk_mse_f32: the mean squared error of `n` elements, and its gradient. `loss` and `grad` may be
+ * NULL, and `grad` may be `input`.
  */
 static inline lk_status lk_mse_mean_f32(size_t n, const float *input, const float *target, float *loss, float *grad)
 {
@@ -1740,8 +1740,8 @@ static inline lk_status lk_mse_mean_f32(size_t n, const float *input, const floa
 }
 
 /**
- * The mean binary cross-entropy of `n` logits and labels, and its gradient: the short form of lk_bce_with_logits_f32. `loss` and
- * `grad` may be NULL, `grad` may be `input`.
+ * The short form of lk_bce_with_logits_f32: the mean binary cross-entropy of `n` logits and labels, and its
+ * gradient. `loss` and `grad` may be NULL, and `grad` may be `input`.
  */
 static inline lk_status lk_bce_with_logits_mean_f32(size_t n,
                                                     const float *input,
@@ -1753,9 +1753,9 @@ static inline lk_status lk_bce_with_logits_mean_f32(size_t n,
 }
 
 /**
- * The mean cross-entropy of dense rows of logits and int32_t targets, and its gradient, on the default threads: the short
- * form of lk_cross_entropy_f64, which has all options. Targets of -100 are ignored. `loss` and `grad` may be NULL, `grad` may be
- * `logits`.
+ * The short form of lk_cross_entropy_f64, which has all options: the mean cross-entropy of dense rows of logits,
+ * and its gradient, on the default threads. `targets` has one class index for each row; rows with target -100 are
+ * ignored. `loss` and `grad` may be NULL, and `grad` may be `logits`.
  */
 static inline lk_status lk_cross_entropy_i32_mean_f64(size_t rows,
                                                       size_t classes,
@@ -1783,8 +1783,8 @@ static inline lk_status lk_cross_entropy_i64_mean_f64(size_t rows,
 }
 
 /**
- * The mean of the squared differences of `n` elements, and its gradient: the short form of lk_mse_f64. `loss` and `grad` may be
- * NULL, `grad` may be `input`.
+ * The short form of lk_mse_f64: the mean squared error of `n` elements, and its gradient. `loss` and `grad` may be
+ * NULL, and `grad` may be `input`.
  */
 static inline lk_status lk_mse_mean_f64(size_t n, const double *input, const double *target, double *loss, double *grad)
 {
@@ -1792,8 +1792,8 @@ static inline lk_status lk_mse_mean_f64(size_t n, const double *input, const dou
 }
 
 /**
- * The mean binary cross-entropy of `n` logits and labels, and its gradient: the short form of lk_bce_with_logits_f64. `loss` and
- * `grad` may be NULL, `grad` may be `input`.
+ * The short form of lk_bce_with_logits_f64: the mean binary cross-entropy of `n` logits and labels, and its
+ * gradient. `loss` and `grad` may be NULL, and `grad` may be `input`.
  */
 static inline lk_status lk_bce_with_logits_mean_f64(size_t n,
                                                     const double *input,

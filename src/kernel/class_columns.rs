@@ -410,7 +410,8 @@ impl Lines {
     #[inline(always)]
     fn of<T: Real>(layout: &Layout, sample: usize) -> Self {
         let step = if layout.inner == 1 { T::GROUP } else { layout.class_stride };
-        Lines { start: layout.offset(sample), step }
+        // (where a sample beyond the last would lie may be no address)
+        Lines { start: layout.offset(sample.min(layout.samples - 1)), step }
     }
 
     /// Asks for the line that has the `i`-th vector of a class.

@@ -87,6 +87,8 @@ fn optional_inputs_mean_in_c_what_they_mean_in_rust() {
 #[test]
 fn every_function_of_the_header_is_tested() {
     let header = include_str!("../../include/losskit.h");
+    // short forms are in the header alone
+    let header = header.split("static inline").next().expect("text before it");
     let code: String = header.lines().filter(|line| !line.trim_start().starts_with(['*', '/', '#'])).collect();
     let mut declared: Vec<_> = code
         .match_indices("lk_")

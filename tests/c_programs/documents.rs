@@ -210,7 +210,8 @@ fn the_example_in_python_has_the_structs_of_the_header() {
         let fields = begin.split("\n\n").next().expect("a struct ends");
         let fields: Vec<_> = fields.split('"').skip(1).step_by(2).collect();
         let (_, begin) = header.split_once(&format!("typedef struct {name} {{")).expect("the header has the struct");
-        let declarations = begin.split('}').next().expect("a struct ends").lines().filter(|line| line.ends_with(';'));
+        let lines = begin.split('}').next().expect("a struct ends").lines();
+        let declarations = lines.filter(|line| line.ends_with(';') && !line.trim_start().starts_with('*'));
         let declared = declarations.filter_map(|line| line.trim_end_matches(';').rsplit([' ', '*']).next());
         assert_eq!(fields, declared.collect::<Vec<_>>(), "{name}");
     }

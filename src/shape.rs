@@ -251,7 +251,7 @@ impl ClassShape {
         let Some([row_length, row_stride]) = self.row_of_inner else {
             return Ok((inner, inner, inner));
         };
-        if row_length == 0 || inner % row_length != 0 {
+        if row_length == 0 || !inner.is_multiple_of(row_length) {
             return Err(Error::LengthMismatch { name: "shape.row_length", length: row_length, needed: inner });
         }
         if row_stride < row_length {

@@ -198,10 +198,10 @@ fn gradients_are_rounded_once_whatever_the_factor() {
         for mut call in pointwise::<f32>(n) {
             let Loss::Pointwise { formula, target, .. } = &mut call.loss else { unreachable!() };
             if matches!(formula, Formula::Mse | Formula::Huber(_)) {
-                for i in 0..n {
+                for (i, (input, target)) in call.input.iter_mut().zip(target).enumerate() {
                     // of all sizes
                     let size = 10f32.powi(i as i32 % 60 - 40);
-                    (call.input[i], target[i]) = (call.input[i] * size, target[i] * size);
+                    (*input, *target) = (*input * size, *target * size);
                 }
             }
             scales.into_iter().for_each(|scale| check(&call, Reduction::Mean, scale));

@@ -59,6 +59,13 @@
 #define LOSSKIT_NO_EXCEPTIONS
 #endif
 
+// Of what is done only if a call fails, and need not be in the caller's own code.
+#ifdef __GNUC__
+#define LOSSKIT_COLD [[gnu::cold, gnu::noinline]]
+#else
+#define LOSSKIT_COLD
+#endif
+
 #include "losskit.h"
 
 namespace losskit {
@@ -367,7 +374,7 @@ public:
     constexpr bool are_right() const noexcept { return name_ == nullptr; }
 
     /// What is wrong with that number.
-    result error() const noexcept
+    LOSSKIT_COLD result error() const noexcept
     {
         char words[160];
         const char *form = !is_stride_    ? "%s is %jd, must not be negative"
@@ -2109,6 +2116,7 @@ inline constexpr temporal_difference td{};
 #undef LOSSKIT_INDEX_TYPES
 #undef LOSSKIT_SPANS
 #undef LOSSKIT_INLINE
+#undef LOSSKIT_COLD
 #undef LOSSKIT_NO_EXCEPTIONS
 
 #endif

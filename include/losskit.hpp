@@ -1,5 +1,5 @@
 /// @file
-/// losskit for C++17 and later, over losskit.h: nothing to link but the C library.
+/// losskit for C++17 and later. The functions call those of losskit.h, so you link nothing but the C library.
 ///
 ///     #include "losskit.hpp"
 ///
@@ -17,20 +17,20 @@
 ///     status mse(input, target, outputs, options)                     writes what `outputs` names, no more
 ///     result mse(std::nothrow, input, target, outputs, options)       the same, noexcept
 ///
-/// - Arrays are anything contiguous that std::data and std::size take: std::vector, std::array, C arrays, std::span; a
-///   pointer and a size are `losskit::span(pointer, size)`. They are not copied. Lengths are checked before the call.
-/// - An array that is to receive a gradient is named, `losskit::grad(g)`: in C its place may be that of the weights. A
-///   bare array there does not compile.
-/// - Shapes are sizes in braces, of any types of integers: `{x.size(0), x.size(1)}`. A negative one is an error of the
-///   call. Strides are given by name, `losskit::class_shape(rows, classes).with_outer_stride(n)`, and only where the
-///   array is not dense: a stride of 0, as a broadcast tensor has, is an error.
+/// - An array is anything contiguous that std::data and std::size accept: std::vector, std::array, C arrays, std::span.
+///   For a pointer and a size write `losskit::span(pointer, size)`. Arrays are not copied. Lengths are checked first.
+/// - An array that receives a gradient is marked as such, `losskit::grad(g)`, because in C the weights are in its place.
+///   A bare array there does not compile.
+/// - A shape is written as sizes in braces, of any integer types: `{x.size(0), x.size(1)}`. With a negative size the call
+///   fails. If the array is not dense, add its strides by name:
+///   `losskit::class_shape(rows, classes).with_outer_stride(n)`. A stride of 0, which broadcast tensors have, is an error.
 /// - Indices are arrays of integers of 16, 32 or 64 bits, signed or unsigned, or of std::uint8_t.
 /// - Options have defaults and may be left out. In C++20 they are designated initialisers, as above; in C++17,
 ///   `losskit::cross_entropy_options<float> options; options.label_smoothing = 0.1;`.
-/// - Each sample's own loss (reduction::none) is an output like others: `outputs` names it.
-/// - The gradient may take the input's place, `losskit::grad(input)`, unless it is accumulated.
+/// - The losses of the samples (reduction::none) are an output like the others: set `loss` in `outputs`.
+/// - The gradient may overwrite the input, `losskit::grad(input)`, unless it is accumulated.
 /// - Errors are thrown as losskit::error. Without exceptions (-fno-exceptions) they end the program with a message;
-///   calls with std::nothrow are as ever.
+///   calls with std::nothrow work as usual.
 #ifndef LOSSKIT_HPP
 #define LOSSKIT_HPP
 
@@ -59,7 +59,7 @@
 #define LOSSKIT_NO_EXCEPTIONS
 #endif
 
-// Of what is done only if a call fails, and need not be in the caller's own code.
+// For code that runs only if a call fails, and that should not be inlined.
 #ifdef __GNUC__
 #define LOSSKIT_COLD [[gnu::cold, gnu::noinline]]
 #else
@@ -70,8 +70,8 @@
 
 namespace losskit {
 
-/// What a call says: `ok` is done, negative ones are errors (no output was touched), `input_out_of_domain` is a remark
-/// (all outputs are written).
+/// The status of a call: `ok` is success, negative values are errors (no output was written), and `input_out_of_domain`
+/// is a warning (all outputs are written).
 enum class status : lk_status {
     ok = LK_OK,
     input_out_of_domain = LK_INPUT_OUT_OF_DOMAIN,
@@ -100,7 +100,7 @@ enum class status : lk_status {
 /// How the samples' losses become one.
 enum class reduction : lk_reduction { mean = LK_MEAN, sum = LK_SUM, none = LK_NONE };
 
-/// An instruction set, as an upper limit.
+/// An instruction set: the best one that a context may use.
 enum class isa : lk_isa {
     best = LK_ISA_BEST,
     scalar = LK_ISA_SCALAR,
@@ -109,19 +109,19 @@ enum class isa : lk_isa {
     avx512 = LK_ISA_AVX512
 };
 
-/// The loss that td takes of its difference.
+/// The loss that td applies to the temporal difference.
 enum class td_loss : lk_td_loss { mse = LK_TD_MSE, huber = LK_TD_HUBER };
 
 /// The library's version, "MAJOR.MINOR.PATCH".
 inline std::string_view version() noexcept { return lk_version(); }
 
-/// Whether the library linked has the binary interface that this header was made for.
+/// Whether the linked library has the binary interface that this header describes.
 inline bool abi_matches() noexcept { return lk_abi_version() == LK_ABI_VERSION; }
 
 /// The name of a status in C: "LK_OK" for status::ok.
 inline std::string_view name(status of) noexcept { return lk_status_name(static_cast<lk_status>(of)); }
 
-/// What is thrown: a status, and its message in words, with the numbers in it.
+/// The exception that failed calls throw: a status and a message.
 class error : public std::runtime_error {
 public:
     error(losskit::status status, const std::string &message) : std::runtime_error(message), status_(status) {}
@@ -135,7 +135,7 @@ private:
 
 namespace detail {
 
-/// A short text, held without allocation. What follows its end is never read, and not set where there is no text.
+/// A short text, stored without allocation.
 class words {
 public:
     words() noexcept { text_[0] = '\0'; }
@@ -163,32 +163,33 @@ private:
 
 } // namespace detail
 
-/// What a call with std::nothrow gives.
+/// The result of a call with std::nothrow.
 class [[nodiscard]] result {
 public:
-    /// Of a function of losskit.h that was just called. An error's words are copied: later errors do not change them.
+    /// The result of the function of losskit.h that was just called. Copies the message of an error, so that later errors
+    /// do not change it.
     explicit result(lk_status status) noexcept : status_(static_cast<losskit::status>(status))
     {
         if (!*this)
             words_ = detail::words(lk_last_error());
     }
 
-    /// Of an array whose length does not fit.
+    /// An error: an array has the wrong length.
     result(const char *array, std::size_t length, std::size_t needed) noexcept
         : status_(losskit::status::length_mismatch), array_(array), length_(length), needed_(needed)
     {
     }
 
-    /// Of an error that losskit.h does not see.
+    /// An error that this header finds itself.
     result(losskit::status error, const char *words) noexcept : status_(error), words_(words) {}
 
-    /// Which error or remark it is.
+    /// The error or the warning.
     losskit::status status() const noexcept { return status_; }
 
-    /// Whether it is done: all outputs are written. If not, none was touched.
+    /// Whether the call succeeded and all outputs are written. If not, none was written.
     explicit operator bool() const noexcept { return static_cast<lk_status>(status_) >= 0; }
 
-    /// An error in words, with the numbers in it.
+    /// The message of an error.
     std::string message() const
     {
         if (array_ != nullptr)
@@ -197,7 +198,7 @@ public:
         return std::string(*this ? name(status_) : std::string_view(words_.get()));
     }
 
-    /// Throws losskit::error if it is an error, else gives the status, which may be a remark.
+    /// Throws losskit::error if the call failed; otherwise returns the status, which may be a warning.
     losskit::status or_throw() const
     {
         if (!*this)
@@ -223,19 +224,19 @@ private:
     std::size_t needed_ = 0;
 };
 
-/// Threads and an instruction set. Ends its threads when it is destroyed. May be used by several threads at once. A forked
-/// child may use and destroy what it inherited, static objects at exit too: see lk_context_create.
+/// Threads and an instruction set. The destructor ends the threads. Several threads may use one context at the same time.
+/// A forked child may use and destroy contexts that it inherited, static ones at exit too: see lk_context_create.
 class context {
 public:
-    /// The process default, as no context at all: a pool with a thread for each core. So is one that was moved from.
+    /// The default of the process: a pool with one thread for each core. A context that was moved from is this one, too.
     context() noexcept = default;
 
-    /// `threads` (1: never starts a thread, for callers with threads of their own; 0: one for each core; no more than
-    /// LK_MAX_THREADS), and an instruction set not to go beyond. They start when they are first needed. Results do not
-    /// depend on either.
+    /// With so many threads, at most LK_MAX_THREADS, and no better instruction set than `cap`. 1 never starts a thread, for
+    /// callers with their own threads; 0 is one for each core. Threads start when they are first needed. Results do not
+    /// depend on any of this.
     explicit context(std::size_t threads, isa cap = isa::best) { create(threads, cap).or_throw(); }
 
-    /// The same, noexcept: nothing if it fails, and lk_last_error() says why.
+    /// The same without exceptions: empty if it fails; lk_last_error() then has the message.
     static std::optional<context> make(std::nothrow_t, std::size_t threads, isa cap = isa::best) noexcept
     {
         context made;
@@ -265,8 +266,8 @@ private:
     std::unique_ptr<lk_context, destroy> handle_;
 };
 
-/// The mean loss over a data set, gathered batch by batch: exact, so the order of batches and merges changes no bit of
-/// it. A plain value of 144 integers, empty at first.
+/// The mean loss over a data set, added up batch by batch. The sums are exact, so the result does not depend on the order
+/// of batches and merges. A plain value of 144 integers, initially empty.
 class cost {
 public:
     /// Adds a batch: the sum of its losses, and what its mean divides by.
@@ -354,7 +355,7 @@ private:
     std::intmax_t negative_ = 0;
 };
 
-/// The numbers of a shape, of which the first that cannot be is remembered with its name.
+/// Checks the numbers of a shape, and remembers the first invalid one and its name.
 class checked_numbers {
 public:
     constexpr std::size_t size(const char *name, natural number) noexcept
@@ -416,7 +417,7 @@ constexpr std::size_t elements_of(std::size_t outer, std::size_t classes, std::s
 /// are `{N, C, H * W}`. Strides are in elements, and given only where the array is not dense.
 class class_shape {
 public:
-    /// Of nothing.
+    /// An empty shape.
     constexpr class_shape() noexcept = default;
 
     /// A dense array.
@@ -453,7 +454,8 @@ public:
     /// The number of samples.
     constexpr std::size_t samples() const noexcept { return detail::times(outer_, inner_); }
 
-    /// A crop of images, for cross_entropy and nll: `inner` is rows of `length` elements, which begin `stride` elements apart.
+    /// A crop of images, for cross_entropy and nll: `inner` consists of rows of `length` elements that begin `stride`
+    /// elements apart.
     constexpr class_shape with_row_stride(detail::natural length, detail::natural stride) const noexcept
     {
         class_shape made = *this;
@@ -462,7 +464,8 @@ public:
         return made;
     }
 
-    /// The same with a gradient and a Hessian that have strides of their own: for cross_entropy with class indices, and nll.
+    /// The same with a gradient and a Hessian that have strides of their own, for cross_entropy with class indices and
+    /// for nll.
     constexpr class_shape with_grad_strides(detail::natural outer, detail::natural of_class) const noexcept
     {
         class_shape made = *this;
@@ -502,7 +505,7 @@ public:
         return detail::elements_of(outer_, classes_, inner_, grad_outer_stride_, grad_class_stride_);
     }
 
-    /// Whether its numbers can be, which calls look at.
+    /// Whether the numbers are valid; calls check this.
     constexpr const detail::checked_numbers &numbers() const noexcept { return numbers_; }
 
 private:
@@ -521,7 +524,7 @@ private:
 /// Shape of td: q[batch][actions].
 class td_shape {
 public:
-    /// Of nothing.
+    /// An empty shape.
     constexpr td_shape() noexcept = default;
 
     /// Dense rows.
@@ -543,7 +546,7 @@ public:
     /// 0 if dense.
     constexpr std::size_t row_stride() const noexcept { return row_stride_; }
 
-    /// Whether its numbers can be, which calls look at.
+    /// Whether the numbers are valid; calls check this.
     constexpr const detail::checked_numbers &numbers() const noexcept { return numbers_; }
 
 private:
@@ -556,7 +559,7 @@ private:
 /// Shape of linear_cross_entropy: hidden[rows][width], weight[classes][width].
 class linear_shape {
 public:
-    /// Of nothing.
+    /// An empty shape.
     constexpr linear_shape() noexcept = default;
 
     /// Dense arrays.
@@ -570,7 +573,7 @@ public:
     constexpr std::size_t width() const noexcept { return width_; }
     constexpr std::size_t classes() const noexcept { return classes_; }
 
-    /// Whether its numbers can be, which calls look at.
+    /// Whether the numbers are valid; calls check this.
     constexpr const detail::checked_numbers &numbers() const noexcept { return numbers_; }
 
 private:
@@ -580,13 +583,13 @@ private:
     std::size_t classes_ = 0;
 };
 
-/// Which classes a piece of logits has: logits[rows][classes], the first of which is class `first_class` of all.
+/// The classes of a chunk of logits: logits[rows][classes], the first of which is class `first_class` of all classes.
 class class_chunk {
 public:
-    /// Of nothing.
+    /// An empty shape.
     constexpr class_chunk() noexcept = default;
 
-    /// Dense rows, of which those with the target -100 do not count.
+    /// Dense rows; rows with target -100 are ignored.
     constexpr class_chunk(detail::natural rows, detail::natural classes, detail::natural first_class) noexcept
         : rows_(numbers_.size("rows", rows)), classes_(numbers_.size("classes", classes)),
           first_class_(numbers_.size("first_class", first_class))
@@ -601,7 +604,7 @@ public:
         return made;
     }
 
-    /// The same where rows with this target do not count.
+    /// The same, ignoring the rows with this target.
     constexpr class_chunk with_ignore_index(std::int64_t index) const noexcept
     {
         class_chunk made = *this;
@@ -616,7 +619,7 @@ public:
     constexpr std::size_t row_stride() const noexcept { return row_stride_; }
     constexpr std::int64_t ignore_index() const noexcept { return ignore_index_; }
 
-    /// Whether its numbers can be, which calls look at.
+    /// Whether the numbers are valid; calls check this.
     constexpr const detail::checked_numbers &numbers() const noexcept { return numbers_; }
 
 private:
@@ -867,7 +870,7 @@ private:
     std::size_t size_ = 0;
 };
 
-/// What the classes should have been: an index for each sample, or a probability for each class of each sample.
+/// Targets over classes: an index for each sample, or a probability for each class of each sample.
 template <class T>
 class targets {
 public:
@@ -922,7 +925,7 @@ private:
     span<T> array_;
 };
 
-/// Names an array as the one that a gradient is written into.
+/// Marks an array as the one that receives the gradient.
 template <class Range, class Element = std::remove_pointer_t<detail::pointer_to_elements<Range>>,
           class T = std::remove_const_t<Element>>
 constexpr gradient<T> grad(Range &&array) noexcept
@@ -937,7 +940,7 @@ constexpr gradient<T> grad(Range &&array) noexcept
         return gradient<T>(span<T>());
 }
 
-/// Where results go; what is not asked for is not computed.
+/// Where the results go. Outputs that are left empty are not computed.
 template <class T>
 struct outputs {
     optional_output<T> loss{}; ///< one element, or one a sample with reduction::none
@@ -1021,7 +1024,7 @@ struct bce_with_logits_options {
 /// Options of nll.
 template <class T>
 struct nll_options {
-    std::int64_t ignore_index = -100;                        ///< samples with this target do not count
+    std::int64_t ignore_index = -100;                        ///< samples with this target are ignored
     optional_input<T> class_weight{};                        ///< one for each class; none: all 1
     optional_input<T> row_weight{};                          ///< one for each sample; none: all 1
     losskit::reduction reduction = losskit::reduction::mean; ///< as in options, and so on
@@ -1038,7 +1041,7 @@ struct nll_options {
 /// Options of cross_entropy.
 template <class T>
 struct cross_entropy_options {
-    std::int64_t ignore_index = -100;                        ///< samples with this target do not count
+    std::int64_t ignore_index = -100;                        ///< samples with this target are ignored
     double label_smoothing = 0.0;                            ///< share of the target spread over all classes, 0 to 1
     double z_loss = 0.0;                                     ///< factor of the squared log of the sum of exponentials
     double soft_cap = 0.0;                                   ///< c tanh(x / c) in the logits' place; 0: none
@@ -1082,7 +1085,7 @@ struct linear_inputs {
     optional_input<T> bias{}; ///< one for each class; none: all 0
 };
 
-/// Where the loss of a linear layer goes, and the gradients; what is not asked for is not computed.
+/// Where the loss of a linear layer and the gradients go. Outputs that are left empty are not computed.
 template <class T>
 struct linear_outputs {
     optional_output<T> loss{};        ///< one element, or one for each row with reduction::none
@@ -1094,7 +1097,7 @@ struct linear_outputs {
 /// Options of linear_cross_entropy.
 template <class T>
 struct linear_cross_entropy_options {
-    std::int64_t ignore_index = -100;                        ///< rows with this target do not count
+    std::int64_t ignore_index = -100;                        ///< rows with this target are ignored
     double label_smoothing = 0.0;                            ///< as in cross_entropy_options
     double z_loss = 0.0;                                     ///< the same
     double soft_cap = 0.0;                                   ///< the same
@@ -1128,7 +1131,7 @@ struct td_inputs {
 template <class T>
 struct td_options {
     double gamma = 0.99;                                     ///< the discount
-    td_loss loss = td_loss::mse;                             ///< what is taken of the difference
+    td_loss loss = td_loss::mse;                             ///< the loss of the temporal difference
     double delta = 1.0;                                      ///< of td_loss::huber: where the square ends
     optional_input<T> weight{};                              ///< one for each row; none: all 1
     losskit::reduction reduction = losskit::reduction::mean; ///< as in options, and so on
@@ -1142,7 +1145,7 @@ struct td_options {
     const losskit::context *context = nullptr;
 };
 
-/// Where log-probabilities, entropies and logarithms of sums of exponentials go; what is not asked for is not computed.
+/// Where log-probabilities, entropies and log-sum-exps go. Outputs that are left empty are not computed.
 template <class T>
 struct token_outputs {
     optional_output<T> log_probs{}; ///< [rows][per_row]
@@ -1381,7 +1384,7 @@ constexpr const char *input_of(const cross_entropy_options<T> &) noexcept
 
 } // namespace detail
 
-// Each call comes down to a few comparisons and that of the C function, which clang does not see by itself.
+// Each call is a few comparisons and a call of the C function; clang inlines it only if it is told to.
 #ifdef __GNUC__
 #define LOSSKIT_INLINE [[gnu::always_inline]]
 #else
@@ -1913,16 +1916,16 @@ struct entropy_backward_function {
 
 /// Options of softmax_states.
 struct softmax_state_options {
-    double label_smoothing = 0.0; ///< as in cross_entropy_options, over the classes of all pieces
+    double label_smoothing = 0.0; ///< as in cross_entropy_options, over the classes of all chunks
     double z_loss = 0.0;          ///< as in cross_entropy_options
     double soft_cap = 0.0;        ///< as in cross_entropy_options
 };
 
-/// The softmax of rows whose classes come in pieces, in any order: what was seen of each row. Functions of losskit.h
-/// that begin with lk_softmax_state, where it is said what they compute.
+/// The softmax of rows whose classes arrive in chunks, in any order: a state for each row. losskit.h documents what is
+/// computed, at the functions that begin with lk_softmax_state.
 class softmax_states {
 public:
-    /// Of as many rows, of which nothing was seen.
+    /// States of so many rows, without any classes yet.
     explicit softmax_states(std::size_t rows, const softmax_state_options &how = {}) : states_(rows)
     {
         params_.label_smoothing = how.label_smoothing;
@@ -1932,7 +1935,7 @@ public:
     }
 
     std::size_t size() const noexcept { return states_.size(); }
-    /// For losskit.h, or to be sent elsewhere.
+    /// The states, for losskit.h or for sending them to another process.
     lk_softmax_state *data() noexcept { return states_.data(); }
     const lk_softmax_state *data() const noexcept { return states_.data(); }
 
@@ -1960,7 +1963,7 @@ public:
             detail::pointer(class_weight), &params_, data()));
     }
 
-    /// Takes in what others have seen of the same rows.
+    /// Merges the states of other chunks of the same rows into these.
     void merge(const softmax_states &from, const context *with = nullptr)
     {
         merge(std::nothrow, from, with).or_throw();
@@ -2002,7 +2005,7 @@ public:
         return finish<T>("lse", detail::size_of(lse), nullptr, std::data(lse), with);
     }
 
-    /// Writes the gradient of a chunk's logits, which may take their place, once all classes were seen.
+    /// Writes the gradient of the logits of a chunk, once all classes were added. It may overwrite the logits.
     template <class Logits, class T = detail::real<Logits>>
     void grad(const class_chunk &chunk, const Logits &logits, const std::optional<indices> &targets,
               detail::given<gradient<T>> grad, double grad_scale = 1,

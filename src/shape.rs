@@ -181,13 +181,6 @@ impl ClassShape {
             Some(stride) => stride,
             None => span,
         };
-        if let (Some(0), _) | (_, Some(0)) = (self.outer_stride, self.class_stride) {
-            let outer_stride = match self.outer_stride {
-                Some(stride) => stride,
-                None => class_stride,
-            };
-            return Err(Error::InvalidStride { outer_stride, class_stride });
-        }
         let Some(samples) = outer.checked_mul(inner) else {
             return Err(Error::SizeTooLarge { name: "shape" });
         };
@@ -208,6 +201,13 @@ impl ClassShape {
                 row_stride,
                 own_grad,
             });
+        }
+        if let (Some(0), _) | (_, Some(0)) = (self.outer_stride, self.class_stride) {
+            let outer_stride = match self.outer_stride {
+                Some(stride) => stride,
+                None => class_stride,
+            };
+            return Err(Error::InvalidStride { outer_stride, class_stride });
         }
         let Some(planes) = (classes - 1).checked_mul(class_stride) else {
             return Err(Error::SizeTooLarge { name: "shape" });

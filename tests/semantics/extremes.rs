@@ -446,6 +446,7 @@ fn class_options_at_their_ends<T: Float>() {
         (loss.soft_cap(1.0), [0.0, -INF], 0.0, [0.0, 0.0]),
         (loss.soft_cap(1.0), [INF, INF], ln_2, [0.0, 0.0]),
     ];
+    let mut wrong = Vec::new();
     for (loss, logits, want, want_grad) in table {
         for rows in [1, 40] {
             let logits = all_of::<T>(&logits.repeat(rows));
@@ -456,16 +457,20 @@ fn class_options_at_their_ends<T: Float>() {
             loss.eval(&context(), shape, &logits, Targets::I64(&targets), Weights::new(), &options, outputs).unwrap();
             let is_near = |got: T, want: f64| {
                 let got = got.wide();
-                got == want || (got - want).abs() <= 4.0 * T::EPSILON * want.abs() || got.is_nan() && want.is_nan()
+                got == want || (got - want).abs() <= 8.0 * T::EPSILON * want.abs() || got.is_nan() && want.is_nan()
             };
             for row in [0, rows - 1] {
                 let got = (each[row], [grad[2 * row], grad[2 * row + 1]]);
                 let is_right =
                     is_near(got.0, want) && is_near(got.1[0], want_grad[0]) && is_near(got.1[1], want_grad[1]);
-                assert!(is_right, "{} {loss:?} {logits:?}: {got:?}, not {want:e} {want_grad:?}", T::NAME);
+                if !is_right {
+                    let what = format!("{} {loss:?} {:?}, {rows} rows", T::NAME, &logits[..2]);
+                    wrong.push(format!("{what}: {got:?}, not {want:e} {want_grad:?}"));
+                }
             }
         }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]

@@ -19,11 +19,12 @@
 ///
 /// - An array is anything contiguous that std::data and std::size accept: std::vector, std::array, C arrays, std::span.
 ///   For a pointer and a size write `losskit::span(pointer, size)`. Arrays are not copied. Lengths are checked first.
-/// - An array that receives a gradient is marked as such, `losskit::grad(g)`, because in C the weights are in its place.
-///   A bare array there does not compile.
-/// - A shape is written as sizes in braces, of any integer types: `{x.size(0), x.size(1)}`. With a negative size the call
-///   fails. If the array is not dense, add its strides by name:
-///   `losskit::class_shape(rows, classes).with_outer_stride(n)`. A stride of 0, which broadcast tensors have, is an error.
+/// - An array that receives a gradient is marked as such, `losskit::grad(g)`, because in C its place is that of the
+///   weights. A bare array there does not compile.
+/// - A shape is written as sizes in braces, of any integer types: `{x.size(0), x.size(1)}`. With a negative size the
+///   call fails. If the array is not dense, add its strides by name:
+///   `losskit::class_shape(rows, classes).with_outer_stride(n)`. A stride of 0, which broadcast tensors have, is an
+///   error.
 /// - Indices are arrays of integers of 16, 32 or 64 bits, signed or unsigned, or of std::uint8_t.
 /// - Options have defaults and may be left out. In C++20 they are designated initialisers, as above; in C++17,
 ///   `losskit::cross_entropy_options<float> options; options.label_smoothing = 0.1;`.
@@ -166,8 +167,8 @@ private:
 /// The result of a call with std::nothrow.
 class [[nodiscard]] result {
 public:
-    /// The result of the function of losskit.h that was just called. Copies the message of an error, so that later errors
-    /// do not change it.
+    /// The result of the function of losskit.h that was just called. Copies the message of an error, so that later
+    /// errors do not change it.
     explicit result(lk_status status) noexcept : status_(static_cast<losskit::status>(status))
     {
         if (!*this)
@@ -224,16 +225,17 @@ private:
     std::size_t needed_ = 0;
 };
 
-/// Threads and an instruction set. The destructor ends the threads. Several threads may use one context at the same time.
-/// A forked child may use and destroy contexts that it inherited, static ones at exit too: see lk_context_create.
+/// Threads and an instruction set. The destructor ends the threads. Several threads may use one context at the same
+/// time. A forked child may use and destroy contexts that it inherited, static ones at exit too: see lk_context_create.
 class context {
 public:
-    /// The default of the process: a pool with one thread for each core. A context that was moved from is this one, too.
+    /// The default of the process: a pool with one thread for each core. A context that was moved from is this one,
+    /// too.
     context() noexcept = default;
 
-    /// With so many threads, at most LK_MAX_THREADS, and no better instruction set than `cap`. 1 never starts a thread, for
-    /// callers with their own threads; 0 is one for each core. Threads start when they are first needed. Results do not
-    /// depend on any of this.
+    /// With so many threads, at most LK_MAX_THREADS, and no better instruction set than `cap`. 1 never starts a thread,
+    /// for callers with their own threads; 0 is one for each core. Threads start when they are first needed. Results do
+    /// not depend on any of this.
     explicit context(std::size_t threads, isa cap = isa::best) { create(threads, cap).or_throw(); }
 
     /// The same without exceptions: empty if it fails; lk_last_error() then has the message.
@@ -266,8 +268,8 @@ private:
     std::unique_ptr<lk_context, destroy> handle_;
 };
 
-/// The mean loss over a data set, added up batch by batch. The sums are exact, so the result does not depend on the order
-/// of batches and merges. A plain value of 144 integers, initially empty.
+/// The mean loss over a data set, added up batch by batch. The sums are exact, so the result does not depend on the
+/// order of batches and merges. A plain value of 144 integers, initially empty.
 class cost {
 public:
     /// Adds a batch: the sum of its losses, and what its mean divides by.

@@ -1,6 +1,6 @@
 //! A constant factor of derivatives, whatever its size.
 
-use crate::simd::view::Out;
+use crate::simd::view::{In, Out};
 use crate::simd::{Real, Total};
 
 /// What derivatives are multiplied by: `value * 2^exponent`. The exponent is 0 unless the factor is no normal number of `f64`.
@@ -13,7 +13,7 @@ pub struct Factor {
 impl Factor {
     pub const ONE: Factor = Factor { value: 1.0, exponent: 0 };
 
-    /// `own * scale / divisor`; `own` is a power of two. Nothing to divide by gives 0, not NaN.
+    /// `own * scale / divisor`; `own` is a power of two, and the divisor is not 0.
     #[inline]
     pub fn new(own: f64, scale: f64, divisor: Option<Total>) -> Factor {
         let value = match divisor {
@@ -30,9 +30,6 @@ impl Factor {
     #[cold]
     #[inline(never)]
     fn far(own: f64, scale: f64, divisor: Option<Total>, value: f64) -> Factor {
-        if divisor.is_some_and(|divisor| divisor.value() == 0.0) {
-            return Factor { value: 0.0, exponent: 0 };
-        }
         let has_numbers = scale.is_finite() && divisor.is_none_or(|divisor| divisor.value().is_finite());
         if scale == 0.0 || !has_numbers {
             return Factor { value, exponent: 0 };
@@ -94,22 +91,13 @@ pub fn of_usual_size<T: Real>(factor: Total) -> (Total, i32) {
     (Total { hi: libm::scalbn(factor.hi, -exponent), lo: libm::scalbn(factor.lo, -exponent) }, exponent)
 }
 
-/// Each derivative times 2^exponent, rounded once, and what it is added to.
+/// Writes each derivative times 2^exponent, rounded once, or adds it. They may stand where they are written.
 #[cold]
 #[inline(never)]
-pub fn finish_all<T: Real>(made: &[T], exponent: i32, to: Out<'_, T>, accumulate: bool) {
-    for (i, made) in made.iter().enumerate() {
-        let made = T::from_f64(libm::scalbn(made.to_f64(), exponent));
-        to.set(i, if accumulate { to.as_in().get(i) + made } else { made });
-    }
-}
-
-/// The same where they stand.
-#[cold]
-#[inline(never)]
-pub fn finish_in_place<T: Real>(made: Out<'_, T>, exponent: i32) {
+pub fn finish_all<T: Real>(made: In<'_, T>, exponent: i32, to: Out<'_, T>, accumulate: bool) {
     for i in 0..made.len() {
-        made.set(i, T::from_f64(libm::scalbn(made.as_in().get(i).to_f64(), exponent)));
+        let made = T::from_f64(libm::scalbn(made.get(i).to_f64(), exponent));
+        to.set(i, if accumulate { to.as_in().get(i) + made } else { made });
     }
 }
 

@@ -187,20 +187,20 @@ impl ClassShape {
         if classes == 0 && samples > 0 {
             return Err(Error::LengthMismatch { name: "classes", length: 0, needed: 1 });
         }
+        let of_nothing = Layout {
+            outer,
+            classes,
+            inner,
+            outer_stride: 0,
+            class_stride: 0,
+            samples,
+            elements: 0,
+            row_length,
+            row_stride,
+            own_grad,
+        };
         if samples == 0 {
-            let (outer_stride, class_stride, elements) = (0, 0, 0);
-            return Ok(Layout {
-                outer,
-                classes,
-                inner,
-                outer_stride,
-                class_stride,
-                samples,
-                elements,
-                row_length,
-                row_stride,
-                own_grad,
-            });
+            return Ok(of_nothing);
         }
         if let (Some(0), _) | (_, Some(0)) = (self.outer_stride, self.class_stride) {
             let outer_stride = match self.outer_stride {
@@ -231,18 +231,7 @@ impl ClassShape {
         if !class_in_outer && !outer_in_class {
             return Err(Error::InvalidStride { outer_stride, class_stride });
         }
-        Ok(Layout {
-            outer,
-            classes,
-            inner,
-            outer_stride,
-            class_stride,
-            samples,
-            elements,
-            row_length,
-            row_stride,
-            own_grad,
-        })
+        Ok(Layout { outer_stride, class_stride, elements, ..of_nothing })
     }
 
     /// Elements of a row of `inner`, from one row to the next, and from the first element of `inner` to the last.

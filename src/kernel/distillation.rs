@@ -197,7 +197,12 @@ impl<T: Real> Sink<'_, T> {
             let (mut made, first) = ([T::ZERO; MAX_GROUP], i * Pack::<S, T>::LANES);
             T::store_partial(x.s, &mut made[..Pack::<S, T>::LANES], x.v);
             let count = Pack::<S, T>::LANES.min(len - first);
-            return finish_all(&made[..count], self.exponent, self.grad.slice(at + first, count), self.accumulate);
+            return finish_all(
+                In::from(&made[..count]),
+                self.exponent,
+                self.grad.slice(at + first, count),
+                self.accumulate,
+            );
         }
         let to = self.grad.part(at, len);
         to.store(i, if self.accumulate { to.as_group().load(x.s, i) + x } else { x });

@@ -14,8 +14,8 @@
 //! - If the factor of derivatives is not a normal number of the type, all derivatives are computed in `f64`.
 //! - This file has no vector code: each stage is dispatched separately.
 
-use super::formula::{Operands, Results, Stages, Stretch, Walk};
-use super::wide::{self, WideElement, is_finite};
+use super::formula::{MODERATE, Operands, Results, Stages, Stretch, Walk};
+use super::wide::{self, MODERATE_FACTOR, WideElement, is_finite};
 use crate::factor::Factor;
 use crate::parallel::{Blocks, Partial, TOGETHER};
 use crate::simd::view::{GroupRoom, In, Out, Scratch};
@@ -81,12 +81,8 @@ impl<T: Real> Blocks for Evaluation<'_, T> {
         if self.is_replaced() {
             return self.pieces(isa, start, len, 0, ChunkSums::new());
         }
-        if self.is_periodic() {
-            return self.periodic(isa, start, len);
-        }
-        let one = [T::from_f64(1.0)];
-        let (mut sums, operands) = (LaneSums::zero(), self.operands(start, len, &one));
-        let out_of_domain = self.elements(isa, operands, start, &mut sums);
+        let mut sums = LaneSums::zero();
+        let out_of_domain = self.whole(isa, start, len, &mut sums);
         self.finish(isa, start, len, &mut sums, out_of_domain)
     }
 
@@ -212,18 +208,28 @@ impl<'a, T: Real> Evaluation<'a, T> {
         Operands { input: input.slice(at, len), target: target.slice(at, len), parameter }
     }
 
+    /// The `len` elements from `at` on, which add to `sums`. Gives whether one is outside of the formula's domain.
+    #[inline]
+    fn whole(&self, isa: Isa, at: usize, len: usize, sums: &mut LaneSums<T>) -> bool {
+        if self.is_periodic() {
+            return self.periodic(isa, at, len, sums);
+        }
+        let one = [T::from_f64(1.0)];
+        self.elements(isa, self.operands(at, len, &one), at, sums)
+    }
+
     /// The `len` elements from `at` on, whose parameters repeat.
-    fn periodic(&self, isa: Isa, start: usize, len: usize) -> Partial {
+    fn periodic(&self, isa: Isa, start: usize, len: usize, sums: &mut LaneSums<T>) -> bool {
         let Pointwise { input, target, .. } = *self.call;
-        let (mut room, mut sums, mut out_of_domain) = (<Scratch<T>>::new(), LaneSums::zero(), false);
+        let (mut room, mut out_of_domain) = (<Scratch<T>>::new(), false);
         let room = room.zeros(<Scratch<T>>::LEN.min(len));
         for done in (0..len).step_by(<Scratch<T>>::LEN) {
             let (at, len) = (start + done, <Scratch<T>>::LEN.min(len - done));
             let parameter = self.repeated(room, at, len);
             let operands = Operands { input: input.slice(at, len), target: target.slice(at, len), parameter };
-            out_of_domain |= self.elements(isa, operands, at, &mut sums);
+            out_of_domain |= self.elements(isa, operands, at, sums);
         }
-        self.finish(isa, start, len, &mut sums, out_of_domain)
+        out_of_domain
     }
 
     /// The parameters of the `len` elements from `at` on.
@@ -275,9 +281,11 @@ impl<'a, T: Real> Evaluation<'a, T> {
     /// Whether these elements have terms and derivatives that are numbers, or are NaN themselves.
     fn is_moderate(&self, isa: Isa, at: usize, len: usize) -> bool {
         let Pointwise { input, target, weight, .. } = *self.call;
-        wide::are_moderate(isa, [input.slice(at, len), target.slice(at, len)])
-            && weight.is_none_or(|weight| wide::are_moderate_factors(isa, weight.slice(at, len)))
-            && self.call.has_moderate_parameter
+        let is_below = |array: In<'a, T>, limit| wide::are_below(isa, array.slice(at, len), limit);
+        self.call.has_moderate_parameter
+            && is_below(input, MODERATE)
+            && is_below(target, MODERATE)
+            && weight.is_none_or(|weight| is_below(weight, MODERATE_FACTOR))
     }
 
     /// What is left of a block whose gradients replace the input, from `done` on: usual elements by the loop for these, which
@@ -301,32 +309,18 @@ impl<'a, T: Real> Evaluation<'a, T> {
             }
             done += left;
         }
-        if self.call.is_streamed() {
-            stream_fence();
-        }
         to.total = to.sums.total();
         to.finish()
     }
 
     /// Some elements that are replaced.
     fn piece(&self, isa: Isa, at: usize, len: usize, to: &mut ChunkSums<T>) {
-        let (is_moderate, is_periodic) = (self.is_moderate(isa, at, len), self.is_periodic());
-        if is_moderate && !is_periodic {
-            let one = [T::from_f64(1.0)];
-            to.out_of_domain |= self.elements(isa, self.operands(at, len, &one), at, &mut to.sums);
+        if self.is_moderate(isa, at, len) {
+            to.out_of_domain |= self.whole(isa, at, len, &mut to.sums);
             return;
         }
-        let (mut room, step) = (<Scratch<T>>::new(), if is_moderate { <Scratch<T>>::LEN } else { Self::CHUNK });
-        for done in (0..len).step_by(step) {
-            let (at, len) = (at + done, step.min(len - done));
-            if is_moderate {
-                let Pointwise { input, target, .. } = *self.call;
-                let parameter = self.repeated(room.zeros(len), at, len);
-                let operands = Operands { input: input.slice(at, len), target: target.slice(at, len), parameter };
-                to.out_of_domain |= self.elements(isa, operands, at, &mut to.sums);
-            } else {
-                self.chunk(isa, at, len, false, to);
-            }
+        for done in (0..len).step_by(Self::CHUNK) {
+            self.chunk(isa, at + done, Self::CHUNK.min(len - done), false, to);
         }
     }
 

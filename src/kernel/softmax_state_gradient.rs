@@ -12,7 +12,7 @@ use super::class_rows::{Groups, each_group};
 use super::softmax::{Factors, Origin, Smoothing, Softmax};
 use super::softmax_state::{Chunk, Columns, GROUP, Target, Terms, only_logits};
 use super::softmax_state_spread::hot;
-use crate::factor::{finish_in_place, of_usual_size};
+use crate::factor::{finish_all, of_usual_size};
 use crate::parallel::{Blocks, Partial};
 use crate::simd::view::{Buffer, In, Out};
 use crate::simd::{Isa, Kernel, Lanes, Pack, Pair, Real, Total, splat};
@@ -127,7 +127,7 @@ impl<T: Real> RowFactor<T> {
     #[inline(always)]
     fn finish(&self, grad: Out<'_, T>) {
         if self.exponent != 0 {
-            finish_in_place(grad, self.exponent);
+            finish_all(grad.as_in(), self.exponent, grad, false);
         }
     }
 }

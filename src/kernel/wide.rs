@@ -3,7 +3,7 @@
 //!
 //! Such elements are rare, and only a few are processed at a time, so this code is small rather than fast.
 
-use super::formula::{AnyStage, MODERATE, Operands, Results};
+use super::formula::{AnyStage, Operands, Results};
 use crate::simd::view::{In, Out};
 use crate::simd::{Isa, Kernel, LaneSums, Lanes, Pack, Real, Total, splat};
 
@@ -82,53 +82,41 @@ pub fn are_far<T: Real>(weights: In<'_, T>) -> bool {
     })
 }
 
-/// Whether no element is of such a size that a term, a difference or a derivative of theirs may be no number of `f32`, weights
-/// and parameters being no larger than [`MODERATE_FACTOR`].
-pub fn are_moderate<T: Real>(isa: Isa, arrays: [In<'_, T>; 2]) -> bool {
-    isa.dispatch(LargestBelow { arrays, limit: MODERATE })
-}
-
-/// The same for weights.
-pub fn are_moderate_factors<T: Real>(isa: Isa, factors: In<'_, T>) -> bool {
-    isa.dispatch(LargestBelow { arrays: [factors; 2], limit: MODERATE_FACTOR })
+/// Whether the sizes of all elements are below a limit. NaN may count either way.
+pub fn are_below<T: Real>(isa: Isa, array: In<'_, T>, limit: f64) -> bool {
+    isa.dispatch(AreBelow { array, limit })
 }
 
 /// The largest weight or parameter that is one.
 pub const MODERATE_FACTOR: f64 = (1u64 << 24) as f64;
 
-/// Whether the sizes of the elements of two arrays, which are as long as each other, are all below a limit. NaN may count either
-/// way.
-struct LargestBelow<'a, T> {
-    arrays: [In<'a, T>; 2],
+struct AreBelow<'a, T> {
+    array: In<'a, T>,
     limit: f64,
 }
 
-impl<T: Real> Kernel for LargestBelow<'_, T> {
+impl<T: Real> Kernel for AreBelow<'_, T> {
     type Output = bool;
 
     #[inline(always)]
     fn run<S: Lanes>(self, s: S) -> bool {
-        let LargestBelow { arrays: [a, b], limit } = self;
-        let whole = a.len() / T::GROUP;
-        let (groups_a, groups_b) = (a.groups(whole), b.groups(whole));
-        let zeros = S::per_group(splat(s, T::ZERO));
-        let (mut of_a, mut of_b) = (zeros, zeros);
+        let AreBelow { array, limit } = self;
+        let whole = array.len() / T::GROUP;
+        let groups = array.groups(whole);
+        let mut largest = S::per_group(splat(s, T::ZERO));
         for group in 0..whole {
-            let (a, b) = (groups_a.get(group), groups_b.get(group));
-            let (of_a, of_b) = (of_a.as_mut(), of_b.as_mut());
-            for i in 0..Pack::<S, T>::per_group() {
-                of_a[i] = a.load(s, i).abs().at_least(of_a[i]);
-                of_b[i] = b.load(s, i).abs().at_least(of_b[i]);
+            let (x, largest) = (groups.get(group), largest.as_mut());
+            for (i, largest) in largest.iter_mut().enumerate().take(Pack::<S, T>::per_group()) {
+                *largest = x.load(s, i).abs().at_least(*largest);
             }
         }
         let mut all = splat(s, T::ZERO);
         for i in 0..Pack::<S, T>::per_group() {
-            all = of_a.as_ref()[i].at_least(of_b.as_ref()[i].at_least(all));
+            all = largest.as_ref()[i].at_least(all);
         }
-        let (at, rest) = (whole * T::GROUP, a.len() - whole * T::GROUP);
-        let (a, b) = (a.part(at, rest), b.part(at, rest));
-        for i in 0..a.vectors::<S>() {
-            all = a.load(s, i).abs().at_least(b.load(s, i).abs().at_least(all));
+        let rest = array.part(whole * T::GROUP, array.len() % T::GROUP);
+        for i in 0..rest.vectors::<S>() {
+            all = rest.load(s, i).abs().at_least(all);
         }
         all.lt(all.c(limit)).all()
     }

@@ -156,6 +156,23 @@ pub struct lk_softmax_state {
     pub gap_error: f64,
 }
 
+impl lk_softmax_state {
+    /// As lk_softmax_state_init makes it.
+    pub const EMPTY: Self = lk_softmax_state {
+        max: f64::NEG_INFINITY,
+        rest: 0.0,
+        rest_error: 0.0,
+        target: 0.0,
+        seen: 0.0,
+        target_weight: 0.0,
+        classes: 0.0,
+        weights: 0.0,
+        weights_error: 0.0,
+        gap: 0.0,
+        gap_error: 0.0,
+    };
+}
+
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct lk_softmax_state_params {

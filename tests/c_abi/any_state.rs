@@ -5,20 +5,6 @@ use std::ffi::c_void;
 use super::*;
 use crate::functions::index_array;
 
-const EMPTY: lk_softmax_state = lk_softmax_state {
-    max: f64::NEG_INFINITY,
-    rest: 0.0,
-    rest_error: 0.0,
-    target: 0.0,
-    seen: 0.0,
-    target_weight: 0.0,
-    classes: 0.0,
-    weights: 0.0,
-    weights_error: 0.0,
-    gap: 0.0,
-    gap_error: 0.0,
-};
-
 /// init, merge, finish, update and grad, of so many rows and classes.
 fn functions<T: Real>(dims: Dims, index_type: i32) -> Vec<Function> {
     let n = dims.n();
@@ -222,7 +208,7 @@ fn call_of<T: Real>(source: &mut Source<'_>, guard: Guard) {
 
 /// States as earlier calls leave them, or of any bits.
 fn states(source: &mut Source<'_>, rows: usize) -> Vec<lk_softmax_state> {
-    let mut states = vec![EMPTY; rows];
+    let mut states = vec![lk_softmax_state::EMPTY; rows];
     let mode = source.below(8);
     if mode < 4 {
         if source.one_in(2) {
@@ -351,10 +337,10 @@ fn parts_of<T: Real>(source: &mut Source<'_>) {
         };
         assert_eq!(status, LK_OK, "{}", last_error());
     };
-    let (mut added, mut merged) = (vec![EMPTY; rows], vec![EMPTY; rows]);
+    let (mut added, mut merged) = (vec![lk_softmax_state::EMPTY; rows], vec![lk_softmax_state::EMPTY; rows]);
     for &piece in &pieces {
         add(source, &mut added, piece);
-        let mut alone = vec![EMPTY; rows];
+        let mut alone = vec![lk_softmax_state::EMPTY; rows];
         add(source, &mut alone, piece);
         let mut swapped = alone.clone();
         // SAFETY: arrays of so many rows

@@ -21,20 +21,6 @@ const PARAMS: lk_softmax_state_params = lk_softmax_state_params {
     soft_cap: 0.0,
 };
 
-const EMPTY: lk_softmax_state = lk_softmax_state {
-    max: f64::NEG_INFINITY,
-    rest: 0.0,
-    rest_error: 0.0,
-    target: 0.0,
-    seen: 0.0,
-    target_weight: 0.0,
-    classes: 0.0,
-    weights: 0.0,
-    weights_error: 0.0,
-    gap: 0.0,
-    gap_error: 0.0,
-};
-
 #[track_caller]
 fn refused(status: i32, want: i32, words: &str) {
     assert_eq!((status, last_error().as_str()), (want, words));
@@ -79,7 +65,7 @@ macro_rules! tests {
                     logits: [0.0, 1.0, 2.0, 9.0, 3.0, 4.0, 5.0, 9.0],
                     target_type: LK_I64,
                     targets: [3, 5],
-                    states: [EMPTY; 2],
+                    states: [lk_softmax_state::EMPTY; 2],
                     class_weight: [1.0, 0.5, 2.0],
                     row_weight: [1.0, 2.0],
                     params: PARAMS,
@@ -128,7 +114,7 @@ macro_rules! tests {
                 fn refused(&mut self, with: Pointers, status: i32, words: &str) {
                     refused(self.update(with), status, words);
                     refused(self.grad(with), status, words);
-                    assert_eq!((self.states, self.grad), ([EMPTY; 2], [7.0; 8]));
+                    assert_eq!((self.states, self.grad), ([lk_softmax_state::EMPTY; 2], [7.0; 8]));
                 }
             }
 
@@ -349,7 +335,7 @@ macro_rules! tests {
             fn of_nothing_every_array_may_be_null() {
                 let nothing = lk_class_chunk { rows: 0, ..CHUNK };
                 let narrow = lk_class_chunk { classes: 0, ..CHUNK };
-                let mut states = [EMPTY; 2];
+                let mut states = [lk_softmax_state::EMPTY; 2];
                 // SAFETY: of no elements nothing is read
                 unsafe {
                     let update =
@@ -366,7 +352,7 @@ macro_rules! tests {
                     assert_eq!(lk_softmax_state_merge(null(), 0, null_mut(), null()), LK_OK);
                     assert_eq!(lk_softmax_state_init(0, null_mut()), LK_OK);
                 }
-                assert_eq!(states, [EMPTY; 2]);
+                assert_eq!(states, [lk_softmax_state::EMPTY; 2]);
             }
 
             #[test]
@@ -395,7 +381,7 @@ tests! { f64 }
 
 #[test]
 fn init_and_merge_refuse_what_they_cannot_use() {
-    let mut states = [EMPTY; 2];
+    let mut states = [lk_softmax_state::EMPTY; 2];
     // SAFETY: refused before they are used, or arrays of two
     unsafe {
         refused(lk_softmax_state_init(2, null_mut()), LK_NULL_POINTER, "states is null");
@@ -412,5 +398,5 @@ fn init_and_merge_refuse_what_they_cannot_use() {
         states[0].max = 3.0;
         assert_eq!(lk_softmax_state_init(2, states.as_mut_ptr()), LK_OK);
     }
-    assert_eq!(states, [EMPTY; 2]);
+    assert_eq!(states, [lk_softmax_state::EMPTY; 2]);
 }

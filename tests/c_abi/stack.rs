@@ -137,15 +137,13 @@ fn others<T: Real>(suffix: &str, rows: usize, classes: usize) {
         ignore_index: -100,
     };
     let linear = lk_linear_shape { struct_size: size_of::<lk_linear_shape>(), rows, width: WIDTH, classes };
-    // SAFETY: eleven numbers
-    let empty: lk_softmax_state = unsafe { std::mem::zeroed() };
     let params = lk_softmax_state_params {
         struct_size: size_of::<lk_softmax_state_params>(),
         label_smoothing: 0.1,
         z_loss: 0.01,
         soft_cap: 30.0,
     };
-    let mut states = vec![empty; rows];
+    let mut states = vec![lk_softmax_state::EMPTY; rows];
     let out = &mut [rows * classes, rows, rows, rows * WIDTH, classes * WIDTH, classes].map(&mut numbers);
     let [grad, a, b, grad_hidden, grad_weight, grad_bias] = out.each_mut().map(|out| out.as_mut_ptr());
     let (x, w, none) = (logits.as_ptr(), weights.as_ptr(), ptr::null());
@@ -171,7 +169,7 @@ fn others<T: Real>(suffix: &str, rows: usize, classes: usize) {
             call("softmax_state_grad", &mut || {
                 (c.state_grad)(ctx, &chunk, x, LK_I64, indices, state, w, w, &params, 1.0, grad)
             });
-            let mut more = vec![empty; rows];
+            let mut more = vec![lk_softmax_state::EMPTY; rows];
             assert_eq!(lk_softmax_state_init(rows, more.as_mut_ptr()), LK_OK);
             call("softmax_state_merge", &mut || lk_softmax_state_merge(ctx, rows, more.as_mut_ptr(), state));
             call("linear_cross_entropy", &mut || {

@@ -26,16 +26,17 @@ pub struct Backward<'a, T> {
 }
 
 impl<T: Real> Backward<'_, T> {
-    /// Groups of samples that lie beside each other; single samples where their classes do.
-    fn groups_per_outer(&self) -> usize {
-        if self.layout.is_rows() { 1 } else { self.layout.inner.div_ceil(T::GROUP) }
+    /// Groups of samples in each row of `inner`, whose samples lie beside each other; single samples where their
+    /// classes do.
+    fn groups_per_row(&self) -> usize {
+        self.layout.row_length.div_ceil(T::GROUP)
     }
     fn groups_per_block(&self) -> usize {
         let samples = if self.layout.is_rows() { 1 } else { T::GROUP };
         (BLOCK / (samples * self.layout.classes)).max(1)
     }
     fn groups(&self) -> usize {
-        self.layout.outer * self.groups_per_outer()
+        self.layout.samples / self.layout.row_length * self.groups_per_row()
     }
 }
 
@@ -65,14 +66,14 @@ impl<T: Real> Kernel for Block<'_, '_, T> {
     #[inline(always)]
     fn run<S: Lanes>(self, s: S) {
         let layout = &self.call.layout;
-        let per_outer = self.call.groups_per_outer();
+        let per_row = self.call.groups_per_row();
         for group in self.first..self.end {
+            let (row, in_row) = (group / per_row, group % per_row * T::GROUP);
+            let at = layout.offset(row * layout.row_length + in_row);
             if layout.is_rows() {
-                self.call.row(s, group * layout.outer_stride);
+                self.call.row(s, at);
             } else {
-                let inner = group % per_outer * T::GROUP;
-                let at = group / per_outer * layout.outer_stride + inner;
-                self.call.columns(s, at, T::GROUP.min(layout.inner - inner));
+                self.call.columns(s, at, T::GROUP.min(layout.row_length - in_row));
             }
         }
     }

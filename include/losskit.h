@@ -243,7 +243,7 @@ typedef struct lk_class_shape {
      */
     size_t class_stride;
     /**
-     * For a crop of images, in cross_entropy and nll: how many elements of `inner` are contiguous. 0: all of them.
+     * For a crop of images: how many elements of `inner` are contiguous. 0: all of them.
      */
     size_t row_length;
     /**
@@ -251,14 +251,22 @@ typedef struct lk_class_shape {
      */
     size_t row_stride;
     /**
-     * The outer stride of the gradient and of the Hessian, in cross_entropy with class indices and in nll. If this and
-     * `grad_class_stride` are 0, they have the strides of the logits; if one of the two is 0, that one is dense. The
-     * logits are copied to the array of the gradient first. Therefore a Hessian needs a gradient beside it, and
-     * LK_ACCUMULATE_GRAD gives LK_UNSUPPORTED_OPTION.
+     * The outer stride of the gradient and of the Hessian, of `output` in softmax and log_softmax, and of `grad_input`
+     * in their backward passes. If this and `grad_class_stride` are 0, these arrays have the strides of the logits; if
+     * one of the two is 0, that one is dense.
+     *
+     * If these strides are not those of the logits, all inputs of the logits' shape are copied first. One copy is
+     * written to the array of the gradient, or else of the Hessian or output, which then replaces it. Copies that
+     * cannot be there are allocated by the call, which returns LK_OUT_OF_MEMORY if that fails: class probabilities;
+     * the teacher's logits; `output` in a backward pass; and the logits, with LK_ACCUMULATE_GRAD or if no array of
+     * their shape is written. nll copies nothing. No output may be an input then. The results are the same to the bit
+     * as those of inputs that have these strides. The copies of transposed logits may have contiguous classes, as
+     * distillation, entropy and selective_log_softmax need them. Leave the strides 0 in calls that compute the loss
+     * alone.
      */
     size_t grad_outer_stride;
     /**
-     * The class stride of the gradient and of the Hessian: see `grad_outer_stride`.
+     * The class stride of the same arrays: see `grad_outer_stride`.
      */
     size_t grad_class_stride;
 } lk_class_shape;
@@ -1134,8 +1142,8 @@ lk_status lk_likelihood_f64(const struct lk_context *ctx,
  *
  * `class_weight` has `classes` elements and `row_weight` one for each sample; either may be NULL (all weights are
  * 1). `loss` is one element for LK_MEAN and LK_SUM, and [outer][inner] for LK_NONE. `grad` and `hess` have the
- * shape and strides of the logits; `grad` may be the logits themselves. Each output may be NULL, and so may
- * `params` and `opts`.
+ * shape and, unless `shape` says otherwise, the strides of the logits; `grad` may be the logits themselves. Each
+ * output may be NULL, and so may `params` and `opts`.
  */
 lk_status lk_cross_entropy_f32(const struct lk_context *ctx,
                                const struct lk_class_shape *shape,
@@ -1179,8 +1187,8 @@ lk_status lk_cross_entropy_f64(const struct lk_context *ctx,
  *
  * `class_weight` has `classes` elements and `row_weight` one for each sample; either may be NULL (all weights are
  * 1). `loss` is one element for LK_MEAN and LK_SUM, and [outer][inner] for LK_NONE. `grad` and `hess` have the
- * shape and strides of the log-probabilities; `grad` may be the log-probabilities themselves. Each output may be
- * NULL, and so may `params` and `opts`.
+ * shape and, unless `shape` says otherwise, the strides of the log-probabilities; `grad` may be the
+ * log-probabilities themselves. Each output may be NULL, and so may `params` and `opts`.
  */
 lk_status lk_nll_f32(const struct lk_context *ctx,
                      const struct lk_class_shape *shape,
@@ -1216,7 +1224,8 @@ lk_status lk_nll_f64(const struct lk_context *ctx,
  *
  * Logits of -inf give 0. A sample is NaN if all its logits are -inf, or if several are +inf.
  *
- * `output` has the shape and strides of the logits and may be the logits themselves.
+ * `output` has the shape and, unless `shape` says otherwise, the strides of the logits. It may be the logits
+ * themselves.
  */
 lk_status lk_softmax_f32(const struct lk_context *ctx,
                          const struct lk_class_shape *shape,
@@ -1235,7 +1244,8 @@ lk_status lk_softmax_f64(const struct lk_context *ctx,
  * The gradient of lk_softmax_f32 with respect to the logits: grad_input = y (g - sum of g_j y_j), where y is its
  * output and g is the gradient with respect to the output.
  *
- * All arrays have the same shape and strides; `grad_input` may be `grad_output` itself.
+ * All arrays have the same shape and, unless `shape` gives `grad_input` other strides, the same strides.
+ * `grad_input` may be `grad_output` itself.
  */
 lk_status lk_softmax_backward_f32(const struct lk_context *ctx,
                                   const struct lk_class_shape *shape,
@@ -1257,7 +1267,8 @@ lk_status lk_softmax_backward_f64(const struct lk_context *ctx,
  *
  * Logits of -inf give -inf. A sample is NaN if all its logits are -inf, or if several are +inf.
  *
- * `output` has the shape and strides of the logits and may be the logits themselves.
+ * `output` has the shape and, unless `shape` says otherwise, the strides of the logits. It may be the logits
+ * themselves.
  */
 lk_status lk_log_softmax_f32(const struct lk_context *ctx,
                              const struct lk_class_shape *shape,
@@ -1276,7 +1287,8 @@ lk_status lk_log_softmax_f64(const struct lk_context *ctx,
  * The gradient of lk_log_softmax_f32 with respect to the logits: grad_input = g - e^y (sum of g_j), where y is its
  * output and g is the gradient with respect to the output.
  *
- * All arrays have the same shape and strides; `grad_input` may be `grad_output` itself.
+ * All arrays have the same shape and, unless `shape` gives `grad_input` other strides, the same strides.
+ * `grad_input` may be `grad_output` itself.
  */
 lk_status lk_log_softmax_backward_f32(const struct lk_context *ctx,
                                       const struct lk_class_shape *shape,
@@ -1352,10 +1364,11 @@ lk_status lk_linear_cross_entropy_f64(const struct lk_context *ctx,
  * log_probs[row][i] = log softmax(x)[index]; entropy[row] = -sum of p_j log p_j with p = softmax(x), in nats;
  * lse[row] = log of the sum of e^x_j. No array of the logits' size is written.
  *
- * `shape` must have `inner` 1 and contiguous classes, otherwise the call returns LK_UNSUPPORTED_OPTION. `indices`
- * are of an integer type of lk_dtype, [rows][per_row], as is `log_probs`. `indices` may be NULL if `log_probs` is
- * NULL; then no row is ignored. `entropy` and `lse` have one element for each row. Each output may be NULL.
- * `params` may be NULL: one index for each row, ignore_index -100.
+ * `shape` must have `inner` 1 and contiguous classes (of the gradient, if `shape` gives it other strides than the
+ * logits), otherwise the call returns LK_UNSUPPORTED_OPTION. `indices` are of an integer type of lk_dtype,
+ * [rows][per_row], as is `log_probs`. `indices` may be NULL if `log_probs` is NULL; then no row is ignored.
+ * `entropy` and `lse` have one element for each row. Each output may be NULL. `params` may be NULL: one index for
+ * each row, ignore_index -100.
  *
  * The log-probability of an ignored index is 0. If all indices of a row are ignored, the row is ignored: its
  * logits are not read and all its outputs are 0. Logits of -inf mask their classes: these have log-probability
@@ -1394,7 +1407,8 @@ lk_status lk_selective_log_softmax_f64(const struct lk_context *ctx,
  * `grad_log_probs`, `grad_entropy` and `grad_lse` have the shapes of the corresponding outputs; each may be NULL
  * (zeros). Pass the same `indices` and `params` as in the forward call. The outputs of the forward call are not
  * needed. Gradients of ignored entries and rows are not read. `flags` is LK_ACCUMULATE_GRAD or 0. `grad` has the
- * shape and stride of the logits; without LK_ACCUMULATE_GRAD it may be the logits themselves.
+ * shape and, unless `shape` says otherwise, the strides of the logits; without LK_ACCUMULATE_GRAD it may be the
+ * logits themselves.
  */
 lk_status lk_selective_log_softmax_backward_f32(const struct lk_context *ctx,
                                                 const struct lk_class_shape *shape,
@@ -1425,7 +1439,7 @@ lk_status lk_selective_log_softmax_backward_f64(const struct lk_context *ctx,
 
 /**
  * The entropy of the softmax of each row, in nats: the `entropy` output of lk_selective_log_softmax_f32 alone.
- * `shape` must have `inner` 1 and contiguous classes. `entropy` has one element for each row.
+ * `shape` is as there. `entropy` has one element for each row.
  */
 lk_status lk_entropy_f32(const struct lk_context *ctx,
                          const struct lk_class_shape *shape,
@@ -1444,8 +1458,8 @@ lk_status lk_entropy_f64(const struct lk_context *ctx,
  * The gradient of lk_entropy_f32 with respect to the logits, from the gradient with respect to the entropy of each
  * row: grad_j = -grad_entropy p_j (log p_j + entropy).
  *
- * `flags` is LK_ACCUMULATE_GRAD or 0. `grad` has the shape and stride of the logits; without LK_ACCUMULATE_GRAD it
- * may be the logits themselves.
+ * `flags` is LK_ACCUMULATE_GRAD or 0. `grad` has the shape and, unless `shape` says otherwise, the strides of the
+ * logits; without LK_ACCUMULATE_GRAD it may be the logits themselves.
  */
 lk_status lk_entropy_backward_f32(const struct lk_context *ctx,
                                   const struct lk_class_shape *shape,
@@ -1481,12 +1495,12 @@ lk_status lk_entropy_backward_f64(const struct lk_context *ctx,
  * exchange student and teacher and pass 1 - beta; the loss is the same. Hinton's factor T^2 is not included: pass
  * it as grad_scale for the gradient.
  *
- * `shape` must have `inner` 1 and contiguous classes, otherwise the call returns LK_UNSUPPORTED_OPTION. `student`,
- * `teacher` and `grad` have this shape and stride; `grad` may be `student` itself. A row weight multiplies the
- * loss and the gradient of its row. LK_MEAN divides by the sum of the row weights, which is the number of rows
- * without weights (batchmean). Rows of weight 0 are not read, so weights of 0 and 1 are a mask. If no row is left,
- * or if the weights add up to 0, LK_MEAN is as in lk_cross_entropy_f32. `row_weight` may be NULL (all weights are
- * 1).
+ * `shape` must have `inner` 1 and contiguous classes (of the gradient, if `shape` gives it other strides than the
+ * logits), otherwise the call returns LK_UNSUPPORTED_OPTION. `student`, `teacher` and `grad` have this shape;
+ * `grad` may be `student` itself. A row weight multiplies the loss and the gradient of its row. LK_MEAN divides by
+ * the sum of the row weights, which is the number of rows without weights (batchmean). Rows of weight 0 are not
+ * read, so weights of 0 and 1 are a mask. If no row is left, or if the weights add up to 0, LK_MEAN is as in
+ * lk_cross_entropy_f32. `row_weight` may be NULL (all weights are 1).
  *
  * Accuracy: the loss is within 8 units in the last place of the exact value, however close student and teacher
  * are. It is never negative. For equal logits the loss and the gradients are 0. Gradients are within 8 units of

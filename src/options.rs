@@ -117,10 +117,6 @@ impl Options {
         T::from_f64(if self.min_hess == 0.0 { f64::NEG_INFINITY } else { self.min_hess / own })
     }
 
-    pub(crate) fn accumulates(&self) -> bool {
-        self.accumulate_grad
-    }
-
     pub(crate) fn check(&self) -> Result<(), Error> {
         if self.grad_scale.is_nan() {
             return Err(Error::NanOption { name: "grad_scale" });
@@ -309,6 +305,11 @@ impl<'a, T: Real> Sinks<'a, T> {
             cost.add_totals(partial.total, weight.sum);
         }
         Summary { weight_sum: weight.sum.value(), out_of_domain: partial.out_of_domain }
+    }
+
+    /// Where a copy of the input may stand until the results replace it.
+    pub fn place(&self, options: &Options) -> Option<Out<'a, T>> {
+        if options.accumulate_grad { None } else { self.grad.or(self.hess) }
     }
 
     /// Whether right predictions are asked for.

@@ -40,7 +40,8 @@ impl Divisor {
 ///
 /// `inner` is 1 if each row holds the classes of one sample. Images `[N, C, H, W]` have outer `N`, classes `C` and
 /// inner `H * W`. Each `(outer, inner)` position is one sample, so there are `outer * inner` samples. Strides are
-/// numbers of elements. Gradients, Hessians and probability targets have the same strides as the logits; padding
+/// numbers of elements. Probability targets have the same strides as the logits, and so have gradients and Hessians
+/// unless [`dense_grad`](Self::dense_grad) or [`grad_strides`](Self::grad_strides) gives them other strides. Padding
 /// between rows is never accessed. Index targets, row weights and the losses of samples are dense: `[outer][inner]`.
 ///
 /// ```
@@ -92,8 +93,8 @@ impl ClassShape {
         self.class_stride = Some(elements);
         self
     }
-    /// A crop of images: `inner` is rows of `length` elements, which begin `stride` elements apart. For [`CrossEntropy`] and
-    /// [`Nll`]. Targets, row weights and losses are dense all the same.
+    /// A crop of images: `inner` is rows of `length` elements, which begin `stride` elements apart. Index targets, row
+    /// weights and losses are dense all the same.
     ///
     /// ```
     /// use losskit::{ClassShape, CrossEntropy, Targets};
@@ -104,17 +105,26 @@ impl ClassShape {
     /// assert_eq!(loss, 2f32.ln());
     /// # Ok::<(), losskit::Error>(())
     /// ```
-    ///
-    /// [`CrossEntropy`]: crate::CrossEntropy
-    /// [`Nll`]: crate::Nll
     pub const fn row_stride(mut self, length: usize, stride: usize) -> Self {
         self.row_of_inner = Some([length, stride]);
         self
     }
-    /// A dense gradient and a dense Hessian, wherever the logits lie. For [`CrossEntropy`] with class indices, and for [`Nll`].
+    /// A dense gradient and a dense Hessian, wherever the logits lie; a dense output of [`Softmax`] and [`LogSoftmax`];
+    /// a dense `grad_input` of their backward passes.
     ///
-    /// The logits are copied to the gradient's place first, so a Hessian is only had beside a gradient, and
-    /// [`accumulate_grad`](crate::Options::accumulate_grad) is not possible.
+    /// The results are the same to the bit as those of dense copies of all inputs, for this is how they are computed:
+    /// all inputs of the logits' shape are copied first. One copy is written to the array of the gradient, or else of
+    /// the Hessian or output, which then replaces it. Copies that cannot be there are allocated by the call, which
+    /// returns [`Error::OutOfMemory`] if that fails and [`Error::UnsupportedOption`] without the feature `std`: class
+    /// probabilities; the teacher's logits; the output in a backward pass; and the logits, if the call adds to its
+    /// gradient ([`accumulate_grad`](crate::Options::accumulate_grad)) or writes no array of their shape. [`Nll`] reads
+    /// only the log-probabilities of the targets, where they lie, and copies none. Leave these strides out of a call
+    /// that computes the loss alone, unless it needs contiguous classes: the classes of transposed logits are
+    /// contiguous in their copy, so [`Distillation`], [`Entropy`] and [`SelectiveLogSoftmax`] take them with a dense
+    /// gradient.
+    ///
+    /// If the logits are dense too, there is nothing to copy. Otherwise the gradient cannot be computed in place:
+    /// functions such as [`CrossEntropy::eval_in_place`] return [`Error::UnsupportedOption`].
     ///
     /// ```
     /// use losskit::{ClassShape, CrossEntropy, Targets};
@@ -126,13 +136,19 @@ impl ClassShape {
     /// # Ok::<(), losskit::Error>(())
     /// ```
     ///
-    /// [`CrossEntropy`]: crate::CrossEntropy
+    /// [`CrossEntropy::eval_in_place`]: crate::CrossEntropy::eval_in_place
+    /// [`Distillation`]: crate::Distillation
+    /// [`Entropy`]: crate::Entropy
+    /// [`LogSoftmax`]: crate::LogSoftmax
     /// [`Nll`]: crate::Nll
+    /// [`SelectiveLogSoftmax`]: crate::SelectiveLogSoftmax
+    /// [`Softmax`]: crate::Softmax
     pub const fn dense_grad(mut self) -> Self {
         self.grad_strides = Some([None; 2]);
         self
     }
-    /// As [`dense_grad`](Self::dense_grad), with these strides for gradient and Hessian.
+    /// As [`dense_grad`](Self::dense_grad), with these strides instead of dense arrays. Copies that the call allocates
+    /// have them too.
     pub const fn grad_strides(mut self, outer: usize, class: usize) -> Self {
         self.grad_strides = Some([Some(outer), Some(class)]);
         self
@@ -231,7 +247,12 @@ impl ClassShape {
         if !class_in_outer && !outer_in_class {
             return Err(Error::InvalidStride { outer_stride, class_stride });
         }
-        Ok(Layout { outer_stride, class_stride, elements, ..of_nothing })
+        // a gradient that lies as the logits do has no strides of its own
+        let own_grad = match own_grad {
+            Some(own) if own.outer == outer_stride && own.class == class_stride && row_length == inner => None,
+            own_grad => own_grad,
+        };
+        Ok(Layout { outer_stride, class_stride, elements, own_grad, ..of_nothing })
     }
 
     /// Elements of a row of `inner`, from one row to the next, and from the first element of `inner` to the last.

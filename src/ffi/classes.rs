@@ -131,7 +131,7 @@ unsafe fn distribution<'a, T: Element>(
     output: (&'static str, *mut T),
 ) -> Result<(Layout, &'a Context), Error> {
     // SAFETY: the caller's promise
-    let layout = unsafe { lk_class_shape::read_evenly_apart(shape) }?;
+    let layout = unsafe { lk_class_shape::read(shape) }?;
     let mut memory = Memory::default();
     memory.shape(layout);
     for &(name, pointer) in inputs {
@@ -169,8 +169,8 @@ for_each_element_type! {
     ///
     /// `class_weight` has `classes` elements and `row_weight` one for each sample; either may be NULL (all weights are
     /// 1). `loss` is one element for LK_MEAN and LK_SUM, and [outer][inner] for LK_NONE. `grad` and `hess` have the
-    /// shape and strides of the logits; `grad` may be the logits themselves. Each output may be NULL, and so may
-    /// `params` and `opts`.
+    /// shape and, unless `shape` says otherwise, the strides of the logits; `grad` may be the logits themselves. Each
+    /// output may be NULL, and so may `params` and `opts`.
     fn cross_entropy(
         ctx: *const lk_context,
         shape: *const lk_class_shape,
@@ -205,8 +205,8 @@ for_each_element_type! {
     ///
     /// `class_weight` has `classes` elements and `row_weight` one for each sample; either may be NULL (all weights are
     /// 1). `loss` is one element for LK_MEAN and LK_SUM, and [outer][inner] for LK_NONE. `grad` and `hess` have the
-    /// shape and strides of the log-probabilities; `grad` may be the log-probabilities themselves. Each output may be
-    /// NULL, and so may `params` and `opts`.
+    /// shape and, unless `shape` says otherwise, the strides of the log-probabilities; `grad` may be the
+    /// log-probabilities themselves. Each output may be NULL, and so may `params` and `opts`.
     fn nll(
         ctx: *const lk_context,
         shape: *const lk_class_shape,
@@ -233,7 +233,8 @@ for_each_element_type! {
     ///
     /// Logits of -inf give 0. A sample is NaN if all its logits are -inf, or if several are +inf.
     ///
-    /// `output` has the shape and strides of the logits and may be the logits themselves.
+    /// `output` has the shape and, unless `shape` says otherwise, the strides of the logits. It may be the logits
+    /// themselves.
     fn softmax(
         ctx: *const lk_context,
         shape: *const lk_class_shape,
@@ -241,14 +242,16 @@ for_each_element_type! {
         output: *mut T,
     ) {
         let (layout, context) = distribution(ctx, shape, &[("logits", logits)], ("output", output))?;
-        Softmax::new().run(context, layout, view(logits, layout.elements), view_mut(output, layout.elements))?;
+        let (n, of_output) = (layout.elements, layout.of_grad().elements);
+        Softmax::new().run(context, layout, view(logits, n), view_mut(output, of_output))?;
         Ok(LK_OK)
     }
 
     /// The gradient of lk_softmax_f32 with respect to the logits: grad_input = y (g - sum of g_j y_j), where y is its
     /// output and g is the gradient with respect to the output.
     ///
-    /// All arrays have the same shape and strides; `grad_input` may be `grad_output` itself.
+    /// All arrays have the same shape and, unless `shape` gives `grad_input` other strides, the same strides.
+    /// `grad_input` may be `grad_output` itself.
     fn softmax_backward(
         ctx: *const lk_context,
         shape: *const lk_class_shape,
@@ -259,7 +262,13 @@ for_each_element_type! {
         let inputs = [("grad_output", grad_output), ("output", output)];
         let (layout, context) = distribution(ctx, shape, &inputs, ("grad_input", grad_input))?;
         let n = layout.elements;
-        Softmax::new().run_backward(context, layout, view(output, n), view(grad_output, n), view_mut(grad_input, n))?;
+        Softmax::new().run_backward(
+            context,
+            layout,
+            view(output, n),
+            view(grad_output, n),
+            view_mut(grad_input, layout.of_grad().elements),
+        )?;
         Ok(LK_OK)
     }
 
@@ -267,7 +276,8 @@ for_each_element_type! {
     ///
     /// Logits of -inf give -inf. A sample is NaN if all its logits are -inf, or if several are +inf.
     ///
-    /// `output` has the shape and strides of the logits and may be the logits themselves.
+    /// `output` has the shape and, unless `shape` says otherwise, the strides of the logits. It may be the logits
+    /// themselves.
     fn log_softmax(
         ctx: *const lk_context,
         shape: *const lk_class_shape,
@@ -275,14 +285,16 @@ for_each_element_type! {
         output: *mut T,
     ) {
         let (layout, context) = distribution(ctx, shape, &[("logits", logits)], ("output", output))?;
-        LogSoftmax::new().run(context, layout, view(logits, layout.elements), view_mut(output, layout.elements))?;
+        let (n, of_output) = (layout.elements, layout.of_grad().elements);
+        LogSoftmax::new().run(context, layout, view(logits, n), view_mut(output, of_output))?;
         Ok(LK_OK)
     }
 
     /// The gradient of lk_log_softmax_f32 with respect to the logits: grad_input = g - e^y (sum of g_j), where y is its
     /// output and g is the gradient with respect to the output.
     ///
-    /// All arrays have the same shape and strides; `grad_input` may be `grad_output` itself.
+    /// All arrays have the same shape and, unless `shape` gives `grad_input` other strides, the same strides.
+    /// `grad_input` may be `grad_output` itself.
     fn log_softmax_backward(
         ctx: *const lk_context,
         shape: *const lk_class_shape,
@@ -298,7 +310,7 @@ for_each_element_type! {
             layout,
             view(output, n),
             view(grad_output, n),
-            view_mut(grad_input, n),
+            view_mut(grad_input, layout.of_grad().elements),
         )?;
         Ok(LK_OK)
     }

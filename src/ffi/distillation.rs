@@ -26,7 +26,7 @@ impl<T: Element> Call<T> {
         // SAFETY: the caller's promise
         let (how, options) = unsafe { (lk_distillation_params::read(self.params)?, lk_options::read(self.opts)?) };
         // SAFETY: the caller's promise
-        let layout = unsafe { lk_class_shape::read_evenly_apart(self.shape) }?;
+        let layout = unsafe { lk_class_shape::read(self.shape) }?;
         let (rows, elements) = (layout.samples, layout.elements);
         let no_hess = core::ptr::null_mut();
         let mut memory = Memory::new(&options);
@@ -45,7 +45,7 @@ impl<T: Element> Call<T> {
                 teacher: view(self.teacher, elements),
                 row_weight: view_optional(self.row_weight, rows),
             };
-            let sinks = options.sinks(self.loss, self.grad, no_hess, rows, elements);
+            let sinks = options.sinks(self.loss, self.grad, no_hess, rows, layout.of_grad().elements);
             let summary = how.run(context(self.ctx), inputs, &options.options, sinks)?;
             Ok(options.finish(summary))
         }
@@ -69,12 +69,12 @@ for_each_element_type! {
     /// exchange student and teacher and pass 1 - beta; the loss is the same. Hinton's factor T^2 is not included: pass
     /// it as grad_scale for the gradient.
     ///
-    /// `shape` must have `inner` 1 and contiguous classes, otherwise the call returns LK_UNSUPPORTED_OPTION. `student`,
-    /// `teacher` and `grad` have this shape and stride; `grad` may be `student` itself. A row weight multiplies the
-    /// loss and the gradient of its row. LK_MEAN divides by the sum of the row weights, which is the number of rows
-    /// without weights (batchmean). Rows of weight 0 are not read, so weights of 0 and 1 are a mask. If no row is left,
-    /// or if the weights add up to 0, LK_MEAN is as in lk_cross_entropy_f32. `row_weight` may be NULL (all weights are
-    /// 1).
+    /// `shape` must have `inner` 1 and contiguous classes (of the gradient, if `shape` gives it other strides than the
+    /// logits), otherwise the call returns LK_UNSUPPORTED_OPTION. `student`, `teacher` and `grad` have this shape;
+    /// `grad` may be `student` itself. A row weight multiplies the loss and the gradient of its row. LK_MEAN divides by
+    /// the sum of the row weights, which is the number of rows without weights (batchmean). Rows of weight 0 are not
+    /// read, so weights of 0 and 1 are a mask. If no row is left, or if the weights add up to 0, LK_MEAN is as in
+    /// lk_cross_entropy_f32. `row_weight` may be NULL (all weights are 1).
     ///
     /// Accuracy: the loss is within 8 units in the last place of the exact value, however close student and teacher
     /// are. It is never negative. For equal logits the loss and the gradients are 0. Gradients are within 8 units of

@@ -33,9 +33,8 @@ impl<T> Input<T> {
     /// As for the C function.
     unsafe fn check(&self, memory: &mut Memory, needs_indices: bool) -> Result<Checked, Error> {
         // SAFETY: the caller's promise
-        let (token, layout) = unsafe {
-            (lk_selective_log_softmax_params::read(self.params)?, lk_class_shape::read_evenly_apart(self.shape)?)
-        };
+        let (token, layout) =
+            unsafe { (lk_selective_log_softmax_params::read(self.params)?, lk_class_shape::read(self.shape)?) };
         let entries = token.entries(layout.samples)?;
         memory.shape(layout);
         memory.input_shaped("logits", self.logits)?;
@@ -118,7 +117,7 @@ unsafe fn backward<T: Element>(
             lse: view_optional(grad_lse, layout.samples),
         };
         let (logits, indices) = (view(input.logits, layout.elements), input.indices(entries, needs_indices)?);
-        let grad = view_mut(grad, layout.elements);
+        let grad = view_mut(grad, layout.of_grad().elements);
         token.accumulate_grad(accumulate).run_backward(context(ctx), layout, logits, indices, grads, grad)?;
     }
     Ok(LK_OK)
@@ -139,7 +138,7 @@ unsafe fn entropy_forward<T: Element>(
 ) -> Result<lk_status, Error> {
     // SAFETY: the caller's promise
     unsafe {
-        if entropy.is_null() && lk_class_shape::read_evenly_apart(shape)?.samples > 0 {
+        if entropy.is_null() && lk_class_shape::read(shape)?.samples > 0 {
             return Err(Error::NullPointer { name: "entropy" });
         }
         forward(ctx, of_rows(shape, logits), core::ptr::null_mut(), entropy, core::ptr::null_mut())
@@ -158,7 +157,7 @@ unsafe fn entropy_backward<T: Element>(
 ) -> Result<lk_status, Error> {
     // SAFETY: the caller's promise
     unsafe {
-        if grad_entropy.is_null() && lk_class_shape::read_evenly_apart(shape)?.samples > 0 {
+        if grad_entropy.is_null() && lk_class_shape::read(shape)?.samples > 0 {
             return Err(Error::NullPointer { name: "grad_entropy" });
         }
         backward(ctx, of_rows(shape, logits), [core::ptr::null(), grad_entropy, core::ptr::null()], flags, grad)
@@ -172,10 +171,11 @@ for_each_element_type! {
     /// log_probs[row][i] = log softmax(x)[index]; entropy[row] = -sum of p_j log p_j with p = softmax(x), in nats;
     /// lse[row] = log of the sum of e^x_j. No array of the logits' size is written.
     ///
-    /// `shape` must have `inner` 1 and contiguous classes, otherwise the call returns LK_UNSUPPORTED_OPTION. `indices`
-    /// are of an integer type of lk_dtype, [rows][per_row], as is `log_probs`. `indices` may be NULL if `log_probs` is
-    /// NULL; then no row is ignored. `entropy` and `lse` have one element for each row. Each output may be NULL.
-    /// `params` may be NULL: one index for each row, ignore_index -100.
+    /// `shape` must have `inner` 1 and contiguous classes (of the gradient, if `shape` gives it other strides than the
+    /// logits), otherwise the call returns LK_UNSUPPORTED_OPTION. `indices` are of an integer type of lk_dtype,
+    /// [rows][per_row], as is `log_probs`. `indices` may be NULL if `log_probs` is NULL; then no row is ignored.
+    /// `entropy` and `lse` have one element for each row. Each output may be NULL. `params` may be NULL: one index for
+    /// each row, ignore_index -100.
     ///
     /// The log-probability of an ignored index is 0. If all indices of a row are ignored, the row is ignored: its
     /// logits are not read and all its outputs are 0. Logits of -inf mask their classes: these have log-probability
@@ -203,7 +203,8 @@ for_each_element_type! {
     /// `grad_log_probs`, `grad_entropy` and `grad_lse` have the shapes of the corresponding outputs; each may be NULL
     /// (zeros). Pass the same `indices` and `params` as in the forward call. The outputs of the forward call are not
     /// needed. Gradients of ignored entries and rows are not read. `flags` is LK_ACCUMULATE_GRAD or 0. `grad` has the
-    /// shape and stride of the logits; without LK_ACCUMULATE_GRAD it may be the logits themselves.
+    /// shape and, unless `shape` says otherwise, the strides of the logits; without LK_ACCUMULATE_GRAD it may be the
+    /// logits themselves.
     fn selective_log_softmax_backward(
         ctx: *const lk_context,
         shape: *const lk_class_shape,
@@ -222,7 +223,7 @@ for_each_element_type! {
     }
 
     /// The entropy of the softmax of each row, in nats: the `entropy` output of lk_selective_log_softmax_f32 alone.
-    /// `shape` must have `inner` 1 and contiguous classes. `entropy` has one element for each row.
+    /// `shape` is as there. `entropy` has one element for each row.
     fn entropy(
         ctx: *const lk_context,
         shape: *const lk_class_shape,
@@ -235,8 +236,8 @@ for_each_element_type! {
     /// The gradient of lk_entropy_f32 with respect to the logits, from the gradient with respect to the entropy of each
     /// row: grad_j = -grad_entropy p_j (log p_j + entropy).
     ///
-    /// `flags` is LK_ACCUMULATE_GRAD or 0. `grad` has the shape and stride of the logits; without LK_ACCUMULATE_GRAD it
-    /// may be the logits themselves.
+    /// `flags` is LK_ACCUMULATE_GRAD or 0. `grad` has the shape and, unless `shape` says otherwise, the strides of the
+    /// logits; without LK_ACCUMULATE_GRAD it may be the logits themselves.
     fn entropy_backward(
         ctx: *const lk_context,
         shape: *const lk_class_shape,

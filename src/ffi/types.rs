@@ -3,7 +3,6 @@
 use super::memory::{Memory, read_sized, sinks, unknown, view_mut};
 use crate::cost::Cost;
 use crate::error::Error;
-use crate::loss::evenly_apart;
 use crate::loss::{
     CheckedChunk, ChunkedCrossEntropy, ClassChunk, CrossEntropy, Distillation, Element, LinearCrossEntropy, Nll,
     SelectiveLogSoftmax, Td,
@@ -190,16 +189,24 @@ pub struct lk_class_shape {
     /// The number of elements from one class to the next; 0 if dense. (A broadcast tensor also has a stride of 0, but
     /// its elements share memory: copy it first.)
     pub class_stride: usize,
-    /// For a crop of images, in cross_entropy and nll: how many elements of `inner` are contiguous. 0: all of them.
+    /// For a crop of images: how many elements of `inner` are contiguous. 0: all of them.
     pub row_length: usize,
     /// The number of elements from one such row to the next; 0 if `row_length` is 0.
     pub row_stride: usize,
-    /// The outer stride of the gradient and of the Hessian, in cross_entropy with class indices and in nll. If this and
-    /// `grad_class_stride` are 0, they have the strides of the logits; if one of the two is 0, that one is dense. The
-    /// logits are copied to the array of the gradient first. Therefore a Hessian needs a gradient beside it, and
-    /// LK_ACCUMULATE_GRAD gives LK_UNSUPPORTED_OPTION.
+    /// The outer stride of the gradient and of the Hessian, of `output` in softmax and log_softmax, and of `grad_input`
+    /// in their backward passes. If this and `grad_class_stride` are 0, these arrays have the strides of the logits; if
+    /// one of the two is 0, that one is dense.
+    ///
+    /// If these strides are not those of the logits, all inputs of the logits' shape are copied first. One copy is
+    /// written to the array of the gradient, or else of the Hessian or output, which then replaces it. Copies that
+    /// cannot be there are allocated by the call, which returns LK_OUT_OF_MEMORY if that fails: class probabilities;
+    /// the teacher's logits; `output` in a backward pass; and the logits, with LK_ACCUMULATE_GRAD or if no array of
+    /// their shape is written. nll copies nothing. No output may be an input then. The results are the same to the bit
+    /// as those of inputs that have these strides. The copies of transposed logits may have contiguous classes, as
+    /// distillation, entropy and selective_log_softmax need them. Leave the strides 0 in calls that compute the loss
+    /// alone.
     pub grad_outer_stride: usize,
-    /// The class stride of the gradient and of the Hessian: see `grad_outer_stride`.
+    /// The class stride of the same arrays: see `grad_outer_stride`.
     pub grad_class_stride: usize,
 }
 
@@ -497,15 +504,6 @@ impl lk_class_shape {
             shape = shape.row_stride(given.row_length, given.row_stride);
         }
         shape.grad_strides_or_dense(given.grad_outer_stride, given.grad_class_stride).layout()
-    }
-
-    /// The same for functions that take neither rows of `inner` with gaps nor strides of the gradient's own.
-    ///
-    /// # Safety
-    /// As [`read`](Self::read).
-    pub(super) unsafe fn read_evenly_apart(pointer: *const lk_class_shape) -> Result<Layout, Error> {
-        // SAFETY: the caller's promise
-        evenly_apart(unsafe { Self::read(pointer) }?)
     }
 }
 

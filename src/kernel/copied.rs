@@ -14,7 +14,7 @@ const BLOCK: usize = 32768;
 pub struct Copied<'a, T> {
     pub from: In<'a, T>,
     pub layout: Layout,
-    pub grad: Out<'a, T>,
+    pub copy: Out<'a, T>,
     pub to: Layout,
 }
 
@@ -32,7 +32,7 @@ impl<T: Real> Blocks for Copied<'_, T> {
         2 * self.samples_per_block().min(self.layout.samples) * self.layout.classes
     }
     fn block(&self, _: Isa, index: usize) -> Partial {
-        let Copied { from, layout, grad, to } = self;
+        let Copied { from, layout, copy, to } = self;
         let first = index * self.samples_per_block();
         let end = (first + self.samples_per_block()).min(layout.samples);
         for at in (first..end).step_by(SAMPLES) {
@@ -44,7 +44,7 @@ impl<T: Real> Blocks for Copied<'_, T> {
             for class in 0..layout.classes {
                 for i in 0..count {
                     let x = from.get(there[i] + class * layout.class_stride);
-                    grad.set(here[i] + class * to.class_stride, x);
+                    copy.set(here[i] + class * to.class_stride, x);
                 }
             }
         }

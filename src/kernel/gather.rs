@@ -252,6 +252,8 @@ impl<T: Real, G: Source<T>> Evaluation<'_, T, G> {
 
 /// Minus the log-probability of the target.
 pub struct Nll<'a, T> {
+    /// That of the log-probabilities: the gradient may have strides of its own.
+    pub layout: Layout,
     pub log_probs: In<'a, T>,
     pub targets: IndexView<'a>,
     pub ignore_index: i64,
@@ -286,8 +288,8 @@ impl<T: Real> Source<T> for Nll<'_, T> {
         if target == self.ignore_index { None } else { Some(target as usize) }
     }
 
-    fn gather(&self, _: Isa, layout: &Layout, first: usize, count: usize, to: Gathered<'_, T>) {
-        let one = T::from_f64(1.0);
+    fn gather(&self, _: Isa, _: &Layout, first: usize, count: usize, to: Gathered<'_, T>) {
+        let (layout, one) = (&self.layout, T::from_f64(1.0));
         for i in 0..count {
             let sample = first + i;
             let Some(class) = self.class(sample) else { continue };

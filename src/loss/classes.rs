@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::error::Error;
 use crate::kernel::copied::Copied;
-use crate::options::{Options, Sinks, check_elements};
+use crate::options::check_elements;
 use crate::parallel;
 use crate::shape::{ClassShape, Layout};
 use crate::simd::view::{In, Out};
@@ -11,68 +11,68 @@ use crate::simd::{Environment, Real};
 
 /// The shape's strides in full, `length` elements being what it needs.
 pub(crate) fn checked_layout(shape: ClassShape, name: &'static str, length: usize) -> Result<Layout, Error> {
-    let layout = evenly_apart(shape.layout()?)?;
-    check_elements(&layout, name, length)?;
-    Ok(layout)
-}
-
-/// The same where rows of `inner` may have gaps between them, and the gradient strides of its own.
-pub(crate) fn checked_any_layout(shape: ClassShape, name: &'static str, length: usize) -> Result<Layout, Error> {
     let layout = shape.layout()?;
     check_elements(&layout, name, length)?;
     Ok(layout)
 }
 
-/// The same where the gradient takes the input's place.
+/// The same where the result takes the input's place.
 pub(crate) fn checked_layout_in_place(shape: ClassShape, name: &'static str, length: usize) -> Result<Layout, Error> {
-    let layout = checked_any_layout(shape, name, length)?;
+    let layout = checked_layout(shape, name, length)?;
     match layout.own_grad {
         Some(_) => Err(Error::UnsupportedOption { name: "a gradient with strides of its own in place" }),
         None => Ok(layout),
     }
 }
 
-/// Refuses what only some functions do.
-pub(crate) fn evenly_apart(layout: Layout) -> Result<Layout, Error> {
+/// Memory that a call allocates. Without the standard library there is none.
+#[cfg(feature = "std")]
+pub(crate) type Room<T> = Vec<T>;
+#[cfg(not(feature = "std"))]
+pub(crate) type Room<T> = [T; 0];
+
+/// Room for so many elements, or [`Error::OutOfMemory`].
+#[cfg(feature = "std")]
+pub(crate) fn reserved<T>(len: usize) -> Result<Vec<T>, Error> {
+    let mut room = Vec::new();
+    let bytes = len.saturating_mul(size_of::<T>());
+    room.try_reserve_exact(len).map_err(|_| Error::OutOfMemory { bytes })?;
+    Ok(room)
+}
+
+#[cfg(feature = "std")]
+pub(crate) fn zeros<T: Copy>(len: usize, zero: T) -> Result<Vec<T>, Error> {
+    let mut room = reserved(len)?;
+    room.resize(len, zero);
+    Ok(room)
+}
+
+#[cfg(not(feature = "std"))]
+fn zeros<T>(_: usize, _: T) -> Result<Room<T>, Error> {
+    Err(Error::UnsupportedOption { name: "this gradient with strides of its own without the feature std" })
+}
+
+/// Where a copy of an input may stand that has the gradient's own strides, if there are such. Nothing has been written
+/// when this gives an error, so it comes before [`with_grad_strides`].
+pub(crate) fn room_for<T: Real>(layout: Layout, room: &mut Room<T>) -> Result<Out<'_, T>, Error> {
     if layout.own_grad.is_some() {
-        return Err(Error::UnsupportedOption { name: "a gradient with strides of its own" });
+        *room = zeros(layout.of_grad().elements, T::ZERO)?;
     }
-    if layout.row_length != layout.inner {
-        return Err(Error::UnsupportedOption { name: "shape.row_stride" });
-    }
-    Ok(layout)
+    Ok(Out::from(&mut room[..]))
 }
 
-/// Whether these outputs can have strides of their own, if they are to.
-pub(crate) fn check_own_strides<T>(layout: &Layout, options: &Options, sinks: &Sinks<'_, T>) -> Result<(), Error> {
-    if layout.own_grad.is_none() {
-        return Ok(());
-    }
-    let refused = |name| Err(Error::UnsupportedOption { name });
-    if options.accumulates() {
-        return refused("accumulate_grad where the gradient has strides of its own");
-    }
-    if sinks.hess.is_some() && sinks.grad.is_none() {
-        return refused("hess without grad where they have strides of their own");
-    }
-    Ok(())
-}
-
-/// Layout and input of a call that may begin to write: where the gradient has strides of its own, it is a copy of the input
-/// there, for the gradient to replace it.
-pub(crate) fn where_grad_lies<'a, T: Real>(
+/// An input. Where the gradient has strides of its own, this is a copy of it that has them too, in `place`: that is
+/// either room for it, or what the result will be written to.
+pub(crate) fn with_grad_strides<'a, T: Real>(
     here: Environment,
     context: &Context,
     layout: Layout,
     input: In<'a, T>,
-    grad: Option<Out<'a, T>>,
-) -> (Layout, In<'a, T>) {
-    match (layout.own_grad, grad) {
-        (Some(_), Some(grad)) => {
-            let to = layout.of_grad();
-            parallel::reduce(here, context, &Copied { from: input, layout, grad, to });
-            (to, grad.as_in())
-        }
-        _ => (layout, input),
+    place: Out<'a, T>,
+) -> In<'a, T> {
+    if layout.own_grad.is_none() {
+        return input;
     }
+    parallel::reduce(here, context, &Copied { from: input, layout, copy: place, to: layout.of_grad() });
+    place.as_in()
 }

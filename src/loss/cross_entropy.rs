@@ -2,7 +2,7 @@
 
 use core::sync::atomic::AtomicUsize;
 
-use super::classes::{check_own_strides, checked_any_layout, checked_layout_in_place, where_grad_lies};
+use super::classes::{Room, checked_layout, checked_layout_in_place, room_for, with_grad_strides};
 use super::element::{Element, Work};
 use crate::context::Context;
 use crate::error::Error;
@@ -150,7 +150,8 @@ impl CrossEntropy {
     ///
     /// # Errors
     /// [`Error::TargetOutOfRange`], [`Error::LengthMismatch`], [`Error::SizeTooLarge`], [`Error::InvalidStride`] and
-    /// [`Error::InvalidLabelSmoothing`], as described there.
+    /// [`Error::InvalidLabelSmoothing`], as described there; [`Error::OutOfMemory`], as [`ClassShape::dense_grad`]
+    /// describes.
     pub fn mean<T: Element>(&self, shape: ClassShape, logits: &[T], targets: Targets<'_, T>) -> Result<T, Error> {
         let mut loss = [T::NAN];
         let (context, options, outputs) = (Context::default(), Options::new(), Outputs::new().loss(&mut loss));
@@ -191,7 +192,7 @@ impl CrossEntropy {
         options: &Options,
         outputs: Outputs<'_, T>,
     ) -> Result<Summary, Error> {
-        let layout = checked_any_layout(shape, "logits", logits.len())?;
+        let layout = checked_layout(shape, "logits", logits.len())?;
         let sinks = Sinks::of_predictions(outputs, options.reduction, &layout)?;
         let (logits, targets, weights) = (logits.into(), targets.into(), weights.into());
         self.run(context, CrossEntropyInputs { layout, logits, targets, weights }, options, sinks)
@@ -282,13 +283,8 @@ impl CrossEntropy {
         }
         check_optional("class_weight", weights.class, layout.classes)?;
         check_optional("row_weight", weights.row, layout.samples)?;
-        check_own_strides(&layout, options, &sinks)?;
-        if layout.own_grad.is_some() && !matches!(targets, TargetView::Indices(_)) {
-            return Err(Error::UnsupportedOption {
-                name: "class probabilities where the gradient has strides of its own",
-            });
-        }
         in_environment(|here| {
+            let (mut room, mut target_room) = (Room::default(), Room::default());
             let z_loss = if self.z_loss == 0.0 { None } else { Some(Total::new(self.z_loss).split()) };
             let hot = Total::new(1.0).merge(Total::new(-self.label_smoothing));
             let base = Total::new(self.label_smoothing).over(Total::new(layout.classes.max(1) as f64));
@@ -312,6 +308,8 @@ impl CrossEntropy {
                 }
                 TargetView::Probabilities(targets) => {
                     check_elements(&layout, "targets", targets.len())?;
+                    let place = room_for(layout, &mut target_room)?;
+                    let targets = with_grad_strides(here, context, layout, targets, place);
                     let divisor = targets::divisor(here, context, weights.row, layout.samples);
                     let (keep, base) = (hot.split()[0], base.split()[0]);
                     (Goal::Probabilities { targets, keep, base }, divisor)
@@ -321,9 +319,10 @@ impl CrossEntropy {
             let correct = if sinks.wants_correct() { Some(Correct::new(&count, sinks.is_correct)) } else { None };
             let factor = options.factor(here, 1.0, divisor);
             let scale = Total::new(factor.value).split();
-            let (layout, logits) = where_grad_lies(here, context, layout, logits, sinks.grad);
+            let place = sinks.place(options).map_or_else(|| room_for(layout, &mut room), Ok)?;
+            let logits = with_grad_strides(here, context, layout, logits, place);
             let call = Softmax {
-                layout,
+                layout: layout.of_grad(),
                 logits,
                 goal,
                 class_weight: weights.class,

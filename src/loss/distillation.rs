@@ -1,6 +1,6 @@
 //! The divergence between a teacher's and a student's distribution.
 
-use super::classes::checked_layout;
+use super::classes::{Room, checked_layout, checked_layout_in_place, room_for, with_grad_strides};
 use super::element::{Element, Work};
 use crate::context::Context;
 use crate::error::Error;
@@ -113,7 +113,9 @@ impl Distillation {
     ///
     /// # Errors
     /// [`Error::LengthMismatch`], [`Error::SizeTooLarge`], [`Error::InvalidStride`], [`Error::InvalidBeta`] and
-    /// [`Error::InvalidTemperature`]; [`Error::UnsupportedOption`] if the classes of the shape are not contiguous.
+    /// [`Error::InvalidTemperature`]; [`Error::UnsupportedOption`] if the classes of the shape are not contiguous
+    /// (those of the gradient, if it has strides of its own); [`Error::OutOfMemory`], as [`ClassShape::dense_grad`]
+    /// describes.
     pub fn mean<T: Element>(&self, shape: ClassShape, student: &[T], teacher: &[T]) -> Result<T, Error> {
         let mut loss = [T::NAN];
         let (context, options, outputs) = (Context::default(), Options::new(), Outputs::new().loss(&mut loss));
@@ -182,7 +184,7 @@ impl Distillation {
         options: &Options,
         outputs: Outputs<'_, T>,
     ) -> Result<Summary, Error> {
-        let layout = checked_layout(shape, "student", student.len())?;
+        let layout = checked_layout_in_place(shape, "student", student.len())?;
         let (student, grad) = in_place(student);
         let sinks = Sinks::of_classes(outputs, options.reduction, &layout)?.with_grad_in_place(options, grad)?;
         let inputs =
@@ -213,7 +215,7 @@ impl Distillation {
         let DistillationInputs { layout, student, teacher, row_weight } = inputs;
         options.check()?;
         let divergence = self.check()?;
-        if layout.samples > 0 && !layout.is_rows() {
+        if layout.samples > 0 && !layout.of_grad().is_rows() {
             return Err(Error::UnsupportedOption { name: "a shape whose classes are not contiguous" });
         }
         if sinks.hess.is_some() {
@@ -224,10 +226,13 @@ impl Distillation {
         in_environment(|here| {
             let divisor = targets::divisor(here, context, row_weight, layout.samples);
             let scale = Total::new(options.factor(here, 1.0, divisor).to_f64()).over(Total::new(self.temperature));
+            let (mut room, mut teacher_room) = (Room::default(), Room::default());
+            let teacher_place = room_for(layout, &mut teacher_room)?;
+            let place = sinks.place(options).map_or_else(|| room_for(layout, &mut room), Ok)?;
             let call = kernel::Distillation {
-                layout,
-                student,
-                teacher,
+                layout: layout.of_grad(),
+                teacher: with_grad_strides(here, context, layout, teacher, teacher_place),
+                student: with_grad_strides(here, context, layout, student, place),
                 divergence,
                 temperature: self.temperature,
                 row_weight,

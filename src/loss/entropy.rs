@@ -15,9 +15,10 @@ use crate::shape::ClassShape;
 /// where `rest` is the sum of e^(x_j - max) over all classes but one that attains the maximum. Both terms of the
 /// entropy are positive, so nothing cancels.
 ///
-/// The classes of each row must be contiguous ([`ClassShape`] with `inner` 1). Logits of -inf mask their classes and
-/// add 0. A row is NaN if all its logits are -inf, or if several are +inf. To compute log-probabilities in the same
-/// pass, use [`SelectiveLogSoftmax`].
+/// The classes of each row must be contiguous ([`ClassShape`] with `inner` 1); if the gradient has strides of its own
+/// ([`ClassShape::dense_grad`]), its classes must be. Logits of -inf mask their classes and add 0. A row is NaN if all
+/// its logits are -inf, or if several are +inf. To compute log-probabilities in the same pass, use
+/// [`SelectiveLogSoftmax`].
 ///
 /// ```
 /// use losskit::{ClassShape, Context, Entropy};
@@ -53,7 +54,8 @@ impl Entropy {
     ///
     /// # Errors
     /// [`Error::LengthMismatch`], [`Error::SizeTooLarge`] and [`Error::InvalidStride`]; [`Error::UnsupportedOption`] if
-    /// the classes of the shape are not contiguous. After an error nothing was written.
+    /// the classes of the shape are not contiguous; [`Error::OutOfMemory`], as [`ClassShape::dense_grad`] describes.
+    /// After an error nothing was written.
     pub fn eval<T: Element>(
         &self,
         context: &Context,

@@ -1,5 +1,6 @@
 //! Cross-entropy of the outputs of a linear layer, which are never in memory all at once.
 
+use super::classes::{reserved, zeros};
 use super::cross_entropy::{CrossEntropy, CrossEntropyInputs};
 use super::element::{Element, Work};
 use crate::context::Context;
@@ -211,20 +212,6 @@ impl LinearCrossEntropy {
         }
         call.run(outputs, false)
     }
-}
-
-/// Room for so many elements, or [`Error::OutOfMemory`].
-fn reserved<T>(len: usize) -> Result<Vec<T>, Error> {
-    let mut room = Vec::new();
-    let bytes = len.saturating_mul(size_of::<T>());
-    room.try_reserve_exact(len).map_err(|_| Error::OutOfMemory { bytes })?;
-    Ok(room)
-}
-
-fn zeros<T: Copy>(len: usize, zero: T) -> Result<Vec<T>, Error> {
-    let mut room = reserved(len)?;
-    room.resize(len, zero);
-    Ok(room)
 }
 
 /// A call, checked.

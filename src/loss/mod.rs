@@ -31,8 +31,6 @@ mod softmax;
 mod softmax_state;
 mod td;
 
-#[cfg(feature = "capi")]
-pub(crate) use classes::evenly_apart;
 pub use cross_entropy::CrossEntropy;
 #[cfg(feature = "capi")]
 pub(crate) use cross_entropy::CrossEntropyInputs;

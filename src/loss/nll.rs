@@ -1,6 +1,6 @@
 //! Negative log-likelihood.
 
-use super::classes::{check_own_strides, checked_any_layout, checked_layout_in_place, where_grad_lies};
+use super::classes::{checked_layout, checked_layout_in_place};
 use super::element::{Element, Work};
 use crate::context::Context;
 use crate::error::Error;
@@ -111,7 +111,7 @@ impl Nll {
         options: &Options,
         outputs: Outputs<'_, T>,
     ) -> Result<Summary, Error> {
-        let layout = checked_any_layout(shape, "log_probs", log_probs.len())?;
+        let layout = checked_layout(shape, "log_probs", log_probs.len())?;
         let sinks = Sinks::of_classes(outputs, options.reduction, &layout)?;
         let (log_probs, targets, weights) = (log_probs.into(), targets.into(), weights.into());
         self.run(context, NllInputs { layout, log_probs, targets, weights }, options, sinks)
@@ -153,14 +153,12 @@ impl Nll {
         check_length("targets", targets.len(), layout.samples)?;
         check_optional("class_weight", weights.class, layout.classes)?;
         check_optional("row_weight", weights.row, layout.samples)?;
-        check_own_strides(&layout, options, &sinks)?;
         in_environment(|here| {
             let divisor = targets::check(here, context, targets, layout.classes, Some(self.ignore_index), weights)?;
             let factor = options.factor(here, 1.0, divisor);
-            let (layout, log_probs) = where_grad_lies(here, context, layout, log_probs, sinks.grad);
             let call = Gather {
-                source: gather::Nll { log_probs, targets, ignore_index: self.ignore_index, weights },
-                layout,
+                source: gather::Nll { layout, log_probs, targets, ignore_index: self.ignore_index, weights },
+                layout: layout.of_grad(),
                 loss: if options.reduction == Reduction::None { sinks.loss } else { None },
                 grad: sinks.grad,
                 hess: sinks.hess,

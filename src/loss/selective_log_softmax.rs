@@ -1,6 +1,6 @@
 //! Log-probabilities of some classes, entropies, and the gradient of both.
 
-use super::classes::checked_layout;
+use super::classes::{Room, checked_layout, checked_layout_in_place, room_for, with_grad_strides};
 use super::element::{Element, Work};
 use crate::context::Context;
 use crate::error::Error;
@@ -26,9 +26,9 @@ use crate::simd::{Environment, in_environment};
 /// logits, like cross-entropy, and writes no array of their size. [`backward`](Self::backward) computes the gradient
 /// with respect to the logits from the gradients with respect to these outputs.
 ///
-/// - Shapes: `logits` has rows of contiguous classes ([`ClassShape`] with `inner` 1; rows may be padded), `indices` and
-///   `log_probs` are `[rows][per_row]`, and `entropy` and `lse` are `[rows]`. A row may contain the same index several
-///   times.
+/// - Shapes: `logits` has rows of contiguous classes ([`ClassShape`] with `inner` 1; rows may be padded), or else the
+///   gradient has, with strides of its own ([`ClassShape::dense_grad`]). `indices` and `log_probs` are
+///   `[rows][per_row]`, and `entropy` and `lse` are `[rows]`. A row may contain the same index several times.
 /// - `ignore_index`: the log-probability of an ignored index is 0, and its gradient is not read. If all indices of a
 ///   row are ignored, the row is ignored: its logits are not read, and all its outputs and its gradient are 0. Use
 ///   `ignore_index` for the tokens of the prompt and for padding. Without indices no row is ignored.
@@ -101,7 +101,8 @@ impl SelectiveLogSoftmax {
     /// # Errors
     /// [`Error::LengthMismatch`] (also for log-probabilities without indices); [`Error::TargetOutOfRange`] for an index
     /// that is neither a class nor `ignore_index`; [`Error::UnsupportedOption`] if the classes of the shape are not
-    /// contiguous; [`Error::SizeTooLarge`]; [`Error::InvalidStride`]. After an error nothing was written.
+    /// contiguous; [`Error::SizeTooLarge`]; [`Error::InvalidStride`]; [`Error::OutOfMemory`], as
+    /// [`ClassShape::dense_grad`] describes. After an error nothing was written.
     pub fn eval<T: Element>(
         &self,
         context: &Context,
@@ -140,7 +141,7 @@ impl SelectiveLogSoftmax {
         grad: &mut [T],
     ) -> Result<(), Error> {
         let layout = checked_layout(shape, "logits", logits.len())?;
-        check_elements(&layout, "grad", grad.len())?;
+        check_elements(&layout.of_grad(), "grad", grad.len())?;
         self.run_backward(context, layout, logits.into(), indices.map(IndexView::from), grads.into(), grad.into())
     }
 
@@ -158,7 +159,7 @@ impl SelectiveLogSoftmax {
         indices: Option<Indices<'_>>,
         grads: TokenGrads<'_, T>,
     ) -> Result<(), Error> {
-        let layout = checked_layout(shape, "logits", logits.len())?;
+        let layout = checked_layout_in_place(shape, "logits", logits.len())?;
         if self.accumulate_grad {
             return Err(Error::PartialOverlap { first: "logits", second: "grad", accumulates: true });
         }
@@ -177,11 +178,13 @@ impl SelectiveLogSoftmax {
         let TokenOutputViews { log_probs, entropy, lse } = outputs;
         in_environment(|here| {
             let log_probs_len = log_probs.map(|view| view.as_in().len());
-            let rows = self.rows(here, context, layout, logits, indices, ("log_probs", log_probs_len))?;
+            let mut rows = self.rows(here, context, layout, logits, indices, ("log_probs", log_probs_len))?;
             for (name, view) in [("entropy", entropy), ("lse", lse)] {
                 check_optional(name, view.map(Out::as_in), layout.samples)?;
             }
             if log_probs.is_some() || entropy.is_some() || lse.is_some() {
+                let mut room = Room::default();
+                rows.logits = with_grad_strides(here, context, layout, logits, room_for(layout, &mut room)?);
                 T::reduce(here, context, Work::TokenStats(&TokenStats { rows, log_probs, entropy, lse }));
             }
             Ok(())
@@ -200,11 +203,14 @@ impl SelectiveLogSoftmax {
         let TokenGradViews { log_probs, entropy, lse } = grads;
         in_environment(|here| {
             let log_probs_len = log_probs.map(In::len);
-            let rows = self.rows(here, context, layout, logits, indices, ("grad_log_probs", log_probs_len))?;
+            let mut rows = self.rows(here, context, layout, logits, indices, ("grad_log_probs", log_probs_len))?;
             for (name, view) in [("grad_entropy", entropy), ("grad_lse", lse)] {
                 check_optional(name, view, layout.samples)?;
             }
             let accumulate = self.accumulate_grad;
+            let mut room = Room::default();
+            let place = if accumulate { room_for(layout, &mut room)? } else { grad };
+            rows.logits = with_grad_strides(here, context, layout, logits, place);
             let call = TokenGradient { rows, log_probs, entropy, lse, accumulate, grad };
             T::reduce(here, context, Work::TokenGradient(&call));
             Ok(())
@@ -216,6 +222,7 @@ impl SelectiveLogSoftmax {
         rows.checked_mul(self.per_row).ok_or(Error::SizeTooLarge { name: "indices" })
     }
 
+    /// What a call reads, checked. The layout is that of the gradient, with whose strides the logits are yet to be.
     fn rows<'a, T: Element>(
         &self,
         here: Environment,
@@ -225,6 +232,7 @@ impl SelectiveLogSoftmax {
         indices: Option<IndexView<'a>>,
         (name, log_probs): (&'static str, Option<usize>),
     ) -> Result<TokenRows<'a, T>, Error> {
+        let layout = layout.of_grad();
         if !layout.is_rows() && layout.samples > 0 {
             return Err(Error::UnsupportedOption {
                 name: if layout.inner == 1 { "shape.class_stride" } else { "shape.inner" },

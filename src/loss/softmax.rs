@@ -1,6 +1,6 @@
 //! Softmax and its logarithm, forwards and backwards.
 
-use super::classes::checked_layout;
+use super::classes::{Room, checked_layout, checked_layout_in_place, room_for, with_grad_strides};
 use super::element::{Element, Work};
 use crate::context::Context;
 use crate::error::Error;
@@ -61,7 +61,8 @@ macro_rules! distribution_methods {
                 $name {}
             }
 
-            /// Computes the output for each sample. `output` has the shape of `logits`.
+            /// Computes the output for each sample. `output` has the shape of `logits`, and may have strides of its own
+            /// ([`ClassShape::dense_grad`]).
             ///
             /// # Errors
             /// [`Error::LengthMismatch`], [`Error::SizeTooLarge`], [`Error::InvalidStride`].
@@ -73,29 +74,30 @@ macro_rules! distribution_methods {
                 output: &mut [T],
             ) -> Result<(), Error> {
                 let layout = checked_layout(shape, "logits", logits.len())?;
-                check_elements(&layout, "output", output.len())?;
+                check_elements(&layout.of_grad(), "output", output.len())?;
                 self.run(context, layout, logits.into(), output.into())
             }
 
             /// Like [`eval`](Self::eval), but overwrites the logits with the output.
             ///
             /// # Errors
-            /// As [`eval`](Self::eval).
+            /// As [`eval`](Self::eval), and [`Error::UnsupportedOption`] if the output has strides of its own.
             pub fn eval_in_place<T: Element>(
                 &self,
                 context: &Context,
                 shape: ClassShape,
                 logits: &mut [T],
             ) -> Result<(), Error> {
-                let layout = checked_layout(shape, "logits", logits.len())?;
+                let layout = checked_layout_in_place(shape, "logits", logits.len())?;
                 let (logits, output) = in_place(logits);
                 self.run(context, layout, logits, output)
             }
 
             /// Computes the gradient with respect to the logits, from the output and the gradient with respect to it.
+            /// `grad_input` may have strides of its own; `output` and `grad_output` have those of the shape.
             ///
             /// # Errors
-            /// As [`eval`](Self::eval).
+            /// As [`eval`](Self::eval), and [`Error::OutOfMemory`] as [`ClassShape::dense_grad`] describes.
             pub fn backward<T: Element>(
                 &self,
                 context: &Context,
@@ -106,7 +108,7 @@ macro_rules! distribution_methods {
             ) -> Result<(), Error> {
                 let layout = checked_layout(shape, "output", output.len())?;
                 check_elements(&layout, "grad_output", grad_output.len())?;
-                check_elements(&layout, "grad_input", grad_input.len())?;
+                check_elements(&layout.of_grad(), "grad_input", grad_input.len())?;
                 self.run_backward(context, layout, output.into(), grad_output.into(), grad_input.into())
             }
 
@@ -118,26 +120,28 @@ macro_rules! distribution_methods {
                 output: Out<'_, T>,
             ) -> Result<(), Error> {
                 let (zero, one) = (T::from_f64(0.0), T::from_f64(1.0));
-                let call = softmax::Softmax {
-                    factor: Factor::ONE,
-                    layout,
-                    logits,
-                    goal: $goal,
-                    class_weight: None,
-                    row_weight: None,
-                    loss: None,
-                    grad: Some(output),
-                    hess: None,
-                    min_hess: None,
-                    accumulate: false,
-                    scale: [one, zero],
-                    z_loss: None,
-                    soft_cap: None,
-                    needs_total: false,
-                    correct: None,
-                };
-                in_environment(|here| T::reduce(here, context, Work::Softmax(&call)));
-                Ok(())
+                in_environment(|here| {
+                    let call = softmax::Softmax {
+                        factor: Factor::ONE,
+                        layout: layout.of_grad(),
+                        logits: with_grad_strides(here, context, layout, logits, output),
+                        goal: $goal,
+                        class_weight: None,
+                        row_weight: None,
+                        loss: None,
+                        grad: Some(output),
+                        hess: None,
+                        min_hess: None,
+                        accumulate: false,
+                        scale: [one, zero],
+                        z_loss: None,
+                        soft_cap: None,
+                        needs_total: false,
+                        correct: None,
+                    };
+                    T::reduce(here, context, Work::Softmax(&call));
+                    Ok(())
+                })
             }
 
             pub(crate) fn run_backward<T: Element>(
@@ -148,9 +152,19 @@ macro_rules! distribution_methods {
                 grad_output: In<'_, T>,
                 grad_input: Out<'_, T>,
             ) -> Result<(), Error> {
-                let call = Backward { layout, output, grad_output, grad_input, log: $log };
-                in_environment(|here| T::reduce(here, context, Work::SoftmaxBackward(&call)));
-                Ok(())
+                in_environment(|here| {
+                    let mut room = Room::default();
+                    let place = room_for(layout, &mut room)?;
+                    let call = Backward {
+                        layout: layout.of_grad(),
+                        output: with_grad_strides(here, context, layout, output, place),
+                        grad_output: with_grad_strides(here, context, layout, grad_output, grad_input),
+                        grad_input,
+                        log: $log,
+                    };
+                    T::reduce(here, context, Work::SoftmaxBackward(&call));
+                    Ok(())
+                })
             }
         }
     };

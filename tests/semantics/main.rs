@@ -13,6 +13,7 @@ mod labels;
 mod layouts;
 mod min_hess;
 mod outputs;
+mod own_strides;
 mod reductions;
 mod soft_cap;
 mod special;

@@ -456,8 +456,7 @@ public:
     /// The number of samples.
     constexpr std::size_t samples() const noexcept { return detail::times(outer_, inner_); }
 
-    /// A crop of images, for cross_entropy and nll: `inner` consists of rows of `length` elements that begin `stride`
-    /// elements apart.
+    /// A crop of images: `inner` consists of rows of `length` elements that begin `stride` elements apart.
     constexpr class_shape with_row_stride(detail::natural length, detail::natural stride) const noexcept
     {
         class_shape made = *this;
@@ -466,8 +465,8 @@ public:
         return made;
     }
 
-    /// The same with a gradient and a Hessian that have strides of their own, for cross_entropy with class indices and
-    /// for nll.
+    /// The same with a gradient and a Hessian, or an output, that have strides of their own: see
+    /// lk_class_shape::grad_outer_stride.
     constexpr class_shape with_grad_strides(detail::natural outer, detail::natural of_class) const noexcept
     {
         class_shape made = *this;
@@ -476,7 +475,7 @@ public:
         return made;
     }
 
-    /// The same with a dense gradient and a dense Hessian, wherever the logits lie.
+    /// The same with a dense gradient and a dense Hessian, or a dense output, wherever the logits lie.
     constexpr class_shape with_dense_grad() const noexcept
     {
         return with_grad_strides(detail::times(classes_ == 0 ? 1 : classes_, inner_ == 0 ? 1 : inner_),
@@ -499,7 +498,7 @@ public:
         return detail::elements_of(samples() == 0 ? 0 : outer_, classes_, plane, outer_stride_, class_stride_);
     }
 
-    /// Those of the gradient and the Hessian.
+    /// Those of the gradient and the Hessian, or of the output.
     constexpr std::size_t grad_elements() const noexcept
     {
         if (grad_outer_stride_ == 0 && grad_class_stride_ == 0)
@@ -1728,7 +1727,7 @@ struct class_function {
         const detail::extent extent = detail::extent_of(shape);
         detail::lengths lengths(shape);
         lengths.check("logits", detail::size_of(logits), extent.elements, extent.has_gaps);
-        lengths.check("output", output.size(), extent.elements, extent.has_gaps);
+        lengths.check("output", output.size(), extent.grad_elements, extent.grad_has_gaps);
         if (!lengths.fit())
             return lengths.misfit();
         const lk_class_shape c_shape = detail::to_c(shape);
@@ -1759,7 +1758,7 @@ struct class_function_backward {
         detail::lengths lengths(shape);
         lengths.check("output", detail::size_of(output), extent.elements, extent.has_gaps);
         lengths.check("grad_output", grad_output.size(), extent.elements, extent.has_gaps);
-        lengths.check("grad_input", grad_input.get().size(), extent.elements, extent.has_gaps);
+        lengths.check("grad_input", grad_input.get().size(), extent.grad_elements, extent.grad_has_gaps);
         if (!lengths.fit())
             return lengths.misfit();
         const lk_class_shape c_shape = detail::to_c(shape);
@@ -1844,7 +1843,7 @@ struct selective_log_softmax_backward_function {
         lengths.check("grad_log_probs", grads.log_probs, detail::times(extent.samples, how.per_row));
         lengths.check("grad_entropy", grads.entropy, extent.samples);
         lengths.check("grad_lse", grads.lse, extent.samples);
-        lengths.check("grad", grad.get().size(), extent.elements, extent.has_gaps);
+        lengths.check("grad", grad.get().size(), extent.grad_elements, extent.grad_has_gaps);
         if (!lengths.fit())
             return lengths.misfit();
         const lk_class_shape c_shape = detail::to_c(shape);
@@ -1906,7 +1905,7 @@ struct entropy_backward_function {
         detail::lengths lengths(shape);
         lengths.check("logits", detail::size_of(logits), extent.elements, extent.has_gaps);
         lengths.check("grad_entropy", grad_entropy.size(), extent.samples);
-        lengths.check("grad", grad.get().size(), extent.elements, extent.has_gaps);
+        lengths.check("grad", grad.get().size(), extent.grad_elements, extent.grad_has_gaps);
         if (!lengths.fit())
             return lengths.misfit();
         const lk_class_shape c_shape = detail::to_c(shape);
@@ -2028,7 +2027,7 @@ public:
         detail::lengths lengths = lengths_of(chunk, detail::size_of(logits), targets);
         lengths.check("class_weight", class_weight, chunk.classes());
         lengths.check("row_weight", row_weight, extent.samples);
-        lengths.check("grad", grad.get().size(), extent.elements, extent.has_gaps);
+        lengths.check("grad", grad.get().size(), extent.grad_elements, extent.grad_has_gaps);
         if (!lengths.fit())
             return lengths.misfit();
         const lk_class_chunk c_chunk = detail::to_c(chunk);

@@ -473,6 +473,16 @@ void layouts()
     CHECK((wide == vec<T>{r<T>(-0.25), r<T>(0.25), 7, 7, 7, r<T>(0.25), r<T>(-0.25)}));
     CHECK(thrown_by([&] { losskit::cross_entropy(columns.with_dense_grad(), transposed, targets, losskit::grad(wide)); })
               .status() == losskit::status::length_mismatch);
+    vec<T> in_rows(4);
+    losskit::softmax(columns.with_dense_grad(), transposed, in_rows);
+    CHECK((in_rows == vec<T>{r<T>(0.5), r<T>(0.5), r<T>(0.5), r<T>(0.5)}));
+    const vec<T> halves(5, r<T>(0.5)), of_output{1, 0, 99, 0, 1};
+    losskit::softmax_backward(columns.with_dense_grad(), halves, of_output, losskit::grad(in_rows));
+    CHECK((in_rows == vec<T>{r<T>(0.25), r<T>(-0.25), r<T>(-0.25), r<T>(0.25)}));
+    losskit::entropy_backward(columns.with_dense_grad(), transposed, vec<T>{1, 1}, losskit::grad(in_rows));
+    CHECK((in_rows == vec<T>{0, 0, 0, 0}));
+    CHECK(thrown_by([&] { losskit::softmax(columns.with_dense_grad(), transposed, wide); }).status() ==
+          losskit::status::length_mismatch);
     const vec<T> crop{1, 99, 1, 99, 1, 99, 1};
     const losskit::class_shape cropped = losskit::class_shape(1, 2, 2).with_row_stride(1, 2).with_class_stride(4);
     CHECK(cropped.elements() == 7);

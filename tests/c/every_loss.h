@@ -174,7 +174,45 @@ static void TEST(class_losses)(void)
         TEST(expect)(2, output + 2, (T)0.25, (T)-0.25);
         CHECK(LK(cross_entropy)(NULL, &there, output, LK_I32, targets_32, NULL, NULL, NULL, NULL, &mean, output, NULL) ==
               LK_PARTIAL_OVERLAP);
-        CHECK(LK(softmax)(NULL, &there, transposed, output) == LK_UNSUPPORTED_OPTION);
+        {
+            /* what other functions write of transposed arrays is in rows, too */
+            const T apart[4] = {1, 0, 0, 1}, other[4] = {0, 1, 2, -1}, other_in_rows[4] = {0, 2, 1, -1};
+            const T in_rows[4] = {0, 0, 3, 3};
+            T want[4], want_mean;
+            CHECK(LK(distillation)(NULL, &shape, in_rows, other_in_rows, NULL, NULL, NULL, &want_mean, want) == LK_OK);
+            CHECK(LK(distillation)(NULL, &there, transposed, other, NULL, NULL, NULL, &mean, output) == LK_OK);
+            CHECK(mean == want_mean && mean > 0);
+            TEST(expect)(2, output, want[0], want[1]);
+            TEST(expect)(2, output + 2, want[2], want[3]);
+            CHECK(LK(cross_entropy)(NULL, &there, transposed, PROBABILITIES, apart, NULL, NULL, NULL, NULL, &mean,
+                                    output, NULL) == LK_OK && mean == log_2);
+            TEST(expect)(2, output, (T)-0.25, (T)0.25);
+            TEST(expect)(2, output + 2, (T)0.25, (T)-0.25);
+            options.flags = LK_ACCUMULATE_GRAD;
+            CHECK(LK(cross_entropy)(NULL, &there, transposed, PROBABILITIES, apart, NULL, NULL, NULL, &options, NULL,
+                                    output, NULL) == LK_OK);
+            options.flags = 0;
+            TEST(expect)(2, output, (T)-0.75, (T)0.75);
+            TEST(expect)(2, output + 2, (T)0.75, (T)-0.75);
+            CHECK(LK(cross_entropy)(NULL, &there, transposed, LK_I32, targets_32, NULL, NULL, NULL, NULL, NULL, NULL,
+                                    output) == LK_OK);
+            TEST(expect)(2, output, (T)0.125, (T)0.125);
+            TEST(expect)(2, output + 2, (T)0.125, (T)0.125);
+            CHECK(LK(softmax_backward)(NULL, &there, output, apart, want) == LK_OK);
+            TEST(expect)(2, want, (T)0.109375, (T)-0.015625);
+            CHECK(LK(softmax)(NULL, &there, transposed, output) == LK_OK);
+            TEST(expect)(2, output, (T)0.5, (T)0.5);
+            TEST(expect)(2, output + 2, (T)0.5, (T)0.5);
+            CHECK(LK(log_softmax)(NULL, &there, transposed, output) == LK_OK);
+            TEST(expect)(2, output, -log_2, -log_2);
+            TEST(expect)(2, output + 2, -log_2, -log_2);
+            CHECK(LK(entropy)(NULL, &there, transposed, loss) == LK_OK);
+            TEST(expect)(2, loss, log_2, log_2);
+            CHECK(LK(entropy_backward)(NULL, &there, transposed, loss, 0, output) == LK_OK);
+            TEST(expect)(2, output, 0, 0);
+            CHECK(LK(softmax)(NULL, &there, output, output) == LK_PARTIAL_OVERLAP);
+            CHECK(LK(softmax_backward)(NULL, &there, apart, output, output) == LK_PARTIAL_OVERLAP);
+        }
         /* the left column of two images of one row of two elements */
         crop.inner = 2;
         crop.class_stride = 4;
@@ -182,8 +220,11 @@ static void TEST(class_losses)(void)
         crop.row_stride = 2;
         {
             const T image[7] = {1, 9, 2, 9, 1, 9, 2};
+            T image_softmax[7] = {7, 7, 7, 7, 7, 7, 7};
             CHECK(LK(cross_entropy)(NULL, &crop, image, LK_I32, targets_32, NULL, NULL, NULL, NULL, &mean, NULL, NULL) ==
                   LK_OK && mean == log_2);
+            CHECK(LK(softmax)(NULL, &crop, image, image_softmax) == LK_OK);
+            TEST(expect)(2, image_softmax, (T)0.5, 7);
         }
     }
     /* the short forms */

@@ -112,16 +112,19 @@ impl ClassShape {
     /// A dense gradient and a dense Hessian, wherever the logits lie; a dense output of [`Softmax`] and [`LogSoftmax`];
     /// a dense `grad_input` of their backward passes.
     ///
-    /// The results are the same to the bit as those of dense copies of all inputs, for this is how they are computed:
-    /// all inputs of the logits' shape are copied first. One copy is written to the array of the gradient, or else of
-    /// the Hessian or output, which then replaces it. Copies that cannot be there are allocated by the call, which
-    /// returns [`Error::OutOfMemory`] if that fails and [`Error::UnsupportedOption`] without the feature `std`: class
-    /// probabilities; the teacher's logits; the output in a backward pass; and the logits, if the call adds to its
-    /// gradient ([`accumulate_grad`](crate::Options::accumulate_grad)) or writes no array of their shape. [`Nll`] reads
-    /// only the log-probabilities of the targets, where they lie, and copies none. Leave these strides out of a call
-    /// that computes the loss alone, unless it needs contiguous classes: the classes of transposed logits are
-    /// contiguous in their copy, so [`Distillation`], [`Entropy`] and [`SelectiveLogSoftmax`] take them with a dense
-    /// gradient.
+    /// All inputs of the logits' shape are copied first, and the results are those of the copies, bit for bit:
+    ///
+    /// - One copy is written to the array of the gradient, or else of the Hessian or output, which then replaces it.
+    /// - Memory for the other copies is allocated by the call. These are class probabilities; the teacher's logits; the
+    ///   output, in a backward pass; and the logits, if the call adds to its gradient
+    ///   ([`accumulate_grad`](crate::Options::accumulate_grad)) or writes no array of their shape. If there is not
+    ///   enough memory, the call returns [`Error::OutOfMemory`]; without the feature `std`, it returns
+    ///   [`Error::UnsupportedOption`].
+    /// - [`Nll`] copies nothing. It reads only the log-probabilities of the targets.
+    ///
+    /// So a call that computes the loss alone is faster with a shape without these strides. [`Distillation`],
+    /// [`Entropy`] and [`SelectiveLogSoftmax`] need contiguous classes. With a dense gradient they take transposed
+    /// logits, because the classes of the copy are contiguous.
     ///
     /// If the logits are dense too, there is nothing to copy. Otherwise the gradient cannot be computed in place:
     /// functions such as [`CrossEntropy::eval_in_place`] return [`Error::UnsupportedOption`].
@@ -147,8 +150,7 @@ impl ClassShape {
         self.grad_strides = Some([None; 2]);
         self
     }
-    /// As [`dense_grad`](Self::dense_grad), with these strides instead of dense arrays. Copies that the call allocates
-    /// have them too.
+    /// As [`dense_grad`](Self::dense_grad), with these strides instead of dense arrays. All copies have these strides.
     pub const fn grad_strides(mut self, outer: usize, class: usize) -> Self {
         self.grad_strides = Some([Some(outer), Some(class)]);
         self

@@ -197,14 +197,18 @@ pub struct lk_class_shape {
     /// in their backward passes. If this and `grad_class_stride` are 0, these arrays have the strides of the logits; if
     /// one of the two is 0, that one is dense.
     ///
-    /// If these strides are not those of the logits, all inputs of the logits' shape are copied first. One copy is
-    /// written to the array of the gradient, or else of the Hessian or output, which then replaces it. Copies that
-    /// cannot be there are allocated by the call, which returns LK_OUT_OF_MEMORY if that fails: class probabilities;
-    /// the teacher's logits; `output` in a backward pass; and the logits, with LK_ACCUMULATE_GRAD or if no array of
-    /// their shape is written. nll copies nothing. No output may be an input then. The results are the same to the bit
-    /// as those of inputs that have these strides. The copies of transposed logits may have contiguous classes, as
-    /// distillation, entropy and selective_log_softmax need them. Leave the strides 0 in calls that compute the loss
-    /// alone.
+    /// If these strides are not those of the logits, all inputs of the logits' shape are copied to these strides first,
+    /// and the results are those of the copies, bit for bit. No output may be an input then.
+    ///
+    /// - One copy is written to the array of the gradient, or else of the Hessian or output, which then replaces it.
+    /// - Memory for the other copies is allocated by the call. These are class probabilities; the teacher's logits;
+    ///   `output`, in a backward pass; and the logits, if the call adds to its gradient (LK_ACCUMULATE_GRAD) or writes
+    ///   no array of their shape. If there is not enough memory, the call returns LK_OUT_OF_MEMORY.
+    /// - nll copies nothing. It reads only the log-probabilities of the targets.
+    ///
+    /// So a call that computes the loss alone is faster if these strides are 0. distillation, entropy and
+    /// selective_log_softmax need contiguous classes. If `grad_class_stride` is 1, they take transposed logits, because
+    /// the classes of the copy are contiguous.
     pub grad_outer_stride: usize,
     /// The class stride of the same arrays: see `grad_outer_stride`.
     pub grad_class_stride: usize,

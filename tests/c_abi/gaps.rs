@@ -18,7 +18,12 @@ fn places(dims: &Dims) -> Vec<usize> {
 /// A shape that is dense or has gaps of either kind, or whose classes enclose its rows.
 fn any_dims(random: &mut Random) -> Dims {
     let mut below = |n: u64| (random.bits() % n) as usize;
-    let (outer, classes, inner) = (1 + below(4), 1 + below(4), [1, 1, 2, 3][below(4)]);
+    let sizes = [1 + below(4), 1 + below(4), [1, 1, 2, 3][below(4)]];
+    with_any_strides(random, sizes)
+}
+
+fn with_any_strides(random: &mut Random, [outer, classes, inner]: [usize; 3]) -> Dims {
+    let mut below = |n: u64| (random.bits() % n) as usize;
     let (class_gap, outer_gap) = ([0, 0, 1, 5][below(4)], [0, 0, 2, 7, 30][below(5)]);
     if below(4) == 0 {
         let outer_stride = inner + class_gap;
@@ -28,13 +33,18 @@ fn any_dims(random: &mut Random) -> Dims {
     Dims { outer, classes, inner, outer_stride: classes * class_stride + outer_gap, class_stride }
 }
 
-/// softmax's output wherever it may be about its input.
+/// softmax's output wherever it may be about its input, with the same strides or its own.
 fn softmax_about_its_input<T: Real>() {
     let (mut random, mut interleaved) = (Random(7), 0);
     for _ in 0..400 {
         let dims = any_dims(&mut random);
-        let places = places(&dims);
-        let span = places.iter().max().expect("an element") + 1;
+        let own = with_any_strides(&mut random, [dims.outer, dims.classes, dims.inner]);
+        let to = if random.bits().is_multiple_of(2) { dims } else { own };
+        let is_own = (to.outer_stride, to.class_stride) != (dims.outer_stride, dims.class_stride);
+        let (places, places_to) = (places(&dims), places(&to));
+        let [input_span, output_span] =
+            [&places, &places_to].map(|places| places.iter().max().expect("an element") + 1);
+        let span = input_span.max(output_span);
         let shape = lk_class_shape {
             inner: dims.inner,
             outer_stride: dims.outer_stride,
@@ -42,29 +52,37 @@ fn softmax_about_its_input<T: Real>() {
             ..lk_class_shape::rows(dims.outer, dims.classes)
         };
         let logits: Vec<T> = (0..span).map(|_| T::of(random.unit())).collect();
-        let mut apart = vec![T::of(7.0); span];
+        let [mut alike, mut apart] = [vec![T::of(7.0); span], vec![T::of(7.0); span]];
         // SAFETY: arrays of the shape's elements
-        let status = unsafe { (T::C.softmax)(ptr::null(), &shape, logits.as_ptr(), apart.as_mut_ptr()) };
+        let status = unsafe { (T::C.softmax)(ptr::null(), &shape, logits.as_ptr(), alike.as_mut_ptr()) };
         assert_eq!(status, LK_OK, "{dims:?}");
+        let shape = lk_class_shape { grad_outer_stride: to.outer_stride, grad_class_stride: to.class_stride, ..shape };
+        // SAFETY: the same
+        let status = unsafe { (T::C.softmax)(ptr::null(), &shape, logits.as_ptr(), apart.as_mut_ptr()) };
+        assert_eq!(status, LK_OK, "{dims:?} {to:?}");
+        for (place, place_to) in places.iter().zip(&places_to) {
+            assert_eq!(apart[*place_to].bits(), alike[*place].bits(), "{dims:?} {to:?}");
+        }
         for offset in 0..2 * span {
             // the input begins at `span`, the output at `offset`
             let mut memory = vec![T::of(9.0); 3 * span];
             memory[span..2 * span].copy_from_slice(&logits);
             let before: Vec<u64> = memory.iter().map(|x| x.bits()).collect();
+            let name = format!("{dims:?} {to:?}, {offset} for {span}");
             let base = memory.as_mut_ptr();
             // SAFETY: both within the memory
             let status = unsafe { (T::C.softmax)(ptr::null(), &shape, base.add(span), base.add(offset)) };
             let inputs: HashSet<usize> = places.iter().map(|place| span + place).collect();
-            let outputs: Vec<usize> = places.iter().map(|place| offset + place).collect();
-            let shares = offset != span && outputs.iter().any(|place| inputs.contains(place));
-            assert_eq!(status, if shares { LK_PARTIAL_OVERLAP } else { LK_OK }, "{dims:?}, {offset} for {span}");
+            let outputs: Vec<usize> = places_to.iter().map(|place| offset + place).collect();
+            let shares = (offset != span || is_own) && outputs.iter().any(|place| inputs.contains(place));
+            assert_eq!(status, if shares { LK_PARTIAL_OVERLAP } else { LK_OK }, "{name}");
             interleaved += usize::from(!shares && offset > 0 && offset < 2 * span && offset != span);
             let mut expected = before;
             if !shares {
-                places.iter().for_each(|&place| expected[offset + place] = apart[place].bits());
+                places_to.iter().for_each(|&place| expected[offset + place] = apart[place].bits());
             }
             let after: Vec<u64> = memory.iter().map(|x| x.bits()).collect();
-            assert_eq!(after, expected, "{dims:?}, {offset} for {span}");
+            assert_eq!(after, expected, "{name}");
         }
     }
     assert!(interleaved > 1000, "{interleaved}");

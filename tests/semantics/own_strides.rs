@@ -277,6 +277,24 @@ fn gradients_with_strides_of_their_own_and_crops() {
     every_function::<f64>();
 }
 
+/// Large enough for several threads.
+#[test]
+fn threads_change_no_bit_of_gradients_with_strides_of_their_own() {
+    let (rows, classes, random) = (5000, 100, &mut Random(43));
+    let [logits, probabilities]: [Vec<f32>; 2] = [random.numbers(rows * classes, 5.0), random.units(rows * classes)];
+    let shape = ClassShape::rows(rows, classes).outer_stride(1).class_stride(rows).dense_grad();
+    let [one, several] = [1, 3].map(|threads| {
+        let (mut loss, mut grad) = ([0.0], vec![1.0; rows * classes]);
+        let (targets, weights) = (Targets::Probabilities(&probabilities), Weights::new());
+        let (options, outputs) = (Options::new().accumulate_grad(true), Outputs::new().loss(&mut loss).grad(&mut grad));
+        let context = Context::with_threads(threads);
+        CrossEntropy::new().eval(&context, shape, &logits, targets, weights, &options, outputs).unwrap();
+        (loss, grad)
+    });
+    assert_same_bits(&several.0, &one.0, "loss");
+    assert_same_bits(&several.1, &one.1, "grad");
+}
+
 /// Where the gradient's strides are those of the logits there is nothing to copy, so the gradient may take their place.
 #[test]
 fn strides_of_the_logits_are_none_of_the_gradients_own() {

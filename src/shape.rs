@@ -16,21 +16,21 @@ pub enum Reduction {
     None,
 }
 
-/// What a mean divides by.
+/// The number that a mean divides by.
 #[derive(Clone, Copy)]
 pub(crate) struct Divisor {
     pub sum: Total,
-    /// Whether the sum is 0 although some of its terms are not: no number is the mean then.
+    /// Whether the sum is 0 although some of its terms are not; the mean is then NaN.
     pub cancels: bool,
 }
 
 impl Divisor {
-    /// So many samples that count alike.
+    /// This number of samples, each with weight 1.
     pub fn count(samples: usize) -> Self {
         Divisor { sum: Total::new(samples as f64), cancels: false }
     }
 
-    /// Whether nothing counts.
+    /// Whether there is nothing to average.
     pub fn is_nothing(&self) -> bool {
         self.sum.value() == 0.0 && !self.cancels
     }
@@ -56,9 +56,11 @@ pub struct ClassShape {
     pub(crate) outer: usize,
     pub(crate) classes: usize,
     pub(crate) inner: usize,
-    /// How many elements of `inner` are contiguous, and from one such row to the next, unless all are.
+    /// Unless all of `inner` is contiguous: how many elements of it are, and how many lie from the start of one such
+    /// row to the start of the next.
     row_of_inner: Option<[usize; 2]>,
-    /// Outer and class stride of the gradient, if they are not the logits'. Here as there, none is dense.
+    /// The outer stride and the class stride of the gradient, if they differ from those of the logits. `None` means
+    /// dense, as for the logits.
     grad_strides: Option<[Option<usize>; 2]>,
     outer_stride: Option<usize>,
     class_stride: Option<usize>,
@@ -92,8 +94,8 @@ impl ClassShape {
         self.class_stride = Some(elements);
         self
     }
-    /// A crop of images: `inner` is rows of `length` elements, which begin `stride` elements apart. For [`CrossEntropy`] and
-    /// [`Nll`]. Targets, row weights and losses are dense all the same.
+    /// A crop of images: `inner` is rows of `length` elements, which begin `stride` elements apart. For
+    /// [`CrossEntropy`] and [`Nll`]. Targets, row weights and losses are still dense.
     ///
     /// ```
     /// use losskit::{ClassShape, CrossEntropy, Targets};
@@ -111,10 +113,11 @@ impl ClassShape {
         self.row_of_inner = Some([length, stride]);
         self
     }
-    /// A dense gradient and a dense Hessian, wherever the logits lie. For [`CrossEntropy`] with class indices, and for [`Nll`].
+    /// Makes the gradient and the Hessian dense, whatever the strides of the logits are. For [`CrossEntropy`] with
+    /// class indices, and for [`Nll`].
     ///
-    /// The logits are copied to the gradient's place first, so a Hessian is only had beside a gradient, and
-    /// [`accumulate_grad`](crate::Options::accumulate_grad) is not possible.
+    /// The logits are first copied to the array of the gradient. So a Hessian is possible only together with a
+    /// gradient, and [`accumulate_grad`](crate::Options::accumulate_grad) is not possible.
     ///
     /// ```
     /// use losskit::{ClassShape, CrossEntropy, Targets};
@@ -132,7 +135,7 @@ impl ClassShape {
         self.grad_strides = Some([None; 2]);
         self
     }
-    /// As [`dense_grad`](Self::dense_grad), with these strides for gradient and Hessian.
+    /// Like [`dense_grad`](Self::dense_grad), but with these strides for the gradient and the Hessian.
     pub const fn grad_strides(mut self, outer: usize, class: usize) -> Self {
         self.grad_strides = Some([Some(outer), Some(class)]);
         self
@@ -154,7 +157,8 @@ impl ClassShape {
         }
     }
 
-    /// As the C interface has it: both 0 are the logits' strides, one 0 is dense.
+    /// The strides of the gradient as the C interface passes them. If both are 0, they are the strides of the logits;
+    /// if one is 0, that one is dense.
     #[cfg(feature = "capi")]
     pub(crate) const fn grad_strides_or_dense(mut self, outer: usize, class: usize) -> Self {
         const fn unless_0(stride: usize) -> Option<usize> {
@@ -166,7 +170,8 @@ impl ClassShape {
         self
     }
 
-    /// The strides in full, if the shape is one that memory can hold and no two elements coincide.
+    /// The layout with all strides written out. An error if the array would not fit into the address space, or if two
+    /// elements would have the same address.
     pub(crate) const fn layout(&self) -> Result<Layout, Error> {
         let ClassShape { outer, classes, inner, .. } = *self;
         let (row_length, row_stride, span) = match self.rows_of_inner() {
@@ -234,7 +239,8 @@ impl ClassShape {
         Ok(Layout { outer_stride, class_stride, elements, ..of_nothing })
     }
 
-    /// Elements of a row of `inner`, from one row to the next, and from the first element of `inner` to the last.
+    /// Three numbers of elements: in a contiguous row of `inner`, from one such row to the next, and from the first
+    /// element of `inner` to the last.
     const fn rows_of_inner(&self) -> Result<(usize, usize, usize), Error> {
         let inner = self.inner;
         let Some([row_length, row_stride]) = self.row_of_inner else {
@@ -273,7 +279,7 @@ impl ClassShape {
     }
 }
 
-/// A [`ClassShape`] that was checked, its strides written out.
+/// A [`ClassShape`] that has been checked, with all strides written out.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Layout {
     pub outer: usize,
@@ -284,14 +290,14 @@ pub(crate) struct Layout {
     pub samples: usize,
     /// From the first element to the last.
     pub elements: usize,
-    /// How many elements of `inner` are contiguous, and how far apart such rows begin: both `inner`, unless there are gaps.
+    /// How many elements of `inner` are contiguous, and how far apart such rows begin. Without gaps both are `inner`.
     pub row_length: usize,
     pub row_stride: usize,
-    /// Where the gradient and the Hessian lie, if not as the logits do.
+    /// The memory layout of the gradient and the Hessian, if it differs from that of the logits.
     pub own_grad: Option<Strides>,
 }
 
-/// Where an array of a layout's shape lies.
+/// The memory layout of one array with the shape of a [`Layout`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Strides {
     pub outer: usize,
@@ -316,7 +322,7 @@ impl Layout {
         }
     }
 
-    /// Where a sample's class 0 is.
+    /// The position of a sample's class 0.
     #[inline(always)]
     pub fn offset(&self, sample: usize) -> usize {
         if self.inner == 1 {
@@ -326,7 +332,7 @@ impl Layout {
         }
     }
 
-    /// Where an inner index lies.
+    /// The position of an inner index.
     #[inline(always)]
     fn in_plane(&self, inner: usize) -> usize {
         if self.row_length == self.inner {
@@ -336,20 +342,20 @@ impl Layout {
         }
     }
 
-    /// How many samples lie beside each other from one on, as far as the row goes.
+    /// The number of contiguous samples from this one to the end of its row.
     #[inline(always)]
     pub fn beside(&self, sample: usize) -> usize {
         let inner = sample % self.inner;
         if self.row_length == self.inner { self.inner - inner } else { self.row_length - inner % self.row_length }
     }
 
-    /// Elements of `inner` from the first to the last.
+    /// The number of elements from the first of `inner` to the last, with gaps.
     #[cfg(feature = "capi")]
     pub fn span(&self) -> usize {
         (self.inner / self.row_length.max(1)).saturating_sub(1) * self.row_stride + self.row_length
     }
 
-    /// That of the gradient and the Hessian.
+    /// The memory layout of the gradient and the Hessian.
     pub fn of_grad(self) -> Self {
         match self.own_grad {
             Some(Strides { outer, class, elements }) => Layout {
@@ -365,7 +371,8 @@ impl Layout {
         }
     }
 
-    /// Of `count` consecutive samples as many, from the first on, as are evenly apart, and the element they begin at.
+    /// Of `count` consecutive samples, the longest leading run that is evenly spaced, and the element at which it
+    /// begins.
     #[inline(always)]
     pub fn run(&self, first: usize, count: usize) -> (usize, Samples) {
         let Layout { inner, outer_stride, classes, class_stride, .. } = *self;
@@ -378,7 +385,7 @@ impl Layout {
         self.inner == 1 && (self.class_stride == 1 || self.classes == 1)
     }
 
-    /// Whether no element lies between the first and the last that is none of the shape's.
+    /// Whether there are no gaps: every element from the first to the last belongs to the shape.
     pub fn is_dense(&self) -> bool {
         self.samples.checked_mul(self.classes) == Some(self.elements)
     }

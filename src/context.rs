@@ -259,8 +259,8 @@ mod pool {
     /// Whether the rayon pool that the caller runs in, or rayon's global one, has threads in this process.
     pub fn current_is_usable() -> bool {
         let is_alive = match rayon::current_thread_index() {
-            // The caller is a worker that this process has started, so this process has started the pool as well:
-            // callers rule out the other case by `is_orphan`.
+            // The caller is a worker that this process has started, so the pool has threads. (`is_orphan` has ruled out
+            // that it is a worker of the parent process.)
             Some(_) => true,
             None => global_is_alive(),
         };

@@ -59,8 +59,8 @@ pub struct ClassShape {
     /// Unless all of `inner` is contiguous: how many elements of it are, and how many lie from the start of one such
     /// row to the start of the next.
     row_of_inner: Option<[usize; 2]>,
-    /// The outer stride and the class stride of the gradient, if they differ from those of the logits. `None` means
-    /// dense, as for the logits.
+    /// The outer stride and the class stride of the gradient, if they differ from those of the logits. An inner `None`
+    /// means dense, as in the two strides below.
     grad_strides: Option<[Option<usize>; 2]>,
     outer_stride: Option<usize>,
     class_stride: Option<usize>,

@@ -455,7 +455,7 @@ fn maxima_of_rows<S: Lanes, T: Real>(s: S, x: In<'_, T>, layout: &Layout) -> Buf
             most = most.max_any(x);
             numbers = x.same(x).select(numbers, x);
         }
-        // one sign of zero, whichever instruction set chose
+        // the same sign of zero on all instruction sets
         maxima.group_mut().store(i, numbers.or_nan(most + most.c(0.0)));
     }
     maxima
@@ -479,7 +479,7 @@ fn maximum<S: Lanes, T: Real>(s: S, x: In<'_, T>) -> T {
         at += lanes;
     }
     if numbers.same(numbers).all() {
-        // one sign of zero, whichever instruction set chose
+        // the same sign of zero on all instruction sets
         T::reduce_max_any(s, most.v) + T::from_f64(0.0)
     } else {
         T::NAN

@@ -6,8 +6,7 @@ use crate::simd::extended::{Expm1, Extended, exp_shifted, expm1, floor, halves, 
 use crate::simd::view::{In, Out};
 use crate::simd::{LaneSum, Lanes, Mask, Pack, Real, Total, called_on_one_lane, log1p, splat, total};
 
-/// The smallest share that a divergence may have of the sum that it is computed from, before its digits may not
-/// suffice.
+/// If a divergence is a smaller share than this of the sum that it is computed from, its digits may not suffice.
 const LEAST_SHARE: f64 = 1.0 / 256.0;
 
 /// The logits x and y of a row, and the numbers that they are compared with.

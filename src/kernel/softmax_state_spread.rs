@@ -42,7 +42,7 @@ impl Spread {
         Total::new(label_smoothing).over(Total::new(self.classes))
     }
 
-    /// Merges the sums of two states with these maxima; `merged` is the larger one.
+    /// Merges the sums of two states with these maxima; `merged` is the maximum of the merged state.
     #[inline(never)]
     pub fn merge(self, other: Self, max: f64, other_max: f64, merged: f64) -> Self {
         let (upper, lower, weights) =

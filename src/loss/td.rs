@@ -183,7 +183,8 @@ impl Td {
         self.run(context, TdViews { q, ..views }, options, sinks, td_error.map(Out::from))
     }
 
-    /// Every road leads here: strides make sense, nothing overlaps but the gradient and `q`.
+    /// All calls come through here. The caller has checked the strides, and that no arrays overlap except the gradient
+    /// and `q`.
     pub(crate) fn run<T: Element>(
         &self,
         context: &Context,

@@ -16,8 +16,8 @@ use crate::options::Sinks;
 use crate::shape::{Layout, Reduction};
 use crate::simd::view::{In, Out};
 
-/// Reads a struct whose first field is its size. A larger struct comes from a newer caller; the fields that this version does
-/// not know must be 0 then.
+/// Reads a struct whose first field is its size. A larger struct comes from a newer caller; the fields that this
+/// version does not know must be 0 then.
 ///
 /// # Safety
 /// The pointer is NULL, or valid for reading as many bytes as the first field says, and at least that field.

@@ -20,11 +20,12 @@
 //! extra digits may not suffice for KL. Then the row is summed up again with max y shifted by T L, so that L is nearly
 //! 0.
 //!
-//! For each row:
-//! - the largest of x and y; then one pass for the three sums. Of e^a_j and e^b_j only the larger is an exponential of its own,
-//!   the other is it times e^-|u_j|: so nothing overflows, and where q_j is far larger than p_j, e^a_j (e^u_j - 1) is e^b_j;
-//! - the exponentials wait for what follows on the stack, or where the gradient will be; where neither has room for them,
-//!   they are made anew.
+//! A row is processed as follows:
+//! - First the kernel finds the largest of x and y. Then it computes the three sums in one pass. Only the larger of
+//!   e^a_j and e^b_j is computed as an exponential; the other is the product of it and e^-|u_j|. So nothing overflows,
+//!   and if q_j is far larger than p_j, then `e^a_j (e^u_j - 1)` is e^b_j.
+//! - The exponentials are kept for the results, on the stack or in the array of the gradient. If neither has room for
+//!   them, they are computed again.
 
 use super::class_rows::{maximum, rows_in_block};
 use super::log_ratio::{Emission, Ratios, Solution, Solved};

@@ -8,9 +8,9 @@
 //! ```
 //! - There is one pass: each element is read once and each result is written once.
 //! - If a term or a difference exceeds the range of `f32`, the sum of the block is not a finite number. The block is
-//!   then computed again, group by group. Groups whose sum is not finite are added up in `f64`, and their results that are
-//!   not finite are computed in `f64` (but not derivatives that were added to something). If gradients overwrite the
-//!   input, the loops stop before large inputs, whose groups are processed one by one, with a copy of the input.
+//!   then computed again, group by group. Groups whose sum is not finite are added up in `f64`, and their results that
+//!   are not finite are computed in `f64` (but not derivatives that were added to something). If gradients overwrite
+//!   the input, the loops stop before large inputs, whose groups are processed one by one, with a copy of the input.
 //! - If the factor of derivatives is not a normal number of the type, all derivatives are computed in `f64`.
 //! - This file has no vector code: each stage is dispatched separately.
 

@@ -23,7 +23,8 @@ pub fn prefers_several_places() -> bool {
     }
 }
 
-/// For tests: makes the whole process read large arrays in one of the two ways, whatever the CPU. No result depends on it.
+/// For tests: makes the whole process read large arrays in one of the two ways, whatever the CPU. No result depends on
+/// it.
 pub fn set_prefers_several_places(prefers: bool) {
     SEVERAL_PLACES.store(u8::from(prefers), Ordering::Relaxed);
 }

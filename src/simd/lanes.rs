@@ -104,8 +104,8 @@ pub trait Lanes: Simd {
     /// As above.
     unsafe fn store_pieces_f64s(self, to: *mut u8, step: usize, a: Self::f64s);
 
-    /// Transposes the squares that four (`f32`) or two (`f64`) vectors have in each of their 128-bit pieces. Of no use on
-    /// one-lane types, which have no such piece.
+    /// Transposes the squares that four (`f32`) or two (`f64`) vectors have in each of their 128-bit pieces. Of no use
+    /// on one-lane types, which have no such piece.
     fn transpose_f32s(self, a: [Self::f32s; 4]) -> [Self::f32s; 4];
     fn transpose_f64s(self, a: [Self::f64s; 2]) -> [Self::f64s; 2];
 

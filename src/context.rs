@@ -22,7 +22,7 @@ use crate::simd::Isa;
 /// ```
 #[derive(Debug)]
 pub struct Context {
-    /// None: the process default's.
+    /// `None` means the instruction set of the process default.
     isa: Option<Isa>,
     #[cfg(feature = "rayon")]
     threads: Threads,
@@ -96,7 +96,8 @@ impl Context {
         self.isa.unwrap_or_else(default_isa)
     }
 
-    /// The process default of C callers: as [`Context::default`], but never in somebody else's pool.
+    /// The process default of C callers: like [`Context::default`], but it never runs in a pool that does not belong to
+    /// this library.
     #[cfg(feature = "capi")]
     pub(crate) fn process_default() -> &'static Context {
         static DEFAULT: Context = Context {
@@ -143,10 +144,12 @@ mod settings {
         pub threads: Option<usize>,
     }
 
-    /// Read once. Without a lock: a child forked while another thread holds it would wait for ever.
+    /// Reads the variables once, without a lock: a child that is forked while another thread holds a lock would wait
+    /// for it for ever.
     pub fn get() -> Settings {
         const ISAS: usize = Isa::ALL.len();
-        /// 1 + the place of the instruction set + ISAS times the threads, 0 for none set; 0: not read yet.
+        /// 0 until the variables have been read, then 1 + (index of the instruction set) + ISAS * (number of threads,
+        /// or 0 if it is not set).
         static SETTINGS: AtomicUsize = AtomicUsize::new(0);
         let decode = |code: usize| {
             let (isa, threads) = ((code - 1) % ISAS, (code - 1) / ISAS);
@@ -173,13 +176,13 @@ mod settings {
         }
     }
 
-    /// Err for a value that makes no sense.
+    /// `Err` for an invalid value.
     fn read<V>(name: &str, parse: impl Fn(&str) -> Option<V>) -> Result<Option<V>, ()> {
         let Some(value) = std::env::var_os(name) else { return Ok(None) };
         value.to_str().and_then(|value| parse(value.trim())).map(Some).ok_or(())
     }
 
-    /// One line, if there is anywhere for it to go.
+    /// Writes one line to standard error, if there is one.
     fn complain(name: &str, is_wrong: bool) {
         if is_wrong {
             let value = std::env::var_os(name).unwrap_or_default();
@@ -188,7 +191,8 @@ mod settings {
         }
     }
 
-    /// By another descriptor, for the usual one has a lock, which another thread may have held when this process was forked.
+    /// Standard error through a new file descriptor. Rust's own handle has a lock, which another thread may have held
+    /// when this process was forked.
     #[cfg(unix)]
     fn standard_error() -> std::io::Result<impl Write> {
         use std::os::fd::AsFd;
@@ -200,11 +204,12 @@ mod settings {
     }
 }
 
-/// Thread pools that join their threads when dropped, and that a forked child can neither use nor end.
+/// Thread pools. Dropping a pool joins its threads. A forked child can neither use nor end a pool of its parent.
 ///
-/// What a child inherits may be half made: another thread of its parent was starting a pool when the fork came, and holds
-/// a lock for ever. So a child first looks at who began to make it, a number in an atomic, and touches nothing that its
-/// ancestors began.
+/// A child may inherit a pool that is only partly initialised: if another thread of its parent was starting the pool at
+/// the time of the fork, a lock stays locked for ever in the child. Therefore each pool has an atomic number that
+/// identifies the process which began to start it. A process checks this number first, and never touches a pool that
+/// one of its ancestors began.
 #[cfg(feature = "rayon")]
 mod pool {
     use std::sync::OnceLock;
@@ -216,7 +221,7 @@ mod pool {
 
     #[derive(Debug)]
     pub struct Pool {
-        /// 0: as the settings say, or one for each core.
+        /// 0 means the number in the settings, or one thread for each core.
         threads: usize,
         started: OnceLock<Option<Started>>,
         owner: Owner,
@@ -224,12 +229,12 @@ mod pool {
 
     #[derive(Debug)]
     struct Started {
-        /// Some until dropped.
+        /// `Some` until the pool is dropped.
         pool: Option<rayon::ThreadPool>,
         workers: Vec<JoinHandle<()>>,
     }
 
-    /// The process that makes something, and alone may use it.
+    /// The process that creates an object. No other process may use the object.
     #[derive(Debug)]
     struct Owner(AtomicUsize);
 
@@ -238,7 +243,7 @@ mod pool {
             Owner(AtomicUsize::new(0))
         }
 
-        /// Whether it is this process, which it becomes if there was none.
+        /// Whether this process is the owner. If there is no owner yet, this process becomes the owner.
         fn is_this_process(&self) -> bool {
             let own = fork::process();
             match self.0.compare_exchange(0, own, Ordering::AcqRel, Ordering::Acquire) {
@@ -254,7 +259,8 @@ mod pool {
     /// Whether the rayon pool that the caller runs in, or rayon's global one, has threads in this process.
     pub fn current_is_usable() -> bool {
         let is_alive = match rayon::current_thread_index() {
-            // On a worker that is no older than this process, and so neither is its pool. See `is_orphan`.
+            // The caller is a worker that this process has started, so the pool has threads. (`is_orphan` has ruled out
+            // that it is a worker of the parent process.)
             Some(_) => true,
             None => global_is_alive(),
         };
@@ -263,9 +269,9 @@ mod pool {
 
     /// Whether rayon's global pool was started by this process, or can be.
     fn global_is_alive() -> bool {
-        /// Who used it first, of those that used it through this crate.
+        /// The process that was the first to use the pool through this crate.
         static USER: Owner = Owner::nobody();
-        /// The child that started it.
+        /// The child process that started the pool.
         static CHILD: AtomicUsize = AtomicUsize::new(0);
         if !USER.is_this_process() {
             return false;
@@ -273,8 +279,8 @@ mod pool {
         if !fork::is_child() {
             return true;
         }
-        // The parent may have used it by itself: then it has no threads here, and cannot be started again. Otherwise it is
-        // started now with rayon's own settings, as rayon would start it.
+        // The parent may have used the pool without this crate. In that case the pool has no threads in this process
+        // and cannot be started again. Otherwise it is started now, with rayon's own settings.
         let own = fork::process();
         if CHILD.load(Ordering::Acquire) != own {
             if !prepare() || rayon::ThreadPoolBuilder::new().build_global().is_err() {
@@ -285,14 +291,15 @@ mod pool {
         true
     }
 
-    /// Whether the calling thread was the worker of a pool when it forked. It would wait for that pool's other threads
-    /// whichever pool it gave work to.
+    /// Whether the calling thread was the worker of a pool when it forked. If such a thread gave work to any pool, it
+    /// would wait for ever for the other threads of its own pool, which do not exist in the child.
     pub fn is_orphan() -> bool {
         fork::is_forking_thread() && rayon::current_thread_index().is_some()
     }
 
-    /// Makes what the workers of all pools share, a lock of the crossbeam crates, before there is any worker. False in a
-    /// child that was forked while another thread was making it: there can be no pool then.
+    /// Initialises an object of the crossbeam crates that the workers of all pools share, and that contains a lock,
+    /// before there is any worker. Returns false in a child that was forked while another thread was initialising it;
+    /// such a child cannot have pools.
     fn prepare() -> bool {
         static MAKER: Owner = Owner::nobody();
         static IS_MADE: AtomicBool = AtomicBool::new(false);
@@ -317,7 +324,8 @@ mod pool {
             if self.threads == 0 { settings().unwrap_or_else(cores) } else { self.threads }
         }
 
-        /// False with one thread, in a child that inherited it, and where threads cannot be started.
+        /// Returns false if the pool has only one thread, if this process has inherited it, or if threads cannot be
+        /// started.
         pub fn is_usable(&self) -> bool {
             self.owner.is_this_process() && self.started.get_or_init(|| Started::new(self.threads())).is_some()
         }
@@ -353,9 +361,9 @@ mod pool {
         fn drop(&mut self) {
             let started = std::mem::take(&mut self.started);
             if !self.owner.is_this_process() {
-                // A child leaves what it inherited as it is. There are no threads to end, and their handles may by now be
-                // those of its own threads, which it would detach or join. A lock that another thread held cannot even be
-                // dropped.
+                // A child does not clean up what it inherited. There are no threads to end, and their handles may
+                // meanwhile denote threads of the child, which dropping would detach or join. If another thread held a
+                // lock at the time of the fork, the lock cannot even be dropped.
                 std::mem::forget(started);
             }
         }
@@ -363,7 +371,7 @@ mod pool {
 
     impl Drop for Started {
         fn drop(&mut self) {
-            // Dropped on one of its own threads, a pool cannot wait for it.
+            // A pool that is dropped on one of its own threads cannot wait for that thread.
             let is_inside = self.pool.as_ref().is_some_and(|pool| pool.current_thread_index().is_some());
             drop(self.pool.take());
             if !is_inside {

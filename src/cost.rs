@@ -2,13 +2,14 @@
 
 use crate::simd::{Total, in_environment};
 
-/// Bits a digit stands for.
+/// The number of bits in a digit.
 const DIGIT: u32 = 32;
-/// Digits of the fixed-point number; digit 0 begins at 2^-1088, the last ends above 2^1120.
+/// The number of digits of the fixed-point number. The unit of digit 0 is 2^-1088, and the last digit reaches beyond
+/// 2^1120.
 const DIGITS: usize = 69;
-/// The exponent of digit 0's unit.
+/// The exponent of the unit of digit 0.
 const LOWEST: i32 = -1088;
-/// Places after the digits, counting terms that are no finite number.
+/// The entries after the digits. They count the terms that are not finite.
 const NAN: usize = 69;
 const POSITIVE_INFINITY: usize = 70;
 const NEGATIVE_INFINITY: usize = 71;
@@ -118,7 +119,7 @@ fn add(number: &mut [i64; 72], x: f64) {
         let at = if x > 0.0 { POSITIVE_INFINITY } else { NEGATIVE_INFINITY };
         number[at] = number[at].wrapping_add(1);
     } else {
-        // bit by bit: where the caller flushes subnormals, comparisons take them for 0
+        // looks at the bits, because comparisons treat subnormal numbers as 0 if the caller has enabled flushing
         let bits = x.to_bits();
         let exponent = ((bits >> 52) & 0x7ff) as i32;
         let fraction = bits & ((1 << 52) - 1);
@@ -137,7 +138,7 @@ fn add(number: &mut [i64; 72], x: f64) {
     }
 }
 
-/// Brings every digit but the highest into 0..2^32: the one form that a number has.
+/// Brings every digit except the highest into 0..2^32, so that equal numbers have equal digits.
 fn carry(number: &mut [i64; 72]) {
     let mut carry = 0;
     for digit in &mut number[..DIGITS - 1] {
@@ -148,8 +149,8 @@ fn carry(number: &mut [i64; 72]) {
     number[DIGITS - 1] = number[DIGITS - 1].wrapping_add(carry);
 }
 
-/// The number's leading bits as an unevaluated sum, and its exponent: the sum itself may be beyond `f64`. The same
-/// for every history that led to the number.
+/// The leading bits of the number as an unevaluated sum, and an exponent, because the number itself may exceed the
+/// range of `f64`. The result depends only on the number, not on the additions that led to it.
 fn value(number: &[i64; 72]) -> (Total, i32) {
     let [nan, positive, negative] = [NAN, POSITIVE_INFINITY, NEGATIVE_INFINITY].map(|i| number[i] != 0);
     if nan || (positive && negative) {
@@ -160,7 +161,7 @@ fn value(number: &[i64; 72]) -> (Total, i32) {
     }
     let mut digits = *number;
     carry(&mut digits);
-    // the magnitude: a negative number has a negative highest digit
+    // computes the magnitude; a negative number has a negative highest digit
     let negative = digits[DIGITS - 1] < 0;
     if negative {
         for digit in &mut digits[..DIGITS] {
@@ -168,8 +169,8 @@ fn value(number: &[i64; 72]) -> (Total, i32) {
         }
         carry(&mut digits);
     }
-    // The leading five digits hold at least 129 bits. Each is exact as f64; so is their sum as a Total
-    // but for what lies 2^-106 below the first.
+    // The leading five digits hold at least 129 bits. Each of them is exact as an f64. Their sum as a Total is exact
+    // except for bits that are 2^106 times smaller than the first.
     let top = digits[..DIGITS].iter().rposition(|&digit| digit != 0).unwrap_or(0);
     let mut total = Total::ZERO;
     for i in (top.saturating_sub(4)..=top).rev() {

@@ -125,14 +125,14 @@ impl Error {
 const IN_PLACE_AND_ACCUMULATED: &str =
     "; a gradient may take its input's place, but not with accumulate_grad (LK_ACCUMULATE_GRAD)";
 
-/// A number in its shortest form, with an exponent where that is shorter: 0.5, 1e-300. A number that `f32` has is written with
-/// as many digits as tell it from others there: 0.1 for `0.1f32`.
+/// A number in its shortest form, with an exponent if that is shorter: 0.5, 1e-300. A number that `f32` can represent
+/// is written with as many digits as are needed to distinguish it from other numbers of `f32`: 0.1 for `0.1f32`.
 struct Shortest(f64);
 
 impl Display for Shortest {
     fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
         let narrow = self.0 as f32;
-        // bits are compared, for the caller may take subnormals for 0
+        // bits are compared, because the caller may have enabled a mode that treats subnormal numbers as 0
         if f64::from(narrow).to_bits() == self.0.to_bits() { shorter(narrow, out) } else { shorter(self.0, out) }
     }
 }
@@ -144,7 +144,7 @@ fn shorter<T: Display + fmt::LowerExp>(number: T, out: &mut Formatter<'_>) -> fm
     if scientific.0 < plain.0 { write!(out, "{number:e}") } else { write!(out, "{number}") }
 }
 
-/// Counts the bytes of a text, and keeps none.
+/// Counts the bytes of a text without storing it.
 struct Length(usize);
 
 impl Write for Length {
@@ -154,8 +154,8 @@ impl Write for Length {
     }
 }
 
-/// What is wrong with a delta. One that is greater than 0 may still be 0 in a narrower type. Looks at the bits, for the caller
-/// may take subnormals for 0.
+/// Describes what is wrong with a delta. A delta that is greater than 0 may still be 0 in a narrower type. Looks at the
+/// bits, because the caller may have enabled a mode that treats subnormal numbers as 0.
 fn not_positive(value: f64) -> &'static str {
     let is_positive = value.to_bits() != 0 && value.is_sign_positive() && !value.is_nan();
     if is_positive { "is 0 in the element type, must be greater than 0" } else { "is not greater than 0" }
@@ -176,7 +176,7 @@ impl Display for Constant<'_> {
     }
 }
 
-/// What an index must be and is not.
+/// Describes the valid values of an index that is invalid.
 struct Range {
     target: i64,
     classes: usize,

@@ -1,9 +1,10 @@
-//! A constant factor of derivatives, whatever its size.
+//! The constant factor of derivatives, which may be of any size.
 
 use crate::simd::view::{In, Out};
 use crate::simd::{Real, Total};
 
-/// What derivatives are multiplied by: `value * 2^exponent`. The exponent is 0 unless the factor is no normal number of `f64`.
+/// Derivatives are multiplied by this factor, which is `value * 2^exponent`. The exponent is 0 unless the factor is not
+/// a normal number of `f64`.
 #[derive(Clone, Copy, Debug)]
 pub struct Factor {
     pub value: f64,
@@ -26,7 +27,7 @@ impl Factor {
         Self::far(own, scale, divisor, value)
     }
 
-    /// The same where a step of it may be no normal number; `value` is what the usual way gives.
+    /// The same if an intermediate result may not be a normal number. `value` is the result of the usual computation.
     #[cold]
     #[inline(never)]
     fn far(own: f64, scale: f64, divisor: Option<Total>, value: f64) -> Factor {
@@ -48,7 +49,8 @@ impl Factor {
         if all.is_normal() { Factor { value: all, exponent: 0 } } else { Factor { value, exponent } }
     }
 
-    /// Whether it is 0, or of a size that the type's normal numbers have: one multiplication in that type is as good as any.
+    /// Whether the factor is 0, infinite, NaN or a normal number of the type. A single multiplication in that type is
+    /// then accurate.
     #[inline]
     pub fn fits<T: Real>(&self) -> bool {
         let [least, most] = if size_of::<T>() < size_of::<f64>() { [-126, 127] } else { [-1022, 1023] };
@@ -61,37 +63,39 @@ impl Factor {
         self.value == 0.0 || !self.value.is_finite()
     }
 
-    /// Whether its product with a weight of usual size may be no number of `f32`, or have less than its digits.
+    /// Whether the product with a weight of moderate size may overflow in `f32` or lose digits.
     #[inline]
     pub fn is_far_from_1(&self) -> bool {
         self.exponent != 0 || !(is_between(self.value, -60, 60) || self.has_no_size())
     }
 
-    /// The nearest number.
+    /// The nearest number of the type.
     pub fn to_f64(self) -> f64 {
         libm::scalbn(self.value, self.exponent)
     }
 
-    /// What is left to do for a derivative that `value` alone was multiplied with: rounded once to its type.
+    /// Completes a derivative that has been multiplied by `value` only: applies the exponent, and rounds once to the
+    /// type.
     pub fn finish<T: Real>(&self, derivative: f64) -> T {
         T::from_f64(if self.exponent == 0 { derivative } else { libm::scalbn(derivative, self.exponent) })
     }
 }
 
-/// A factor as one of usual size, `value`, times 2^exponent. The exponent is 0 unless `f32`, or the type, could lose digits of
-/// products with the factor itself.
+/// Splits a factor into a number of moderate size and a power of two, and returns that number and the exponent. The
+/// exponent is 0 unless products with the factor itself could lose digits in `f32`, or in the type.
 pub fn of_usual_size<T: Real>(factor: Total) -> (Total, i32) {
     let most = if size_of::<T>() < size_of::<f64>() { 60 } else { 900 };
     if is_between(factor.hi, -most, most) || factor.hi == 0.0 || !factor.hi.is_finite() {
         return (factor, 0);
     }
-    // a large one leaves room for products that are small
+    // a large factor is not reduced to 1, so that products with small numbers keep their digits
     let (_, size) = libm::frexp(factor.hi);
     let exponent = if size > 0 { size - most } else { size };
     (Total { hi: libm::scalbn(factor.hi, -exponent), lo: libm::scalbn(factor.lo, -exponent) }, exponent)
 }
 
-/// Writes each derivative times 2^exponent, rounded once, or adds it. They may stand where they are written.
+/// Multiplies each derivative by 2^exponent, rounds it once, and writes it or adds it to the output. `made` and `to`
+/// may be the same array.
 #[cold]
 #[inline(never)]
 pub fn finish_all<T: Real>(made: In<'_, T>, exponent: i32, to: Out<'_, T>, accumulate: bool) {
@@ -101,7 +105,7 @@ pub fn finish_all<T: Real>(made: In<'_, T>, exponent: i32, to: Out<'_, T>, accum
     }
 }
 
-/// Whether the size is from 2^least to less than 2^most, which are normal numbers.
+/// Whether the magnitude is at least 2^least and less than 2^most, which must be normal numbers.
 #[inline]
 fn is_between(x: f64, least: i32, most: i32) -> bool {
     let exponent = ((x.to_bits() >> 52) & 0x7ff) as i32 - 1023;

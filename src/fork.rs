@@ -10,7 +10,7 @@
 //!
 //! Registering the handler is one of the few uses of `unsafe` outside of `src/simd/` and `src/ffi/`.
 
-/// This process among its ancestors: none of them has the same number, none has 0.
+/// A number that identifies this process. None of its ancestors has the same number, and no process has 0.
 pub fn process() -> usize {
     counting::process()
 }
@@ -20,7 +20,7 @@ pub fn is_child() -> bool {
     process() != FIRST
 }
 
-/// Whether the calling thread is the one that forked: the only one here that is older than the process.
+/// Whether the calling thread is the one that forked. It is the only thread that existed before this process did.
 pub fn is_forking_thread() -> bool {
     is_child() && counting::is_forking_thread()
 }
@@ -29,31 +29,32 @@ pub fn is_forking_thread() -> bool {
 const FIRST: usize = 1;
 
 #[cfg(unix)]
-#[allow(unsafe_code)] // a handler is registered with the system's C library, which has no other interface
+#[allow(unsafe_code)] // only the system's C library can register a handler
 mod counting {
     use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
     static PROCESS: AtomicUsize = AtomicUsize::new(super::FIRST);
-    /// The process number that belongs to it.
+    /// The process number at that count.
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     static FORKING_THREAD: AtomicUsize = AtomicUsize::new(0);
     static IS_REGISTERED: AtomicBool = AtomicBool::new(false);
 
     /// Registers when the library is loaded: rayon's pools may have been in use, and inherited, before any function of
     /// this crate is called.
-    #[cfg(not(target_os = "aix"))] // which has no such section
+    #[cfg(not(target_os = "aix"))] // AIX has no such section
     #[used]
     #[cfg_attr(target_vendor = "apple", unsafe(link_section = "__DATA,__mod_init_func"))]
     #[cfg_attr(not(target_vendor = "apple"), unsafe(link_section = ".init_array"))]
     static WHEN_LOADED: extern "C" fn() = register;
 
     pub fn process() -> usize {
-        // Where no linker or loader has kept the line above.
+        // Needed if a linker or loader has dropped the entry above.
         register();
         let number = std::process::id();
         if NUMBER.load(Ordering::Acquire) != number {
-            // No handler has run in this child. Two threads that find it out at once count twice, which leaves one of
-            // them a pool that it will not use again; the other order would let one use its ancestor's.
+            // No handler has run in this child. If two threads notice this at the same time, the fork is counted twice,
+            // and one of them is left with a pool that it will not use again. In the other order, one of them could use
+            // the pool of an ancestor.
             enter();
         }
         PROCESS.load(Ordering::Acquire)
@@ -64,12 +65,12 @@ mod counting {
     }
 
     fn this_thread() -> usize {
-        // SAFETY: it has no conditions
+        // SAFETY: this call has no conditions
         unsafe { libc::pthread_self() as usize }
     }
 
-    /// Once, as a rule. Threads that come here together register twice, which does no harm: a fork then counts for two.
-    /// Waiting for one another is what they must not do.
+    /// Normally registers once. If several threads arrive at the same time, they register several times, which does no
+    /// harm: a fork then counts as two. They must not wait for each other.
     extern "C" fn register() {
         if IS_REGISTERED.load(Ordering::Acquire) {
             return;
@@ -93,7 +94,7 @@ mod counting {
     }
 }
 
-/// There is no `fork`.
+/// On systems without `fork`.
 #[cfg(not(unix))]
 mod counting {
     pub fn process() -> usize {

@@ -93,7 +93,8 @@ impl Options {
         self
     }
 
-    /// The factor of a gradient: `own * grad_scale`, divided by `divisor` for a mean. Nothing to count gives 0, not NaN.
+    /// The factor of a gradient: `own * grad_scale`, divided by `divisor` for a mean. If nothing counts, it is 0, not
+    /// NaN.
     pub(crate) fn factor(&self, _here: Environment, own: f64, divisor: Divisor) -> Factor {
         match self.reduction {
             Reduction::Mean if divisor.cancels => Factor::new(own, f64::NAN, None),
@@ -103,16 +104,17 @@ impl Options {
         }
     }
 
-    /// A mean that is no quotient: of nothing, if that is to be 0, or of weights that add up to 0.
+    /// The mean, in the two cases in which it is not a quotient: if there is nothing to average and the mean of nothing
+    /// is defined as 0, or if weights that are not all 0 add up to 0.
     pub(crate) fn undivided_mean(&self, total: f64, divisor: Divisor) -> Option<f64> {
         if divisor.cancels {
             return Some(f64::NAN);
         }
-        // what does not count adds 0 to the total, or is no number
+        // samples that do not count have added 0 or NaN to the total
         if self.zero_if_empty && divisor.is_nothing() { Some(total) } else { None }
     }
 
-    /// The least Hessian of a formula whose own constant factor is `own`: minus infinity if there is none.
+    /// The minimum of the Hessian for a formula with the constant factor `own`; minus infinity if there is no minimum.
     pub(crate) fn least_hess<T: Real>(&self, _here: Environment, own: f64) -> T {
         T::from_f64(if self.min_hess == 0.0 { f64::NEG_INFINITY } else { self.min_hess / own })
     }
@@ -233,7 +235,8 @@ pub(crate) fn check_length(name: &'static str, length: usize, needed: usize) -> 
     if length == needed { Ok(()) } else { Err(Error::LengthMismatch { name, length, needed }) }
 }
 
-/// Whether `length` elements are what the layout needs: exactly for a dense one, at least for one with gaps.
+/// Whether an array of `length` elements fits the layout: exactly as many as it needs if it is dense, at least as many
+/// if it has gaps.
 pub(crate) fn check_elements(layout: &Layout, name: &'static str, length: usize) -> Result<(), Error> {
     if length > layout.elements && !layout.is_dense() {
         return Ok(());
@@ -259,7 +262,7 @@ impl<'a, T: Real> Sinks<'a, T> {
         Self::of_predictions(outputs, reduction, layout)
     }
 
-    /// For a loss over classes whose predictions may be right.
+    /// For a loss over classes that can count correct predictions.
     pub fn of_predictions(outputs: Outputs<'a, T>, reduction: Reduction, layout: &Layout) -> Result<Self, Error> {
         for (name, slice) in [("grad", &outputs.grad), ("hess", &outputs.hess)] {
             slice.as_ref().map_or(Ok(()), |slice| check_elements(&layout.of_grad(), name, slice.len()))?;
@@ -281,7 +284,7 @@ impl<'a, T: Real> Sinks<'a, T> {
         })
     }
 
-    /// The gradient in the input's place.
+    /// The gradient overwrites the input.
     pub fn with_grad_in_place(self, options: &Options, grad: Out<'a, T>) -> Result<Self, Error> {
         if options.accumulate_grad || self.grad.is_some() {
             let accumulates = options.accumulate_grad;
@@ -290,7 +293,7 @@ impl<'a, T: Real> Sinks<'a, T> {
         Ok(Sinks { grad: Some(grad), ..self })
     }
 
-    /// Writes the reduced loss and adds the batch to the cost. `weight`: what a mean divides by.
+    /// Writes the reduced loss and adds the batch to the cost. `weight` is the number that a mean divides by.
     pub fn finish(&mut self, _here: Environment, options: &Options, partial: Partial, weight: Divisor) -> Summary {
         if let Some(loss) = self.loss {
             let total = partial.total.value();
@@ -307,17 +310,17 @@ impl<'a, T: Real> Sinks<'a, T> {
         Summary { weight_sum: weight.sum.value(), out_of_domain: partial.out_of_domain }
     }
 
-    /// Where a copy of the input may stand until the results replace it.
+    /// The array to which the input may be copied before the results overwrite it.
     pub fn place(&self, options: &Options) -> Option<Out<'a, T>> {
         if options.accumulate_grad { None } else { self.grad.or(self.hess) }
     }
 
-    /// Whether right predictions are asked for.
+    /// Whether correct predictions are requested.
     pub fn wants_correct(&self) -> bool {
         self.correct.is_some() || self.is_correct.is_some()
     }
 
-    /// Whether the samples' losses have to be added up.
+    /// Whether the sum of the samples' losses is needed.
     pub fn needs_total(&self, reduction: Reduction) -> bool {
         self.cost.is_some() || (self.loss.is_some() && reduction != Reduction::None)
     }

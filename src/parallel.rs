@@ -15,20 +15,20 @@ use crate::simd::{Environment, Isa, Total};
 /// Work that comes in blocks, each of which gives a partial result.
 pub trait Blocks: Sync {
     fn count(&self) -> usize;
-    /// Work in one block, in CPU cycles, roughly.
+    /// A rough estimate of the work in one block, in CPU cycles.
     #[cfg_attr(not(feature = "rayon"), allow(dead_code))]
     fn cycles(&self) -> usize;
     fn block(&self, isa: Isa, index: usize) -> Partial;
-    /// The blocks from `first` on in turns, if that is faster and there are so many.
+    /// Processes several blocks from `first` on in alternation, if that is faster and there are enough of them.
     fn together(&self, _isa: Isa, _first: usize) -> Option<[Partial; TOGETHER]> {
         None
     }
 }
 
-/// Blocks that may be walked at once.
+/// The number of blocks that may be processed in alternation.
 pub const TOGETHER: usize = 4;
 
-/// What a block of samples adds up to.
+/// The sums over a block of samples.
 #[derive(Clone, Copy, Default)]
 pub struct Partial {
     pub total: Total,
@@ -41,14 +41,15 @@ impl Partial {
     }
 }
 
-/// Below this a call stays on its thread: waking another costs some 10 microseconds.
+/// A call with less work than this stays on its thread, because waking another thread takes some 10 microseconds.
 #[cfg(feature = "rayon")]
 const MIN_PARALLEL_CYCLES: usize = 200_000;
 /// Tasks smaller than this are not split further.
 #[cfg(feature = "rayon")]
 const MIN_TASK_CYCLES: usize = 50_000;
 
-/// All blocks' partial results, merged. (Not generic: tasks and their joins would be compiled for each kind of blocks.)
+/// The merged partial results of all blocks. (This is not generic, because otherwise tasks and joins would be compiled
+/// for each kind of blocks.)
 pub fn reduce(_here: Environment, context: &Context, blocks: &dyn Blocks) -> Partial {
     let (count, isa) = (blocks.count(), context.isa());
     if count == 0 {

@@ -16,21 +16,21 @@ pub enum Reduction {
     None,
 }
 
-/// What a mean divides by.
+/// The number that a mean divides by.
 #[derive(Clone, Copy)]
 pub(crate) struct Divisor {
     pub sum: Total,
-    /// Whether the sum is 0 although some of its terms are not: no number is the mean then.
+    /// Whether the sum is 0 although some of its terms are not; the mean is then NaN.
     pub cancels: bool,
 }
 
 impl Divisor {
-    /// So many samples that count alike.
+    /// This number of samples, each with weight 1.
     pub fn count(samples: usize) -> Self {
         Divisor { sum: Total::new(samples as f64), cancels: false }
     }
 
-    /// Whether nothing counts.
+    /// Whether there is nothing to average.
     pub fn is_nothing(&self) -> bool {
         self.sum.value() == 0.0 && !self.cancels
     }
@@ -57,9 +57,11 @@ pub struct ClassShape {
     pub(crate) outer: usize,
     pub(crate) classes: usize,
     pub(crate) inner: usize,
-    /// How many elements of `inner` are contiguous, and from one such row to the next, unless all are.
+    /// Unless all of `inner` is contiguous: how many elements of it are, and how many lie from the start of one such
+    /// row to the start of the next.
     row_of_inner: Option<[usize; 2]>,
-    /// Outer and class stride of the gradient, if they are not the logits'. Here as there, none is dense.
+    /// The outer stride and the class stride of the gradient, if they differ from those of the logits. An inner `None`
+    /// means dense, as in the two strides below.
     grad_strides: Option<[Option<usize>; 2]>,
     outer_stride: Option<usize>,
     class_stride: Option<usize>,
@@ -94,7 +96,7 @@ impl ClassShape {
         self
     }
     /// A crop of images: `inner` is rows of `length` elements, which begin `stride` elements apart. Index targets, row
-    /// weights and losses are dense all the same.
+    /// weights and losses are still dense.
     ///
     /// ```
     /// use losskit::{ClassShape, CrossEntropy, Targets};
@@ -109,8 +111,8 @@ impl ClassShape {
         self.row_of_inner = Some([length, stride]);
         self
     }
-    /// A dense gradient and a dense Hessian, wherever the logits lie; a dense output of [`Softmax`] and [`LogSoftmax`];
-    /// a dense `grad_input` of their backward passes.
+    /// Makes the gradient and the Hessian dense, whatever the strides of the logits are. The same applies to the output
+    /// of [`Softmax`] and [`LogSoftmax`], and to `grad_input` of their backward passes.
     ///
     /// All inputs of the logits' shape are copied first, and the results are those of the copies, bit for bit:
     ///
@@ -150,7 +152,8 @@ impl ClassShape {
         self.grad_strides = Some([None; 2]);
         self
     }
-    /// As [`dense_grad`](Self::dense_grad), with these strides instead of dense arrays. All copies have these strides.
+    /// Like [`dense_grad`](Self::dense_grad), but with these strides instead of dense arrays. All copies have these
+    /// strides.
     pub const fn grad_strides(mut self, outer: usize, class: usize) -> Self {
         self.grad_strides = Some([Some(outer), Some(class)]);
         self
@@ -172,7 +175,8 @@ impl ClassShape {
         }
     }
 
-    /// As the C interface has it: both 0 are the logits' strides, one 0 is dense.
+    /// The strides of the gradient as the C interface passes them. If both are 0, they are the strides of the logits;
+    /// if one is 0, that one is dense.
     #[cfg(feature = "capi")]
     pub(crate) const fn grad_strides_or_dense(mut self, outer: usize, class: usize) -> Self {
         const fn unless_0(stride: usize) -> Option<usize> {
@@ -184,7 +188,8 @@ impl ClassShape {
         self
     }
 
-    /// The strides in full, if the shape is one that memory can hold and no two elements coincide.
+    /// The layout with all strides written out. An error if the array would not fit into the address space, or if two
+    /// elements would have the same address.
     pub(crate) const fn layout(&self) -> Result<Layout, Error> {
         let ClassShape { outer, classes, inner, .. } = *self;
         let (row_length, row_stride, span) = match self.rows_of_inner() {
@@ -249,7 +254,7 @@ impl ClassShape {
         if !class_in_outer && !outer_in_class {
             return Err(Error::InvalidStride { outer_stride, class_stride });
         }
-        // a gradient that lies as the logits do has no strides of its own
+        // strides of the gradient that are those of the logits are not strides of its own
         let own_grad = match own_grad {
             Some(own) if own.outer == outer_stride && own.class == class_stride && row_length == inner => None,
             own_grad => own_grad,
@@ -257,7 +262,8 @@ impl ClassShape {
         Ok(Layout { outer_stride, class_stride, elements, own_grad, ..of_nothing })
     }
 
-    /// Elements of a row of `inner`, from one row to the next, and from the first element of `inner` to the last.
+    /// Three numbers of elements: in a contiguous row of `inner`, from one such row to the next, and from the first
+    /// element of `inner` to the last.
     const fn rows_of_inner(&self) -> Result<(usize, usize, usize), Error> {
         let inner = self.inner;
         let Some([row_length, row_stride]) = self.row_of_inner else {
@@ -296,7 +302,7 @@ impl ClassShape {
     }
 }
 
-/// A [`ClassShape`] that was checked, its strides written out.
+/// A [`ClassShape`] that has been checked, with all strides written out.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Layout {
     pub outer: usize,
@@ -307,14 +313,14 @@ pub(crate) struct Layout {
     pub samples: usize,
     /// From the first element to the last.
     pub elements: usize,
-    /// How many elements of `inner` are contiguous, and how far apart such rows begin: both `inner`, unless there are gaps.
+    /// How many elements of `inner` are contiguous, and how far apart such rows begin. Without gaps both are `inner`.
     pub row_length: usize,
     pub row_stride: usize,
-    /// Where the gradient and the Hessian lie, if not as the logits do.
+    /// The memory layout of the gradient and the Hessian, if it differs from that of the logits.
     pub own_grad: Option<Strides>,
 }
 
-/// Where an array of a layout's shape lies.
+/// The memory layout of one array with the shape of a [`Layout`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Strides {
     pub outer: usize,
@@ -339,7 +345,7 @@ impl Layout {
         }
     }
 
-    /// Where a sample's class 0 is.
+    /// The position of a sample's class 0.
     #[inline(always)]
     pub fn offset(&self, sample: usize) -> usize {
         if self.inner == 1 {
@@ -349,7 +355,7 @@ impl Layout {
         }
     }
 
-    /// Where an inner index lies.
+    /// The position of an inner index.
     #[inline(always)]
     fn in_plane(&self, inner: usize) -> usize {
         if self.row_length == self.inner {
@@ -359,20 +365,20 @@ impl Layout {
         }
     }
 
-    /// How many samples lie beside each other from one on, as far as the row goes.
+    /// The number of contiguous samples from this one to the end of its row.
     #[inline(always)]
     pub fn beside(&self, sample: usize) -> usize {
         let inner = sample % self.inner;
         if self.row_length == self.inner { self.inner - inner } else { self.row_length - inner % self.row_length }
     }
 
-    /// Elements of `inner` from the first to the last.
+    /// The number of elements from the first of `inner` to the last, with gaps.
     #[cfg(feature = "capi")]
     pub fn span(&self) -> usize {
         (self.inner / self.row_length.max(1)).saturating_sub(1) * self.row_stride + self.row_length
     }
 
-    /// That of the gradient and the Hessian.
+    /// The memory layout of the gradient and the Hessian.
     pub fn of_grad(self) -> Self {
         match self.own_grad {
             Some(Strides { outer, class, elements }) => Layout {
@@ -388,7 +394,8 @@ impl Layout {
         }
     }
 
-    /// Of `count` consecutive samples as many, from the first on, as are evenly apart, and the element they begin at.
+    /// Of `count` consecutive samples, the longest leading run that is evenly spaced, and the element at which it
+    /// begins.
     #[inline(always)]
     pub fn run(&self, first: usize, count: usize) -> (usize, Samples) {
         let Layout { inner, outer_stride, classes, class_stride, .. } = *self;
@@ -401,7 +408,7 @@ impl Layout {
         self.inner == 1 && (self.class_stride == 1 || self.classes == 1)
     }
 
-    /// Whether no element lies between the first and the last that is none of the shape's.
+    /// Whether there are no gaps: every element from the first to the last belongs to the shape.
     pub fn is_dense(&self) -> bool {
         self.samples.checked_mul(self.classes) == Some(self.elements)
     }

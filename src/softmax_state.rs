@@ -33,28 +33,28 @@
 pub struct SoftmaxState {
     /// The largest logit; -inf if there is none, NaN if there is no number.
     pub(crate) max: f64,
-    /// Sum of the other exponentials, shifted: value and error. See `kernel/softmax_state.rs`.
+    /// The sum of the other exponentials, scaled: its value and its rounding error. See `kernel/softmax_state.rs`.
     pub(crate) rest: f64,
     pub(crate) rest_error: f64,
-    /// The target's logit; 0 until it is seen.
+    /// The logit of the target; 0 until it has been added.
     pub(crate) target: f64,
-    /// How often it was seen; infinity for a row that is ignored.
+    /// How many times the target has been added; infinity for an ignored row.
     pub(crate) seen: f64,
-    /// Its class weight; 0 until it is seen.
+    /// The class weight of the target; 0 until it has been added.
     pub(crate) target_weight: f64,
     pub(crate) spread: Spread,
 }
 
-/// What a state has with label smoothing only; all 0 without.
+/// The part of a state that is only for label smoothing; all 0 without it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[repr(C)]
 pub(crate) struct Spread {
-    /// The number of classes seen.
+    /// The number of classes that have been added.
     pub classes: f64,
-    /// The sum of their weights: value and error.
+    /// The sum of their weights: its value and its rounding error.
     pub weights: f64,
     pub weights_error: f64,
-    /// The sum of class weight times max - x_j, times 2^-32: value and error.
+    /// The sum of class weight times max - x_j, times 2^-32: its value and its rounding error.
     pub gap: f64,
     pub gap_error: f64,
 }
@@ -63,7 +63,7 @@ impl Spread {
     pub const NONE: Self = Spread { classes: 0.0, weights: 0.0, weights_error: 0.0, gap: 0.0, gap_error: 0.0 };
 }
 
-/// A state's numbers without those of label smoothing.
+/// The numbers of a state without those for label smoothing.
 pub(crate) const NUMBERS: usize = 6;
 
 impl SoftmaxState {

@@ -3,7 +3,7 @@
 
   benches/peers/run                     # everything, to target/peers/
   benches/peers/run --quick             # seven works, fewer rounds
-  benches/peers/run --write             # also into docs/ (peers.csv, peers.md, two pictures) and README.md
+  benches/peers/run --write             # also into docs/ (peers.csv, peers.md, two pictures), and three figures into README.md
   benches/peers/run --rounds 7          # fewer rounds than 21
   benches/peers/run --work mse          # only works whose name contains this; accuracy is left out
   benches/peers/run --linear            # instead, cross-entropy of a linear layer beside PyTorch, to peers-linear.md there

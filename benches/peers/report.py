@@ -42,36 +42,58 @@ def write(runs, folder):
 
 
 BEGIN, END = "<!-- benches/peers: begin -->", "<!-- benches/peers: end -->"
-# What the README shows: gradients, but of the works that are much like another
+# What the page shows first: gradients, but of the works that are much like another
 SHORT = re.compile(r"^(cross_entropy|cross_entropy_probabilities|mse|huber|bce|bce_with_logits|td_mse)_f32_grad$")
+# What the README shows of these: few classes, many classes, and a loss of independent elements
+FIGURES = {
+    ("cross_entropy_f32_grad", "65536x10"): "`cross_entropy`, 65,536 rows of 10 classes",
+    ("cross_entropy_f32_grad", "512x32000"): "`cross_entropy`, 512 rows of 32,000 classes",
+    ("mse_f32_grad", "16777216"): "`mse`, 16,777,216 elements",
+}
+IN_WORDS = {
+    "PyTorch compiled": "PyTorch with `torch.compile`",
+    "PyTorch prepared": "PyTorch with all tensors made beforehand",
+}
 
 
 def write_readme(run, path):
-    """The run's table, between the markers."""
+    """The run's three figures, between the markers."""
     before, rest = path.read_text().split(BEGIN)
     after = rest.split(END)[1]
-    path.write_text("\n".join([before + BEGIN, *short(run), END + after]))
+    path.write_text("\n".join([before + BEGIN, *figures(run), END + after]))
+
+
+def figures(run):
+    about, works = run["machine"], by_work(run)
+    yield "| value and gradient, float32 | elements a second | fastest other library | times as fast |"
+    yield "| --- | --: | --- | --: |"
+    for key, text in FIGURES.items():
+        rate, name, fastest = beside_fastest(works[key])
+        yield f"| {text} | {rate:.3g} billion | {IN_WORDS.get(name, name)} | {fastest['losskit_ratio']:.2f} |"
+    ratios = [beside_fastest(rows)[2]["losskit_ratio"] for (work, _), rows in works.items() if SHORT.match(work)]
+    machine = f"{counted(run['threads'])} on an {about['cpu']}"
+    span = f"{len(ratios)} such ratios, from {min(ratios):.2f} to {max(ratios):.2f}"
+    yield ""
+    yield f"These were measured with {machine}, beside PyTorch, JAX and ONNX Runtime."
+    yield f"[docs/peers.md](docs/peers.md) has {span}."
 
 
 def short(run):
-    about = run["machine"]
-    yield "![How many times faster losskit is](docs/peers-ratio.svg)"
-    yield ""
-    yield "Value and gradient of float32, billions of elements a second:"
-    yield ""
     yield "| work | shape | losskit | fastest other | times |"
     yield "| --- | --- | --: | --- | --: |"
     for (work, shape), rows in by_work(run).items():
         if SHORT.match(work):
-            others = {name: row for name, row in rows.items() if name != "losskit"}
-            name, fastest = min(others.items(), key=lambda item: item[1]["losskit_ratio"])
-            own = rows["losskit"]["gigaelements_per_second"]
-            cells = [f"{own:.3g}", f"{fastest['gigaelements_per_second']:.3g}, {name}", f"{fastest['losskit_ratio']:.2f}"]
+            own, name, fastest = beside_fastest(rows)
+            other, ratio = fastest["gigaelements_per_second"], fastest["losskit_ratio"]
+            cells = [f"{own:.3g}", f"{other:.3g}, {name}", f"{ratio:.2f}"]
             yield f"| {work.removesuffix('_f32_grad')} | {shape} | {' | '.join(cells)} |"
-    yield ""
-    yield f"{about['cpu']}, {counted(run['threads'])}; {versions(about)}."
-    yield "Measured by `benches/peers/run --write`. [docs/peers.md](docs/peers.md) has more results, also on accuracy, and"
-    yield "[docs/speed.md](docs/speed.md) compares the speed with the limits of the machine."
+
+
+def beside_fastest(rows):
+    """losskit's rate, and the name and the row of the library with the smallest ratio."""
+    others = {name: row for name, row in rows.items() if name != "losskit"}
+    name, fastest = min(others.items(), key=lambda item: item[1]["losskit_ratio"])
+    return rows["losskit"]["gigaelements_per_second"], name, fastest
 
 
 def by_work(run):
@@ -106,10 +128,22 @@ def page(runs):
     yield ""
     yield "![How many times faster losskit is](peers-ratio.svg)"
     yield ""
+    yield "The libraries are timed in turns on the same arrays, in many rounds. In each round losskit's rate is divided"
+    yield "by the other library's rate. The ratios on this page are medians over the rounds. The rates are medians too,"
+    yield "each computed separately, so a ratio is not always exactly the quotient of two rates. The fastest other library"
+    yield "is the one for which the ratio is smallest."
+    yield ""
+    yield "## Value and gradient"
+    yield ""
+    yield f"Billions of elements a second with {counted(runs[-1]['threads'])}. `times` is the ratio to the fastest other"
+    yield "library."
+    yield ""
+    yield from short(runs[-1])
+    yield ""
     yield "## Speed"
     yield ""
     yield "Billions of elements a second, and how many times faster losskit is than the fastest of the others (below 1 it"
-    yield "is slower). ONNX Runtime has cross-entropy's value alone, without a gradient."
+    yield "is slower). ONNX Runtime computes only the loss of cross-entropy, not its gradient."
     for run in reversed(runs):
         yield ""
         yield f"### {counted(run['threads']).capitalize()}"

@@ -39,7 +39,7 @@ struct Call<T> {
     correct: Correct,
 }
 
-/// A call's arguments, read and checked.
+/// The arguments of a call, read and checked.
 struct Checked<'a, T> {
     layout: Layout,
     targets: TargetView<'a, T>,
@@ -89,7 +89,7 @@ impl<T: Element> Call<T> {
     /// # Safety
     /// As [`check`](Call::check).
     unsafe fn cross_entropy(self, loss: CrossEntropy) -> Result<lk_status, Error> {
-        // SAFETY: the caller's promise; what `check` says of it
+        // SAFETY: the caller's promise, as described at `check`
         unsafe {
             let Checked { layout, targets, weights, options } = self.check()?;
             let logits = view(self.input.elements, layout.elements);
@@ -104,7 +104,7 @@ impl<T: Element> Call<T> {
     /// # Safety
     /// As [`check`](Call::check).
     unsafe fn nll(self, loss: Nll) -> Result<lk_status, Error> {
-        // SAFETY: the caller's promise; what `check` says of it
+        // SAFETY: the caller's promise, as described at `check`
         unsafe {
             let Checked { layout, targets, weights, options } = self.check()?;
             let targets = match targets {
@@ -120,7 +120,7 @@ impl<T: Element> Call<T> {
     }
 }
 
-/// Shape and arrays of softmax and its kin: one output, which may be the first input.
+/// Reads the shape and the arrays of softmax and similar functions. They have one output, which may be the first input.
 ///
 /// # Safety
 /// Shape and context are NULL or valid.

@@ -6,7 +6,7 @@ use super::types::{lk_class_shape, lk_context, lk_distillation_params, lk_option
 use crate::error::Error;
 use crate::loss::{DistillationInputs, Element};
 
-/// A call's arguments.
+/// The arguments of a call.
 struct Call<T> {
     ctx: *const lk_context,
     shape: *const lk_class_shape,

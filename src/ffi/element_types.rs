@@ -22,9 +22,9 @@ impl CElement for f64 {
         "LK_I16, LK_I32, LK_I64, LK_U8, LK_U16, LK_U32, LK_U64 or, for probabilities, LK_F64";
 }
 
-/// Functions of arrays of `T`: each `fn name` becomes the C functions `lk_name_f32` and `lk_name_f64`, which return the status
-/// that the body gives. Their caller promises that pointers which are not NULL are valid for what the docs say, and the body
-/// passes that promise on.
+/// Functions of arrays of `T`: each `fn name` becomes the C functions `lk_name_f32` and `lk_name_f64`, which return the
+/// status that the body gives. The caller promises that pointers are NULL or valid as the docs say, and the body passes
+/// this promise on.
 ///
 /// `header.rs` reads these functions too, for the header. It relies on their layout: write new ones like the others.
 macro_rules! for_each_element_type {

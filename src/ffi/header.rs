@@ -1,13 +1,13 @@
 //! Generates the C header from the sources, and the lists of losses in the C++ header and in the C test programs. Both
 //! the build script and the test that checks the committed headers use it.
 //!
-//! cbindgen reads functions, but it does not see what macros produce. So functions that are written once for all
-//! element types, or for all losses of a table, are first written out from the text that the macros are given.
+//! cbindgen reads functions, but it does not expand macros. Functions that are written once for all element types, or
+//! for all losses of a table, are therefore first written out, from the text inside of the macros.
 
 use std::fs;
 use std::path::Path;
 
-/// In the order that the header has them.
+/// The source files, in the order of their contents in the header.
 const SOURCES: [&str; 11] = [
     "types",
     "status",
@@ -22,7 +22,8 @@ const SOURCES: [&str; 11] = [
     "td",
 ];
 
-/// What is made, by its path: the text that it is to have. What is written on the way goes to `scratch`, a folder that exists.
+/// The generated files, as a map from their paths to their texts. Temporary files are written to `scratch`, an existing
+/// folder.
 pub fn all(root: &Path, scratch: &Path) -> [(&'static str, String); 3] {
     [
         ("include/losskit.h", c_header(root, scratch)),
@@ -49,18 +50,18 @@ fn c_header(root: &Path, scratch: &Path) -> String {
     [declarations, &short_forms(root), END].concat()
 }
 
-/// What cbindgen writes last.
+/// The end of the header, which cbindgen writes last.
 const END: &str = "#endif  /* LOSSKIT_H */\n";
 
 /// The short forms of the commonest calls, which are defined in the header, for float and for double.
 fn short_forms(root: &Path) -> String {
     let single = read(&root.join("src/ffi/short_forms.h"));
-    // (alignments of parameters stay: both names are as long as each other)
+    // (parameters stay aligned, because both names have the same length)
     let double = single.replace("_f32", "_f64").replace("float", "double");
     [single, double].concat()
 }
 
-/// The text of `include/losskit.hpp`, with its list of the losses of independent elements made anew.
+/// The text of `include/losskit.hpp`, in which the list of the losses of independent elements is generated again.
 fn cpp_header(root: &Path) -> String {
     const BEGIN: &str = "// Begin of what is made from the sources, as the C header is.\n";
     const END: &str = "// End of what is made from the sources.\n";
@@ -107,7 +108,7 @@ fn expand(root: &Path, source: &str) -> String {
         let block: Vec<&str> = lines.by_ref().take_while(|line| *line != end).collect();
         let functions = functions(&block);
         if functions.iter().any(|function| function.name == "$name") {
-            // the pattern of the functions of all losses, in a macro: the file has nothing else that the header says
+            // the pattern for the functions of all losses, in a macro; the file contains nothing else for the header
             let of_loss =
                 |loss: &Loss| functions.iter().map(|pattern| pattern.of(loss).for_each_element_type()).collect();
             return losses(root).iter().map(of_loss).collect::<Vec<String>>().concat();
@@ -142,7 +143,7 @@ fn functions(block: &[&str]) -> Vec<Function> {
 }
 
 impl Function {
-    /// The function of a loss, of the pattern that those of all losses of the table follow.
+    /// The function of a loss, generated from the pattern for all losses of the table.
     fn of(&self, loss: &Loss) -> Self {
         let paragraph = [String::new()];
         let mut arguments = self.arguments.clone();
@@ -151,7 +152,7 @@ impl Function {
         Function { docs: [&loss.docs[..], &paragraph, &self.docs].concat(), name: loss.name.clone(), arguments }
     }
 
-    /// As cbindgen reads it, once for each element type.
+    /// The function as text for cbindgen, once for each element type.
     fn for_each_element_type(&self) -> String {
         let name = &self.name;
         let docs: String = self.docs.iter().map(|text| format!("///{text}\n")).collect();
@@ -174,14 +175,14 @@ impl Function {
 /// A line of the table of losses of independent elements.
 struct Loss {
     name: String,
-    /// What its file begins with.
+    /// The comment at the beginning of its file.
     docs: Vec<String>,
-    /// Its own, one an entry.
+    /// Its own parameters, one in each entry.
     arguments: Vec<String>,
 }
 
 impl Loss {
-    /// Its object in C++.
+    /// The name of its function object in C++.
     fn in_cpp(&self) -> String {
         let name = &self.name;
         let title = self.docs.first().expect("its file says what it is").trim();

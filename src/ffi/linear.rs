@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::loss::{Element, LinearInputs, LinearOutputs};
 use crate::shape::{Reduction, Weights};
 
-/// A call's arguments.
+/// The arguments of a call.
 struct Call<T> {
     ctx: *const lk_context,
     shape: *const lk_linear_shape,

@@ -16,11 +16,11 @@ use crate::options::Sinks;
 use crate::shape::{Layout, Reduction};
 use crate::simd::view::{In, Out};
 
-/// Reads a struct whose first field is its size. A larger struct comes from a newer caller; the fields that this version does
-/// not know must be 0 then.
+/// Reads a struct whose first field is its size. A larger struct comes from a newer caller; the fields that this
+/// version does not know must be 0 then.
 ///
 /// # Safety
-/// NULL, or valid for reading as many bytes as its first field says, that field at least.
+/// The pointer is NULL, or valid for reading as many bytes as the first field says, and at least that field.
 pub unsafe fn read_sized<T: Copy>(
     name: &'static str,
     pointer: *const T,
@@ -43,11 +43,13 @@ pub unsafe fn read_sized<T: Copy>(
     if (size_of::<T>()..size).any(|at| unsafe { bytes.add(at).read() } != 0) {
         return Err(Error::UnsupportedOption { name });
     }
-    // SAFETY: at least the first version's bytes, which are all there are yet; T takes any bits
+    // SAFETY: there are at least the bytes of the first version, and so far there is only that version; T may have any
+    // bits
     Ok(unsafe { pointer.read() })
 }
 
-/// NULL only where nothing is needed, aligned, and of a size that memory can have.
+/// Checks that a pointer is not NULL unless there are no elements, that it is aligned, and that the array fits into the
+/// address space.
 pub fn check_pointer<T>(name: &'static str, pointer: *const T, len: usize) -> Result<(), Error> {
     if len == 0 {
         return Ok(());
@@ -67,15 +69,16 @@ pub fn check_pointer<T>(name: &'static str, pointer: *const T, len: usize) -> Re
     Ok(())
 }
 
-/// An array, from its first byte to its last.
+/// The memory of an array, from its first byte to its last.
 #[derive(Clone, Copy)]
 struct Range {
     name: &'static str,
     start: usize,
     end: usize,
-    /// Of an element.
+    /// The size of an element.
     size: usize,
-    /// Whether it has the call's shape, and perhaps gaps between its rows, and whether it lies as the gradient does.
+    /// Whether the array has the shape of the call, in which case there may be gaps between its rows, and whether it
+    /// has the strides of the input or those of the gradient.
     shape: Shaped,
 }
 
@@ -87,12 +90,13 @@ enum Shaped {
 }
 
 impl Range {
-    /// Whether they have a byte in common, what lies between the rows of arrays of this layout left out.
+    /// Whether two arrays have a byte in common. Padding between the rows of arrays of this layout does not count.
     fn meets(&self, other: &Range, layout: Option<&Layout>) -> bool {
         self.start < other.end && other.start < self.end && self.elements_meet(other, layout)
     }
 
-    /// The same of arrays that lie within each other. Takes no longer than a look at each run of elements of one of them.
+    /// The same for arrays whose ranges overlap. The time is proportional to the number of contiguous runs of one of
+    /// them.
     #[cold]
     fn elements_meet(&self, other: &Range, layout: Option<&Layout>) -> bool {
         let [a, b] = [self, other].map(|range| (range.start, range.runs(layout)));
@@ -109,7 +113,8 @@ impl Range {
     }
 }
 
-/// Where an array's elements are: runs of bytes, `inner` of them evenly apart, and `outer` such rows.
+/// The positions of the elements of an array. They are runs of bytes: `inner` evenly spaced runs form a row, and there
+/// are `outer` rows. Each pair is a count and a stride.
 struct Runs {
     outer: (usize, usize),
     inner: (usize, usize),
@@ -117,12 +122,12 @@ struct Runs {
 }
 
 impl Runs {
-    /// Of a layout, which has no elements that coincide: each of its dimensions lies between two elements of the next. What
-    /// lies between the rows of a crop counts as its own.
+    /// The runs of a layout. No two of its elements coincide, so each dimension fits between two elements of the next.
+    /// Gaps between the rows of a crop count as elements.
     fn new(layout: &Layout, size: usize) -> Self {
         let Layout { outer, classes, outer_stride, class_stride, .. } = *layout;
         let mut dimensions = [(outer, outer_stride), (classes, class_stride)];
-        // the larger one encloses the smaller one; one of a single index has no stride
+        // the dimension with the larger stride encloses the other; a dimension with a single index has no stride
         if dimensions[0].0 == 1 || (dimensions[1].0 > 1 && dimensions[0].1 < dimensions[1].1) {
             dimensions.swap(0, 1);
         }
@@ -132,7 +137,7 @@ impl Runs {
                 continue;
             }
             let stride = size * stride;
-            // runs that follow each other without a gap are one
+            // consecutive runs without a gap are merged
             if runs.inner.0 == 1 && stride == runs.bytes {
                 runs.bytes *= count;
             } else if runs.inner.0 == 1 {
@@ -148,13 +153,13 @@ impl Runs {
         self.outer.0 * self.inner.0
     }
 
-    /// Whether that is so of the beginning of any run of an array that begins at `at`.
+    /// Whether `is_so` holds for the beginning of any run of an array that begins at `at`.
     fn any(&self, at: usize, is_so: impl Fn(usize) -> bool) -> bool {
         let (outer, inner) = (self.outer, self.inner);
         (0..outer.0).any(|i| (0..inner.0).any(|j| is_so(at + i * outer.1 + j * inner.1)))
     }
 
-    /// Whether any run of an array that begins at `at` has a byte from `start` to before `end`.
+    /// Whether any run of an array that begins at `at` has a byte in `start..end`.
     fn meets(&self, at: usize, start: usize, end: usize) -> bool {
         let (outer, inner) = (self.outer, self.inner);
         let row = (inner.0 - 1) * inner.1 + self.bytes;
@@ -162,8 +167,9 @@ impl Runs {
     }
 }
 
-/// Where those of `count` blocks begin, evenly apart from `at` on, that have a byte from `start` to before `end`. Blocks do not
-/// overlap, so of three that follow each other the one in the middle is wholly within, and no more are needed.
+/// There are `count` evenly spaced blocks from `at` on. Returns where those begin that have a byte in `start..end`, but
+/// at most three of them: blocks do not overlap, so the middle one of three lies completely within the range, and
+/// further ones are not needed.
 fn near(
     at: usize,
     (count, stride): (usize, usize),
@@ -171,7 +177,7 @@ fn near(
     start: usize,
     end: usize,
 ) -> impl Iterator<Item = usize> {
-    // the first that ends after `start`
+    // the first block that ends after `start`
     let first = if start < at + bytes || stride == 0 { 0 } else { (start - at - bytes) / stride + 1 };
     (first..count.min(first.saturating_add(3)))
         .map(move |i| at + i * stride)
@@ -181,7 +187,7 @@ fn near(
 /// Types of indices, in words.
 pub const INDEX_TYPES: &str = "LK_I16, LK_I32, LK_I64, LK_U8, LK_U16, LK_U32 or LK_U64";
 
-/// What is said of an array of indices whose type is none of those that a function takes.
+/// The error for an array of indices whose type the function does not support.
 fn wrong_type(array: &'static str, dtype: lk_dtype, expected: &'static str) -> Error {
     let name = match array {
         "action" => "action_type",
@@ -196,16 +202,16 @@ fn wrong_type(array: &'static str, dtype: lk_dtype, expected: &'static str) -> E
     Error::UnknownConstant { name, value: i64::from(dtype), known_as, expected }
 }
 
-/// A constant, or flags, that this version does not know.
+/// The error for a constant or flags that this version does not know.
 pub fn unknown(name: &'static str, value: impl Into<i64>, expected: &'static str) -> Error {
     Error::UnknownConstant { name, value: value.into(), known_as: "", expected }
 }
 
-/// The arrays of a call, checked one by one, then against each other.
+/// The arrays of a call. Each is checked separately, and then against the others.
 pub struct Memory {
     inputs: ArrayVec<Range, 8>,
     outputs: ArrayVec<Range, 8>,
-    /// Of the arrays that have a shape.
+    /// The layout of the arrays that have the shape of the call.
     layout: Option<Layout>,
     accumulate: bool,
     per_sample: bool,
@@ -240,12 +246,12 @@ impl Memory {
         }
     }
 
-    /// Of a call that may add to its gradient.
+    /// The arrays of a call that may accumulate its gradient.
     pub fn accumulating(accumulate: bool) -> Self {
         Memory { accumulate, ..Memory::default() }
     }
 
-    /// The shape of the arrays that have one: it is the same for all of a call.
+    /// Sets the shape of the call, which all of its arrays that have a shape share.
     pub fn shape(&mut self, layout: Layout) {
         self.layout = Some(layout);
     }
@@ -329,7 +335,7 @@ impl Memory {
         if pointer.is_null() { Ok(()) } else { self.output(name, pointer, len) }
     }
 
-    /// Loss, and gradient and Hessian of the call's shape.
+    /// The loss; and gradient and Hessian, which have the shape of the call.
     pub fn outputs<T>(&mut self, loss: *mut T, grad: *mut T, hess: *mut T, samples: usize) -> Result<(), Error> {
         self.output_optional("opts.weight_sum", self.weight_sum, 1)?;
         self.output_optional("opts.cost", self.cost, 1)?;
@@ -342,7 +348,7 @@ impl Memory {
         Ok(())
     }
 
-    /// No output has an element of another array, but for the gradient that replaces its input.
+    /// Checks that no output shares elements with another array, except for a gradient that overwrites its input.
     pub fn check(&self, in_place: (&'static str, &'static str)) -> Result<(), Error> {
         let Memory { inputs, outputs, .. } = self;
         let layout = self.layout.as_ref();
@@ -376,7 +382,7 @@ pub unsafe fn view<'a, T: Copy>(pointer: *const T, len: usize) -> In<'a, T> {
 }
 
 /// # Safety
-/// As [`view`]; NULL is no view.
+/// As [`view`], unless the pointer is NULL.
 pub unsafe fn view_optional<'a, T: Copy>(pointer: *const T, len: usize) -> Option<In<'a, T>> {
     // SAFETY: the caller's promise
     if pointer.is_null() { None } else { Some(unsafe { view(pointer, len) }) }
@@ -430,7 +436,7 @@ pub unsafe fn index_view<'a>(dtype: lk_dtype, pointer: *const c_void, len: usize
 }
 
 /// # Safety
-/// As [`view_mut`] where not NULL.
+/// As [`view_mut`], unless the pointer is NULL.
 pub unsafe fn sinks<'a, T: Element>(
     loss: *mut T,
     losses: usize,
@@ -452,7 +458,7 @@ pub unsafe fn sinks<'a, T: Element>(
 }
 
 /// # Safety
-/// NULL, or what lk_context_create gave and lk_context_destroy has not taken.
+/// The pointer is NULL, or was returned by lk_context_create and has not been passed to lk_context_destroy.
 pub unsafe fn context<'a>(pointer: *const lk_context) -> &'a Context {
     // SAFETY: the caller's promise
     match unsafe { pointer.as_ref() } {

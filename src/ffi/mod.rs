@@ -1,6 +1,6 @@
 //! The C ABI: these functions check arguments, return statuses and catch panics.
 //!
-//! `include/losskit.h` is generated from these files: it has everything that is public here, with its docs.
+//! `include/losskit.h` is generated from these files. It contains everything that is public here, with its docs.
 #![allow(non_camel_case_types)]
 #![allow(clippy::missing_safety_doc, clippy::too_many_arguments)]
 

@@ -9,15 +9,16 @@ use crate::loss::{Element, Operands, PointwiseLoss, check_parameter, evaluate_po
 use crate::shape::Layout;
 use crate::simd::in_environment;
 
-/// An option in double precision, also where the caller takes subnormals for 0.
+/// An option in double precision. It is exact even if the caller has enabled a mode that treats subnormal numbers as 0.
 fn widened(option: impl Into<f64>) -> f64 {
     in_environment(|_| option.into())
 }
 
-/// Most elements of a call that is looked at with few comparisons: for larger ones these would save nothing.
+/// The largest number of elements of a call that is checked with only a few comparisons. For larger calls this would
+/// save nothing.
 const PLAIN: usize = 1 << 16;
 
-/// A call's arguments.
+/// The arguments of a call.
 struct Call<T> {
     ctx: *const lk_context,
     n: usize,
@@ -72,8 +73,8 @@ impl<T: Element> Call<T> {
         }
     }
 
-    /// Whether this is a call as most are, without anything that would be an error: a few comparisons instead of the checks
-    /// of whatever may be given, which would take longer than a small call.
+    /// Whether this is a typical call without errors. This takes a few comparisons, while the complete checks would
+    /// take longer than a small call itself.
     fn is_plain(&self, options: &Read) -> bool {
         let Call { n, input, target, weight, loss, grad, hess, .. } = *self;
         let nothing_else = weight.is_null() && hess.is_null() && options.is_plain();
@@ -82,7 +83,8 @@ impl<T: Element> Call<T> {
         if !(nothing_else && needed && is_aligned && n > 0 && n <= PLAIN) {
             return false;
         }
-        // Two ranges are apart where neither begins within the other: arrays of `n`, and the loss, which is one element.
+        // Two ranges are disjoint if neither begins within the other. The ranges are arrays of `n` elements, and the
+        // loss, which is one element.
         let (one, bytes) = (size_of::<T>(), n * size_of::<T>());
         let [input, target, loss, grad] = [input.addr(), target.addr(), loss.addr(), grad.addr()];
         let are_apart = |a: usize, b: usize| b.wrapping_sub(a) >= bytes && a.wrapping_sub(b) >= bytes;
@@ -98,7 +100,7 @@ impl<T: Element> Call<T> {
     /// # Safety
     /// As [`evaluate`](Call::evaluate).
     unsafe fn repeated_array<'a>(&self, array: *const T, len: usize, run: usize) -> Result<&'a [T], Error> {
-        // of no elements every array may be NULL
+        // if there are no elements, every array may be NULL
         let len = if self.n == 0 { 0 } else { len };
         check_parameter(len, run, self.n)?;
         check_pointer("pos_weight", array, len)?;
@@ -107,8 +109,8 @@ impl<T: Element> Call<T> {
     }
 }
 
-/// The functions of a loss. Its docs in the header are the comment that its file in `src/loss/` begins with, then what is
-/// said here of all.
+/// The functions of a loss. Its docs in the header consist of the comment at the beginning of its file in `src/loss/`,
+/// followed by the docs here, which apply to all losses.
 macro_rules! functions {
     ($name: ident [$($argument: ident: $type: ty),*] |$call: ident| $evaluate: expr) => {
         for_each_element_type! {
@@ -135,7 +137,7 @@ macro_rules! functions {
     };
 }
 
-/// The functions of a line of the table, by what they take after `weight`.
+/// The functions for a line of the table, depending on their parameters after `weight`.
 macro_rules! functions_of {
     ($name: ident $Loss: ident []) => {
         functions! { $name [] |call| call.evaluate(&$Loss::new()) }

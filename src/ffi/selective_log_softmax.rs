@@ -12,7 +12,7 @@ use crate::indices::IndexView;
 use crate::loss::{Element, SelectiveLogSoftmax, TokenGradViews, TokenOutputViews};
 use crate::shape::Layout;
 
-/// The inputs that both directions share.
+/// The inputs that the forward and the backward call share.
 struct Input<T> {
     shape: *const lk_class_shape,
     logits: *const T,
@@ -21,7 +21,7 @@ struct Input<T> {
     params: *const lk_selective_log_softmax_params,
 }
 
-/// They, checked: the entries of the indices are `entries`.
+/// The same inputs after all checks. `entries` is the number of indices.
 struct Checked {
     token: SelectiveLogSoftmax,
     layout: Layout,
@@ -109,7 +109,7 @@ unsafe fn backward<T: Element>(
     memory.input_optional("grad_lse", grad_lse, layout.samples)?;
     memory.output_shaped("grad", grad)?;
     memory.check(("logits", "grad"))?;
-    // SAFETY: as in `forward`, but that the gradient may be the logits
+    // SAFETY: as in `forward`, except that the gradient may be the logits
     unsafe {
         let grads = TokenGradViews {
             log_probs: view_optional(grad_log_probs, entries),

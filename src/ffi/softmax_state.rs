@@ -11,7 +11,7 @@ use crate::loss::{CheckedChunk, ChunkInput, Element, merge_states};
 use crate::simd::view::Out;
 use crate::softmax_state::SoftmaxState;
 
-/// A chunk's inputs.
+/// The inputs of a chunk.
 struct Input<T> {
     chunk: *const lk_class_chunk,
     logits: *const T,

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::types::*;
 use crate::error::Error;
 
-/// The one way in: turns errors and panics into statuses.
+/// Runs the body of a C function, and turns errors and panics into statuses.
 pub fn guard(call: impl FnOnce() -> Result<lk_status, Error>) -> lk_status {
     let error = match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(status)) => return status,
@@ -19,14 +19,14 @@ pub fn guard(call: impl FnOnce() -> Result<lk_status, Error>) -> lk_status {
     error.status()
 }
 
-/// A message's most bytes, the final 0 included.
+/// The largest number of bytes in a message, including the final 0.
 const CAPACITY: usize = 256;
 
 thread_local! {
     static LAST: UnsafeCell<[u8; CAPACITY]> = const { UnsafeCell::new([0; CAPACITY]) };
 }
 
-/// A text cut off where the buffer ends.
+/// A text that is cut off at the end of the buffer.
 struct Buffer<'a> {
     bytes: &'a mut [u8; CAPACITY],
     len: usize,
@@ -43,9 +43,9 @@ impl Write for Buffer<'_> {
 }
 
 fn remember(error: &Error) {
-    // a thread that is ending has no message any more
+    // a thread that is ending no longer has a message
     let _ = LAST.try_with(|last| {
-        // SAFETY: this thread's own, and no reference to it lives longer than this
+        // SAFETY: the message belongs to this thread, and no reference to it outlives this block
         let mut buffer = Buffer { bytes: unsafe { &mut *last.get() }, len: 0 };
         let _ = write!(buffer, "{error}");
         buffer.bytes[buffer.len] = 0;
@@ -60,7 +60,7 @@ pub extern "C" fn lk_last_error() -> *const c_char {
     LAST.try_with(|last| last.get().cast::<c_char>().cast_const()).unwrap_or(c"".as_ptr())
 }
 
-/// Matches a number against constants, for the name of that which it is.
+/// Finds the constant with a given number, and returns its name.
 macro_rules! name_of {
     ($number: expr, $($constant: ident)*) => {
         match $number {

@@ -8,7 +8,7 @@ use super::types::{lk_context, lk_dtype, lk_options, lk_status, lk_td_params, lk
 use crate::error::Error;
 use crate::loss::{Element, Td, TdViews};
 
-/// A call's arguments.
+/// The arguments of a call.
 struct Call<T> {
     ctx: *const lk_context,
     shape: *const lk_td_shape,

@@ -417,7 +417,7 @@ pub(super) const OPTIONS_INIT: lk_options = lk_options {
     min_hess: 0.0,
 };
 
-/// [`lk_options`], read and checked.
+/// The [`lk_options`] of a call, read and checked.
 #[derive(Clone, Copy)]
 pub(super) struct Read {
     pub options: Options,
@@ -452,7 +452,7 @@ impl lk_options {
 }
 
 impl Read {
-    /// Whether nothing but one reduced loss and a gradient to be written can be asked for.
+    /// Whether these options allow only one reduced loss and a gradient that is not accumulated.
     pub(super) fn is_plain(&self) -> bool {
         let Read { options, weight_sum, cost } = self;
         let is_reduced = options.reduction != Reduction::None;
@@ -549,7 +549,7 @@ impl lk_bce_with_logits_params {
     }
 }
 
-/// Where right predictions go; either may be NULL.
+/// The outputs for correct predictions; either may be NULL.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) struct Correct {
     pub count: *mut u64,
@@ -559,7 +559,7 @@ pub(super) struct Correct {
 impl Correct {
     pub const NONE: Correct = Correct { count: core::ptr::null_mut(), each: core::ptr::null_mut() };
 
-    /// Checks both arrays' memory.
+    /// Checks the memory of both arrays.
     pub fn check(self, memory: &mut Memory, samples: usize) -> Result<(), Error> {
         memory.output_optional("params.correct", self.count, 1)?;
         memory.output_optional("params.is_correct", self.each, samples)

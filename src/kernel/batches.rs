@@ -3,7 +3,7 @@
 use crate::simd::view::Buffer;
 use crate::simd::{Lanes, Pair, Real, Total};
 
-/// Each batch's first row, and how many it has.
+/// Iterates over batches: the first row and the number of rows of each.
 pub struct Batches {
     first: usize,
     end: usize,
@@ -11,7 +11,8 @@ pub struct Batches {
 }
 
 impl Batches {
-    /// Of so many rows in all, `per_block` of them in a block, those of the `index`-th block, `per_batch` at a time.
+    /// The batches of the `index`-th block, with `per_batch` rows each. There are `rows` rows in total, and `per_block`
+    /// in each block.
     #[inline(always)]
     pub fn new(rows: usize, per_block: usize, index: usize, per_batch: usize) -> Self {
         let first = index * per_block;
@@ -30,7 +31,7 @@ impl Iterator for Batches {
     }
 }
 
-/// A number of each row of a batch, a row a lane, and what it was rounded by.
+/// A number for each row of a batch, one row in each lane, with its rounding error.
 #[derive(Clone, Copy)]
 pub struct Lane<T>([Buffer<T>; 2]);
 
@@ -43,7 +44,7 @@ impl<T: Real> Lane<T> {
     pub fn set(&mut self, row: usize, [hi, lo]: [T; 2]) {
         (self.0[0].0[row], self.0[1].0[row]) = (hi, lo);
     }
-    /// A row's.
+    /// The number of one row.
     pub fn get(&self, row: usize) -> Total {
         Total { hi: self.0[0].0[row].to_f64(), lo: self.0[1].0[row].to_f64() }
     }
@@ -56,7 +57,7 @@ impl<T: Real> Lane<T> {
         self.0[0].group_mut().store(i, x.hi);
         self.0[1].group_mut().store(i, x.lo);
     }
-    /// A row's in all lanes.
+    /// The number of one row in all lanes.
     #[inline(always)]
     pub fn splat<S: Lanes>(&self, s: S, row: usize) -> Pair<S, T> {
         Pair::splat(s, [self.0[0].0[row], self.0[1].0[row]])

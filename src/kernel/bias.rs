@@ -4,7 +4,7 @@ use crate::parallel::{Blocks, Partial};
 use crate::simd::view::{In, Out};
 use crate::simd::{Isa, Kernel, Lanes, Pack, Real, add_lanes};
 
-/// Every row becomes the bias.
+/// Copies the bias to every row.
 pub struct Spread<'a, T> {
     pub bias: In<'a, T>,
     pub matrix: Out<'a, T>,
@@ -43,15 +43,15 @@ impl<T: Real> Kernel for Copy<'_, T> {
     }
 }
 
-/// Columns of a block: their sums stay in the first-level cache.
+/// The number of columns in a block. Their sums fit into the first-level cache.
 const COLUMNS: usize = 1024;
 
-/// Each column is added to its sum, row by row.
+/// Adds each column to its sum, row by row.
 pub struct ColumnSums<'a, T> {
     pub matrix: In<'a, T>,
     pub rows: usize,
     pub columns: usize,
-    /// One for each column.
+    /// One sum for each column.
     pub sums: Out<'a, f64>,
 }
 

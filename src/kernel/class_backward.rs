@@ -12,7 +12,7 @@ use crate::shape::Layout;
 use crate::simd::view::{In, Out};
 use crate::simd::{Isa, Kernel, LaneSum, Lanes, Pack, Real, exp, splat, total};
 
-/// Elements of a block.
+/// The number of elements in a block.
 const BLOCK: usize = 16384;
 
 /// A call.
@@ -21,13 +21,13 @@ pub struct Backward<'a, T> {
     pub output: In<'a, T>,
     pub grad_output: In<'a, T>,
     pub grad_input: Out<'a, T>,
-    /// Whether the output is the logarithm.
+    /// Whether the output is the logarithm of the softmax.
     pub log: bool,
 }
 
 impl<T: Real> Backward<'_, T> {
-    /// Groups of samples in each row of `inner`, whose samples lie beside each other; single samples where their
-    /// classes do.
+    /// The number of groups of contiguous samples in each row of `inner`. If the classes are contiguous, each sample is
+    /// a group.
     fn groups_per_row(&self) -> usize {
         self.layout.row_length.div_ceil(T::GROUP)
     }

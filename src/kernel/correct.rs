@@ -15,7 +15,7 @@ use super::softmax::{Goal, Softmax};
 use crate::simd::view::{Buffer, In, Out, Planes};
 use crate::simd::{Isa, Kernel, Lanes, MAX_GROUP, Pack, Real, splat};
 
-/// Where right predictions go.
+/// The outputs for correct predictions.
 #[derive(Clone, Copy)]
 pub struct Correct<'a> {
     count: &'a AtomicUsize,
@@ -23,7 +23,8 @@ pub struct Correct<'a> {
 }
 
 impl<'a> Correct<'a> {
-    /// The number of right predictions is added to `count`; whether it is right goes to `each` for each sample.
+    /// Adds the number of correct predictions to `count`, and writes to `each` whether the prediction of each sample is
+    /// correct.
     pub fn new(count: &'a AtomicUsize, each: Option<Out<'a, bool>>) -> Self {
         Correct { count, each }
     }
@@ -39,10 +40,10 @@ impl<'a> Correct<'a> {
     }
 }
 
-/// Classes of a row that are compared before it is asked whether one of them was larger.
+/// The number of classes of a row that are compared before a branch on whether one of them was larger.
 const PIECE: usize = 64;
 
-/// Looks at `len` rows from `first` on, if that is asked for.
+/// Checks the predictions of `len` rows from `first` on, if this is requested.
 pub fn rows<T: Real>(isa: Isa, call: &Softmax<'_, T>, first: usize, len: usize) {
     if let Some(correct) = call.correct {
         isa.dispatch(Rows { call, correct, first, len });
@@ -56,7 +57,7 @@ struct Rows<'a, 'b, T> {
     len: usize,
 }
 
-/// Plain loops, which the compiler turns into whatever the instruction set has.
+/// Plain loops, which the compiler vectorises for each instruction set.
 impl<T: Real> Kernel for Rows<'_, '_, T> {
     type Output = ();
 
@@ -76,7 +77,7 @@ impl<T: Real> Kernel for Rows<'_, '_, T> {
     }
 }
 
-/// Whether the class has the first maximum of a row.
+/// Whether the class is the first that has the maximum of the row.
 #[inline(always)]
 fn is_first_maximum<T: Real>(row: In<'_, T>, class: usize) -> bool {
     let most = row.get(class);
@@ -84,7 +85,7 @@ fn is_first_maximum<T: Real>(row: In<'_, T>, class: usize) -> bool {
     are_below(before, most, false) && are_below(from, most, true)
 }
 
-/// Whether all are below `most`, or may be equal.
+/// Whether all elements are less than `most`, or not greater with `or_equal`.
 #[inline(always)]
 fn are_below<T: Real>(x: In<'_, T>, most: T, or_equal: bool) -> bool {
     for at in (0..x.len()).step_by(PIECE) {
@@ -101,8 +102,8 @@ fn are_below<T: Real>(x: In<'_, T>, most: T, or_equal: bool) -> bool {
     true
 }
 
-/// The number of right predictions of a group, a sample a lane: those at `class` that `counts` says are no others. The first
-/// is sample `first` of the call.
+/// Counts the correct predictions of a group, with one sample in each lane. `class` has the targets, and `counts` says
+/// which samples count. The first sample of the group is sample `first` of the call.
 #[inline(always)]
 pub fn lanes<S: Lanes, T: Real, const TILE: bool>(
     s: S,
@@ -114,7 +115,7 @@ pub fn lanes<S: Lanes, T: Real, const TILE: bool>(
     first: usize,
 ) -> usize {
     let (most, zero, one) = (x.pick::<TILE>(class), splat(s, T::ZERO), splat(s, T::from_f64(1.0)));
-    // how many are as large as the target's; none if one is larger
+    // how many logits are as large as the target's; 0 if one is larger
     let mut equal = Buffer::new(T::ZERO);
     for i in 0..counts.len().div_ceil(Pack::<S, T>::LANES) {
         let most = most.group().load(s, i);
@@ -136,7 +137,7 @@ pub fn lanes<S: Lanes, T: Real, const TILE: bool>(
     count
 }
 
-/// Whether no class before it is as large.
+/// Whether no class before this one has a logit as large.
 #[inline(never)]
 fn is_first<T: Real>(x: Planes<'_, T>, lane: usize, class: usize) -> bool {
     let own = x.get(class, lane);

@@ -1,5 +1,5 @@
-//! How far two rows' softmaxes are from each other: Kullback-Leibler either way, and the generalised Jensen-Shannon
-//! divergence between.
+//! The divergence between the softmaxes of two rows: the Kullback-Leibler divergence in both directions, and the
+//! generalised Jensen-Shannon divergence.
 //!
 //! ```text
 //! p = softmax(x / T), q = softmax(y / T)        a_j = (x_j - max x) / T, b_j = (y_j - max y) / T, u_j = b_j - a_j
@@ -13,17 +13,19 @@
 //! w KL(p || m) + (1 - w) KL(q || m), m = w p + (1 - w) q:
 //!     w sum of m_j f(p_j / m_j) + (1 - w) sum of m_j f(q_j / m_j),          f(r) = r log r - (r - 1) >= 0
 //! ```
-//! Where the distributions are nearly equal, all of these are much smaller than the probabilities. None of their digits is
-//! lost, because they are made of the differences u_j of the logits and not of differences of probabilities or of
-//! logarithms. What is left to cancel is u_j - L, and the difference in KL, so sums and u_j are computed with digits to spare
-//! ([`Extended`]): `f64` for `f32`, pairs of `f64` for `f64`. If the spare digits do not suffice for KL, which takes a row
-//! of many classes of which one alone differs, the row is summed up again with max y moved by T L, so that L is nearly 0.
+//! Where the distributions are nearly equal, all of these are much smaller than the probabilities. None of their digits
+//! is lost, because they are made of the differences u_j of the logits and not of differences of probabilities or of
+//! logarithms. Only u_j - L and the difference in KL can still cancel, so sums and u_j are computed with extra digits
+//! ([`Extended`]): `f64` for `f32`, pairs of `f64` for `f64`. In a row with many classes of which only one differs, the
+//! extra digits may not suffice for KL. Then the row is summed up again with max y shifted by T L, so that L is nearly
+//! 0.
 //!
-//! For each row:
-//! - the largest of x and y; then one pass for the three sums. Of e^a_j and e^b_j only the larger is an exponential of its own,
-//!   the other is it times e^-|u_j|: so nothing overflows, and where q_j is far larger than p_j, e^a_j (e^u_j - 1) is e^b_j;
-//! - the exponentials wait for what follows on the stack, or where the gradient will be; where neither has room for them,
-//!   they are made anew.
+//! A row is processed as follows:
+//! - First the kernel finds the largest of x and y. Then it computes the three sums in one pass. Only the larger of
+//!   e^a_j and e^b_j is computed as an exponential; the other is the product of it and e^-|u_j|. So nothing overflows,
+//!   and if q_j is far larger than p_j, then `e^a_j (e^u_j - 1)` is e^b_j.
+//! - The exponentials are kept for the results, on the stack or in the array of the gradient. If neither has room for
+//!   them, they are computed again.
 
 use super::class_rows::{maximum, rows_in_block};
 use super::log_ratio::{Emission, Ratios, Solution, Solved};
@@ -37,10 +39,10 @@ use crate::simd::{
     total, two_diff, two_sum, unshift, x_log_x,
 };
 
-/// Longest row whose exponentials are kept.
+/// The longest row whose exponentials are kept.
 const KEPT: usize = 2048;
 
-/// What is between the teacher's distribution p and the student's distribution q.
+/// The divergence between the teacher's distribution p and the student's distribution q.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Divergence {
     /// KL(p || q)
@@ -60,12 +62,12 @@ pub struct Distillation<'a, T> {
     pub temperature: f64,
     /// Rows of weight 0 are not read.
     pub row_weight: Option<In<'a, T>>,
-    /// One value a row.
+    /// One loss for each row.
     pub loss: Option<Out<'a, T>>,
-    /// Of the student's logits.
+    /// The gradient with respect to the student's logits.
     pub grad: Option<Out<'a, T>>,
     pub accumulate: bool,
-    /// A factor of the gradient, 1 / T included.
+    /// The factor of the gradient, including 1 / T.
     pub scale: Total,
     pub needs_total: bool,
 }
@@ -116,7 +118,7 @@ impl<T: Real> Kernel for Block<'_, '_, T> {
 }
 
 impl<T: Real> Distillation<'_, T> {
-    /// A row's loss; its gradient is written.
+    /// Returns the loss of a row and writes its gradient.
     #[inline(always)]
     #[allow(clippy::manual_map, reason = "closures may be compiled apart, without the instruction set")]
     fn row<S: Lanes>(&self, s: S, row: usize, weight: T, room: &mut [T; KEPT]) -> T {
@@ -146,7 +148,7 @@ impl<T: Real> Distillation<'_, T> {
         let ratios = Ratios::new(s, logits, found, self.temperature, is_reverse);
         let (ratios, solution) = ratios.solve(kept);
         if solution.divergence.is_nan() {
-            // where one of the distributions is none, no class has a gradient
+            // if one of the rows has no distribution, the gradient is NaN for every class
             if let Some(grad) = grad {
                 grad.fill(T::NAN);
             }
@@ -180,17 +182,18 @@ impl<T: Real> Distillation<'_, T> {
     }
 }
 
-/// Where a row's gradient goes.
+/// Where the gradient of a row is written.
 #[derive(Clone, Copy)]
 struct Sink<'a, T> {
     grad: Out<'a, T>,
     accumulate: bool,
-    /// Of the power of two that is left to multiply by, not 0 where the factor is of no usual size.
+    /// The exponent of a power of two that the gradient must still be multiplied by. It is not 0 if the factor is very
+    /// large or very small.
     exponent: i32,
 }
 
 impl<T: Real> Sink<'_, T> {
-    /// The `i`-th vector of the group at `at`.
+    /// Writes the `i`-th vector of the group at `at`.
     #[inline(always)]
     fn put<S: Lanes>(&self, at: usize, len: usize, i: usize, x: Pack<S, T>) {
         if self.exponent != 0 {
@@ -209,28 +212,28 @@ impl<T: Real> Sink<'_, T> {
     }
 }
 
-/// Half of what shifts exponentials back: its square root. What is multiplied by large numbers is not to become subnormal
-/// before.
+/// The square root of the factor that undoes the scaling of exponentials. The factor is applied in two steps, so that
+/// numbers which are multiplied by large numbers later do not become subnormal first.
 #[inline(always)]
 fn half_unshift<S: Lanes, T: Real>(s: S) -> Pack<S, T> {
     let power = if size_of::<T>() == size_of::<f32>() { 1.0 / 4_294_967_296.0 } else { 2.938_735_877_055_719e-39 };
     splat(s, T::from_f64(power))
 }
 
-/// A factor of the gradient in all lanes.
+/// The factor of the gradient in all lanes.
 #[inline(always)]
 fn splat_factor<S: Lanes, T: Real>(s: S, factor: Total) -> Pack<S, T> {
     splat(s, T::from_f64(factor.value()))
 }
 
-/// z = -|log(q_j / p_j)| or so: the logarithm of the exponential that is not kept, relative to the one that is, given the
-/// halves of log(p_j / q_j).
+/// z, which is about -|log(q_j / p_j)|: the logarithm of the ratio of the exponential that is not kept to the one that
+/// is. `below` has the halves of log(p_j / q_j).
 #[inline(always)]
 fn exponent<S: Lanes, T: Real>(kept: Pack<S, T>, below: [T::Extended<S>; 2]) -> Pair<S, T> {
     let d = T::Extended::split::<T>(below);
     let is_y = kept.lt(kept.c(0.0));
     let hi = is_y.select(d.hi, -d.hi);
-    // larger ones are of exponentials that are 0, of either sign
+    // if it is larger, the exponential is 0 anyway
     let bounded = hi.at_most(kept.c(40.0));
     Pair { hi: bounded, lo: bounded.same(hi).keep(is_y.select(d.lo, -d.lo)) }
 }
@@ -273,7 +276,7 @@ impl<S: Lanes, T: Real> Emission<S, T> for ReverseGrad<'_, S, T> {
     }
 }
 
-/// `x + error - mean`, `hi` the nearest number; where these are not finite, x - mean.
+/// `x + error - mean`, where `hi` is the nearest number. If these are not finite, it is x - mean.
 #[inline(always)]
 fn less<S: Lanes, T: Real>(x: Pack<S, T>, error: Pack<S, T>, mean: Pair<S, T>) -> Pair<S, T> {
     let difference = two_diff(x, mean.hi);
@@ -281,8 +284,8 @@ fn less<S: Lanes, T: Real>(x: Pack<S, T>, error: Pack<S, T>, mean: Pair<S, T>) -
     fast_two_sum(difference.hi, error.same(error).keep(error))
 }
 
-/// The shares of the mixture, and what makes probabilities of exponentials. Roundings of these would shift a row's logarithms
-/// all the same way.
+/// The shares of the mixture, and the factors that turn exponentials into probabilities. Their rounding errors would
+/// shift all logarithms of a row in the same direction.
 #[derive(Clone, Copy)]
 struct Mixture<S: Lanes, T: Real> {
     /// beta, 1 - beta
@@ -291,7 +294,7 @@ struct Mixture<S: Lanes, T: Real> {
     recip: [Pack<S, T>; 2],
 }
 
-/// Of some classes: the exponential that is kept is that of a, the other is that of b.
+/// The mixture for some classes. The exponential that is kept belongs to a, and the other one to b.
 struct Mixed<S: Lanes, T: Real> {
     /// Whether a is q and b is p.
     is_y: Mask<S, T>,
@@ -301,14 +304,14 @@ struct Mixed<S: Lanes, T: Real> {
     other: Pack<S, T>,
     /// a / m and b / m
     ratio: [Pair<S, T>; 2],
-    /// The same less 1.
+    /// The two ratios minus 1.
     excess: [Pack<S, T>; 2],
 }
 
 impl<S: Lanes, T: Real> Mixture<S, T> {
     #[inline(always)]
     fn new(s: S, beta: f64, solution: &Solution) -> Self {
-        // (1 - beta is no f64 where beta is small)
+        // (1 - beta cannot be represented in f64 if beta is small)
         let rest = Total::new(1.0).merge(Total::new(-beta));
         let [p, q] = solution.factors(Total::new(1.0));
         Mixture {
@@ -327,7 +330,7 @@ impl<S: Lanes, T: Real> Mixture<S, T> {
         let part = exp.product(b);
         let sum = two_sum(a.hi, part.hi);
         let m = Pair { hi: sum.hi, lo: sum.lo + (a.lo + part.lo) };
-        // a share and an exponential may both be 0
+        // if a share or an exponential is 0, m may be 0
         let (zero, one) = (kept.c(0.0), kept.c(1.0));
         let counts = zero.lt(m.hi);
         let inverse = one / counts.select(m.hi, one);
@@ -343,7 +346,7 @@ impl<S: Lanes, T: Real> Mixture<S, T> {
     }
 }
 
-/// a / m, `hi` not the nearest number.
+/// a / m; `hi` need not be the nearest number.
 #[inline(always)]
 fn quotient<S: Lanes, T: Real>(a: Pair<S, T>, m: Pair<S, T>, inverse: Pack<S, T>) -> Pair<S, T> {
     let hi = a.hi * inverse;
@@ -354,7 +357,7 @@ fn quotient<S: Lanes, T: Real>(a: Pair<S, T>, m: Pair<S, T>, inverse: Pack<S, T>
 #[derive(Clone, Copy)]
 struct MixtureTerms<S: Lanes, T: Real> {
     mixture: Mixture<S, T>,
-    /// Of m f(p / m) and m f(q / m).
+    /// The sums of m f(p / m) and of m f(q / m).
     sums: [S::PerGroup<LaneSum<S>>; 2],
 }
 

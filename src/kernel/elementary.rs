@@ -8,20 +8,20 @@ use crate::simd::{Isa, Kernel, Lanes, Pack, Real, exp, exp_non_positive, log, lo
 pub enum Function {
     /// e^x
     Exp,
-    /// e^x for x <= 0, as softmax has it
+    /// e^x for x <= 0, as in softmax
     ExpNonPositive,
     /// log x
     Log,
     /// log(1 + x)
     Log1p,
-    /// tanh x, as soft caps have it
+    /// tanh x, as in soft caps
     Tanh,
-    /// 1 - tanh^2 x, likewise
+    /// 1 - tanh^2 x, as in soft caps
     TanhDerivative,
 }
 
 impl Function {
-    /// All of them.
+    /// All functions.
     pub const ALL: [Function; 6] = [
         Function::Exp,
         Function::ExpNonPositive,
@@ -31,7 +31,7 @@ impl Function {
         Function::TanhDerivative,
     ];
 
-    /// `output[i] = f(input[i])` on an instruction set; as many as both have.
+    /// Computes `output[i] = f(input[i])` on an instruction set, for as many elements as both arrays have.
     pub fn evaluate<T: Real>(self, isa: Isa, input: &[T], output: &mut [T]) {
         let len = input.len().min(output.len());
         isa.dispatch(Map { function: self, input: input.into(), output: output.into(), len });

@@ -26,23 +26,24 @@ use crate::simd::{Isa, Kernel, LaneSum, LaneSums, Lanes, Mask, Pack, Real, exact
 
 /// A loss of independent elements.
 pub trait Formula<T: Real>: Copy + Sync {
-    /// A constant factor of gradient and Hessian, folded into the one multiplication by `1 / n`.
+    /// A constant factor of the gradient and the Hessian. It is included in the single multiplication by `1 / n`.
     const FACTOR: f64 = 1.0;
     /// Whether [`terms`](Formula::terms) reads its parameter vector.
     const HAS_PARAMETER: bool = false;
-    /// Whether the terms take so many steps that it pays to have four vectors under way, however few a group has.
+    /// Whether the terms have so many steps that processing four vectors at once is faster, even if a group has fewer.
     const IS_LONG: bool = false;
-    /// Whether there are elements that cost less than others.
+    /// Whether some elements, the usual ones, need less work than others.
     const HAS_USUAL_CASE: bool = false;
 
-    /// The same formula in `f64`, for what `f32` has no numbers for.
+    /// The same formula in `f64`, for results that exceed the range of `f32`.
     type Wide: Formula<f64>;
     fn wide(self) -> Self::Wide;
 
     /// Value and gradient of each lane.
     fn terms<S: Lanes>(self, input: Pack<S, T>, target: Pack<S, T>, parameter: Pack<S, T>) -> Terms<S, T>;
 
-    /// The terms of several vectors. What takes many steps had better do each for all of them.
+    /// The terms of several vectors. A formula with many steps should do each step for all vectors before the next
+    /// step.
     #[inline(always)]
     fn terms_of_several<S: Lanes, const N: usize>(self, operands: [[Pack<S, T>; 3]; N]) -> [Terms<S, T>; N] {
         let [input, target, parameter] = operands[0];
@@ -54,14 +55,14 @@ pub trait Formula<T: Real>: Copy + Sync {
         all
     }
 
-    /// Which elements cost more than the usual ones. Those outside of the domain are among them; what is not a number may
-    /// be or not.
+    /// Which elements need more work than the usual ones. Elements outside of the domain are among them; NaNs may or
+    /// may not be.
     #[inline(always)]
     fn is_unusual<S: Lanes>(self, input: Pack<S, T>, _target: Pack<S, T>) -> Mask<S, T> {
         input.same(input)
     }
 
-    /// The [`terms`](Formula::terms) of usual elements, to the bit.
+    /// The [`terms`](Formula::terms) of usual elements, with the same bits.
     #[inline(always)]
     fn usual_terms<S: Lanes, const N: usize>(self, operands: [[Pack<S, T>; 3]; N]) -> [Terms<S, T>; N] {
         self.terms_of_several(operands)
@@ -70,22 +71,24 @@ pub trait Formula<T: Real>: Copy + Sync {
     /// The Hessian.
     fn hess<S: Lanes>(self, input: Pack<S, T>, target: Pack<S, T>, parameter: Pack<S, T>) -> Pack<S, T>;
 
-    /// Where the loss is not defined: NaN is written there. Needs a usual case, which excludes these elements.
+    /// Which elements are outside of the domain of the loss; their results are NaN. A formula that defines this must
+    /// have a usual case, and these elements must not be usual.
     #[inline(always)]
     fn outside<S: Lanes>(self, _input: Pack<S, T>) -> Option<Mask<S, T>> {
         None
     }
 }
 
-/// What a formula gives.
+/// The results of a formula.
 #[derive(Clone, Copy)]
 pub struct Terms<S: Lanes, T: Real> {
-    /// The value, as a product: a weight joins it before the product is rounded.
+    /// The value, as two factors, so that a weight can be multiplied in before the product is rounded.
     pub value: [Pack<S, T>; 2],
     pub grad: Pack<S, T>,
 }
 
-/// What a formula is applied to: as many targets as inputs, and as many parameters or one for all.
+/// The arrays that a formula is applied to. There are as many targets as inputs, and either as many parameters or one
+/// for all elements.
 #[derive(Clone, Copy)]
 pub struct Operands<'a, T> {
     pub input: In<'a, T>,
@@ -98,7 +101,7 @@ impl<'a, T: Real> Operands<'a, T> {
         self.input.len()
     }
 
-    /// Those of `len` elements from `at` on.
+    /// The operands of the `len` elements from `at` on.
     #[inline(always)]
     pub fn slice(self, at: usize, len: usize) -> Self {
         let Operands { input, target, parameter } = self;
@@ -106,7 +109,8 @@ impl<'a, T: Real> Operands<'a, T> {
         Operands { input: input.slice(at, len), target: target.slice(at, len), parameter }
     }
 
-    /// Those of a whole group: fewer elements, and copies of the last. One parameter for all stays one.
+    /// Fills up the operands of an incomplete group with copies of the last element. If there is one parameter for all
+    /// elements, it stays one.
     #[inline(always)]
     pub fn filled_up<'b>(self, [input, target, parameter]: [&'b mut GroupRoom<T>; 3]) -> Operands<'b, T>
     where
@@ -121,61 +125,63 @@ impl<'a, T: Real> Operands<'a, T> {
     }
 }
 
-/// Where results go.
+/// The arrays that results are written to, and how.
 #[derive(Clone, Copy)]
 pub struct Results<'a, T> {
-    /// One value per element.
+    /// One loss for each element.
     pub loss: Option<Out<'a, T>>,
     pub grad: Option<Out<'a, T>>,
-    /// Whether derivatives are added to what is there.
+    /// Whether derivatives are added to the contents of their arrays.
     pub accumulate: bool,
-    /// Factor of derivatives.
+    /// The factor of derivatives.
     pub factor: T,
-    /// What Hessians are raised to before weight and factor; minus infinity for none.
+    /// The minimum of Hessians, before weight and factor are applied; minus infinity for no minimum.
     pub least_hess: T,
 }
 
-/// Whole groups of elements on their way through the loops for usual ones.
+/// A range of whole groups of elements that the loops for usual elements process, and how far they have come.
 pub struct Stretch<'a, T> {
     pub operands: Operands<'a, T>,
-    /// Where gradients go, if they are asked for.
+    /// The array for the gradients, if they are requested.
     pub grad: Option<Out<'a, T>>,
     pub sums: &'a mut LaneSums<T>,
-    /// Elements that are done.
+    /// The number of elements that have been processed.
     pub done: usize,
 }
 
-/// Elements below it in size have differences, squares and derivatives, also times a moderate factor, that are numbers of `f32`:
-/// 2^50.
+/// 2^50. If the magnitudes of elements are below this limit, their differences, squares and derivatives are in the
+/// range of `f32`, even after multiplication by a moderate factor.
 pub const MODERATE: f64 = (1u64 << 50) as f64;
 
-/// How several stretches are walked.
+/// How the loop goes through several stretches.
 #[derive(Clone, Copy)]
 pub struct Walk<T> {
-    /// Groups that are done of one stretch before some of the next.
+    /// The number of groups of one stretch that are processed before the loop turns to the next stretch.
     pub turn: usize,
-    /// How many groups ahead operands are asked for, if they are.
+    /// How many groups ahead operands are prefetched; 0 for no prefetching.
     pub ahead: usize,
-    /// Factor of gradients.
+    /// The factor of gradients.
     pub factor: T,
-    /// Whether gradients are written past the caches; a fence is to follow then.
+    /// Whether gradients are written around the caches. The caller must then execute a fence.
     pub streamed: bool,
-    /// Whether the walk stops before elements that are not [moderate](MODERATE), for gradients replace them.
+    /// Whether the loop stops before elements that are not [moderate](MODERATE), because gradients would overwrite
+    /// them.
     pub guarded: bool,
 }
 
-/// A formula's stages, each dispatched by itself. All of them take whole groups.
+/// The stages of a formula. Each is dispatched separately and processes whole groups.
 pub trait Stages<T: Real>: AnyStage<T> {
-    /// Whether a parameter is read.
+    /// Whether the formula reads a parameter.
     fn has_parameter(&self) -> bool;
-    /// Adds values up, and writes gradients if all stretches say where. Stops in each stretch before a group with unusual
-    /// elements.
+    /// Adds up values, and writes gradients if all stretches have an array for them. Stops in each stretch before the
+    /// first group with unusual elements.
     fn usual(&self, isa: Isa, walk: Walk<T>, stretches: &mut [Stretch<'_, T>]);
 }
 
-/// The stage for all that the loops for usual elements do not do.
+/// The stages for everything that the loops for usual elements do not handle.
 pub trait AnyStage<T: Real>: Sync {
-    /// Results of any elements, with weights; NaN outside of the domain, and whether any element is there.
+    /// Computes the results of arbitrary elements, with weights. Results outside of the domain are NaN. Returns whether
+    /// there are such elements.
     fn any(
         &self,
         isa: Isa,
@@ -184,9 +190,9 @@ pub trait AnyStage<T: Real>: Sync {
         results: Results<'_, T>,
         sums: &mut LaneSums<T>,
     ) -> bool;
-    /// The Hessian, in the gradient's place.
+    /// Computes the Hessian, and writes it to the array that `results` has for the gradient.
     fn hess(&self, isa: Isa, operands: Operands<'_, T>, weight: Option<In<'_, T>>, results: Results<'_, T>);
-    /// Hands over the stage of the same formula in `f64`.
+    /// Calls `user` with the same stage of the formula in `f64`.
     fn wide(&self, user: &mut dyn FnMut(&dyn AnyStage<f64>));
 }
 
@@ -198,7 +204,7 @@ impl<T: Real, F: Formula<T>> Stages<T> for F {
         let (formula, with_grad) = (*self, stretches.iter().all(|stretch| stretch.grad.is_some()));
         let is_large = walk.ahead > 0 || walk.streamed;
         match with_grad {
-            // where a group takes long anyway, one loop does for both
+            // a group of a long formula takes so long that a separate loop would not be faster
             true if F::IS_LONG || is_large => isa.dispatch(Usual::<_, _, true, true> { formula, walk, stretches }),
             true => isa.dispatch(Usual::<_, _, true, false> { formula, walk, stretches }),
             false => isa.dispatch(Usual::<_, _, false, true> { formula, walk, stretches }),
@@ -252,7 +258,7 @@ impl<'a, S: Lanes, T: Real> OperandGroups<'a, S, T> {
         OperandGroups { s, input: input.groups(count), target: target.groups(count), parameter }
     }
 
-    /// The `i`-th vector from a group on.
+    /// The `i`-th vector, counted from the beginning of a group.
     #[inline(always)]
     fn load(&self, group: usize, i: usize) -> [Pack<S, T>; 3] {
         let (s, i, group) = (self.s, i % Pack::<S, T>::PER_GROUP, group + i / Pack::<S, T>::PER_GROUP);
@@ -263,14 +269,14 @@ impl<'a, S: Lanes, T: Real> OperandGroups<'a, S, T> {
         [self.input.get(group).load(s, i), self.target.get(group).load(s, i), parameter]
     }
 
-    /// Asks for a group, also beyond the last.
+    /// Prefetches a group, which may be beyond the last one.
     #[inline(always)]
     fn prefetch(&self, group: usize) {
         self.input.prefetch(group);
         self.target.prefetch(group);
     }
 
-    /// N of these, from the `i`-th on.
+    /// N vectors, from the `i`-th on.
     #[inline(always)]
     fn load_several<const N: usize>(&self, group: usize, i: usize) -> [[Pack<S, T>; 3]; N] {
         let mut operands = [self.load(group, i); N];
@@ -281,7 +287,8 @@ impl<'a, S: Lanes, T: Real> OperandGroups<'a, S, T> {
     }
 }
 
-/// The loops that large calls spend their time in: with gradients or without, and with what only large arrays need.
+/// The loops in which large calls spend their time: with or without gradients, and with or without the features that
+/// only large arrays need.
 struct Usual<'a, 'b, T, F, const GRAD: bool, const LARGE: bool> {
     formula: F,
     walk: Walk<T>,
@@ -303,7 +310,7 @@ impl<T: Real, F: Formula<T>, const GRAD: bool, const LARGE: bool> Kernel for Usu
             for stretch in &mut *stretches {
                 let left = stretch.operands.len() - stretch.done;
                 let count = (left / T::GROUP).min(walk.turn);
-                // one that stopped stays where it is
+                // a stretch that has stopped does not continue
                 if count == 0 || stretch.done != before {
                     continue;
                 }
@@ -335,13 +342,13 @@ struct UsualGroups<'a, S: Lanes, T: Real, F, const GRAD: bool, const LARGE: bool
 }
 
 impl<S: Lanes, T: Real, F: Formula<T>, const GRAD: bool, const LARGE: bool> UsualGroups<'_, S, T, F, GRAD, LARGE> {
-    /// Gives how many of the groups were done.
+    /// Returns how many groups have been processed.
     #[inline(always)]
     fn run(&self, count: usize, to: &mut LaneSums<T>) -> usize {
         let mut sums = to.load(self.operands.s);
         let mut group = 0;
         if Pack::<S, T>::PER_GROUP == 2 {
-            // two groups a turn, so that there are four vectors here too
+            // two groups at a time, so that there are four vectors here as well
             while group + 1 < count && self.are_usual::<2>(group) {
                 self.vectors::<4>(group, 0, &mut sums);
                 group += 2;
@@ -358,7 +365,7 @@ impl<S: Lanes, T: Real, F: Formula<T>, const GRAD: bool, const LARGE: bool> Usua
         group
     }
 
-    /// Whether all elements from a group on are usual ones.
+    /// Whether all elements of `GROUPS` groups, from this one on, are usual ones.
     #[inline(always)]
     fn are_usual<const GROUPS: usize>(&self, group: usize) -> bool {
         if GRAD && self.walk.guarded && !self.are_moderate::<GROUPS>(group) {
@@ -376,7 +383,7 @@ impl<S: Lanes, T: Real, F: Formula<T>, const GRAD: bool, const LARGE: bool> Usua
         !unusual.any()
     }
 
-    /// Whether all elements from a group on are moderate, or NaN.
+    /// Whether all elements of `GROUPS` groups, from this one on, are moderate or NaN.
     #[inline(always)]
     fn are_moderate<const GROUPS: usize>(&self, group: usize) -> bool {
         let [input, target, _] = self.operands.load(group, 0);
@@ -411,7 +418,7 @@ impl<S: Lanes, T: Real, F: Formula<T>, const GRAD: bool, const LARGE: bool> Usua
             }
         }
         if GRAD && LARGE {
-            // one question for all of them
+            // one branch for all of them
             for (k, grad) in grads.into_iter().enumerate() {
                 let to = self.grad.get(group + (first + k) / per_group);
                 let i = (first + k) % per_group;
@@ -464,7 +471,7 @@ impl<T: Real, F: Formula<T>> Kernel for Any<'_, T, F> {
                     everything.vectors::<4>(group, 4 * i, &mut sums, &mut outside);
                 }
             } else {
-                // with all that may be asked for, four would not find registers
+                // with all possible outputs, four vectors would not fit into the registers
                 for i in 0..Pack::<S, T>::PER_GROUP / 2 {
                     everything.vectors::<2>(group, 2 * i, &mut sums, &mut outside);
                 }
@@ -476,7 +483,7 @@ impl<T: Real, F: Formula<T>> Kernel for Any<'_, T, F> {
     }
 }
 
-/// An array's groups, if there is one.
+/// The groups of an array, if there is an array.
 #[inline(always)]
 #[allow(clippy::manual_map, reason = "closures may be compiled apart, without the instruction set")]
 fn groups<T: Real>(out: Option<Out<'_, T>>, count: usize) -> Option<GroupsMut<'_, T>> {
@@ -505,7 +512,7 @@ impl<T: Real, F: Formula<T>> Kernel for Hess<'_, T, F> {
         let operands = OperandGroups::new::<F>(s, operands, count);
         let (weight, factor, least) = (Weights::new(weight, count), splat(s, factor), splat(s, least_hess));
         let Some(to) = groups(to, count) else { return };
-        // a number that the compiler does not know: it would unroll a loop that is not worth it
+        // hides the number from the compiler, which would otherwise unroll this loop for no benefit
         let vectors = black_box(Pack::<S, T>::PER_GROUP);
         for group in 0..count {
             for i in 0..vectors {
@@ -524,7 +531,7 @@ impl<T: Real, F: Formula<T>> Kernel for Hess<'_, T, F> {
 #[derive(Clone, Copy)]
 struct Weights<'a, T>(Option<Groups<'a, T>>);
 
-/// Those of a vector.
+/// The weights of a vector.
 #[derive(Clone, Copy)]
 struct Weight<S: Lanes, T: Real>(Option<Pack<S, T>>);
 
@@ -547,7 +554,7 @@ impl<'a, T: Real> Weights<'a, T> {
 }
 
 impl<S: Lanes, T: Real> Weight<S, T> {
-    /// The value a b with its weight, rounded as often as without.
+    /// The value a b, multiplied by the weight. It is rounded as many times as without a weight.
     #[inline(always)]
     fn value(self, a: Pack<S, T>, b: Pack<S, T>) -> Pack<S, T> {
         match self.0 {
@@ -556,7 +563,7 @@ impl<S: Lanes, T: Real> Weight<S, T> {
         }
     }
 
-    /// Writes a derivative with weight and factor, or adds it to what is there.
+    /// Multiplies a derivative by weight and factor, and writes it or adds it to the contents of the array.
     #[inline(always)]
     fn put(self, x: Pack<S, T>, factor: Pack<S, T>, to: GroupMut<'_, T>, i: usize, adds: bool) {
         let x = match self.0 {
@@ -567,7 +574,7 @@ impl<S: Lanes, T: Real> Weight<S, T> {
     }
 }
 
-/// Any elements, in whole groups.
+/// Processes arbitrary elements in whole groups.
 struct Everything<'a, S: Lanes, T: Real, F> {
     formula: F,
     operands: OperandGroups<'a, S, T>,
@@ -579,7 +586,7 @@ struct Everything<'a, S: Lanes, T: Real, F> {
 }
 
 impl<S: Lanes, T: Real, F: Formula<T>> Everything<'_, S, T, F> {
-    /// N vectors of a group, from the `first` on.
+    /// Processes N vectors of a group, from the `first` on.
     #[inline(always)]
     fn vectors<const N: usize>(
         &self,

@@ -19,32 +19,33 @@ use crate::simd::tile::{Samples, TILE_CLASSES, Tile};
 use crate::simd::view::{Buffer, GroupMut, In, Out, Scratch};
 use crate::simd::{Isa, Kernel, LaneSums, Lanes, Pack, Real, Total, splat};
 
-/// Elements that a block's gradients have, roughly, and the fewest and most samples of a block.
+/// Roughly the number of elements of the gradients of a block, and the minimum and maximum number of samples in a
+/// block.
 const BLOCK: usize = 16384;
 const MIN_SAMPLES: usize = 32;
 const MAX_SAMPLES: usize = 4096;
 
-/// Where a formula's operands come from, and where its gradient goes.
+/// Where the operands of a formula are read, and where its gradient is written.
 pub trait Source<T: Real>: Sync {
-    /// The class that a sample points at; none if it does not count.
+    /// The class that a sample selects; `None` if the sample is ignored.
     fn class(&self, sample: usize) -> Option<usize>;
-    /// The operands of `count` samples. They are zeros before, and stay so where a sample does not count.
+    /// Collects the operands of `count` samples. The arrays contain zeros before; they stay 0 for ignored samples.
     fn gather(&self, isa: Isa, layout: &Layout, first: usize, count: usize, to: Gathered<'_, T>);
-    /// The same of one sample, in `f64` with no number rounded or lost on the way, given its input (which the gradient may
-    /// have replaced).
+    /// The operands of one sample in `f64`, without rounding or overflow. Its input is passed, because the gradient may
+    /// have overwritten it.
     fn wide(&self, layout: &Layout, sample: usize, input: f64) -> WideElement;
     /// Whether there are weights.
     fn has_weights(&self) -> bool;
-    /// What collecting a sample costs, in cycles.
+    /// The cost of collecting a sample, in cycles.
     #[cfg_attr(not(feature = "rayon"), allow(dead_code))]
     fn cycles(&self, layout: &Layout) -> usize;
-    /// Where the difference of target and input is wanted.
+    /// The array for the difference of target and input, if it is requested.
     fn difference(&self) -> Option<Out<'_, T>> {
         None
     }
 }
 
-/// Samples' operands, in room for whole groups.
+/// Arrays for the operands of samples, with room for whole groups.
 #[derive(Clone, Copy)]
 pub struct Gathered<'a, T> {
     pub input: Out<'a, T>,
@@ -56,14 +57,14 @@ pub struct Gathered<'a, T> {
 pub struct Gather<'a, T, G> {
     pub source: G,
     pub layout: Layout,
-    /// One value per sample.
+    /// One loss for each sample.
     pub loss: Option<Out<'a, T>>,
     pub grad: Option<Out<'a, T>>,
     pub hess: Option<Out<'a, T>>,
     pub accumulate: bool,
-    /// Factor of gradient and Hessian, with the formula's own in it.
+    /// The factor of gradient and Hessian, including the constant factor of the formula.
     pub factor: Factor,
-    /// What Hessians are raised to before weight and factor; minus infinity for none.
+    /// The minimum of Hessians, before weight and factor are applied; minus infinity for no minimum.
     pub least_hess: T,
     pub needs_total: bool,
 }
@@ -80,7 +81,7 @@ impl<T: Real, G: Source<T>> Gather<'_, T, G> {
         samples.next_multiple_of(MIN_SAMPLES)
     }
 
-    /// Zeros to the elements of these samples, but not between them.
+    /// Writes zeros to the elements of these samples, but not to the padding between them.
     fn clear(&self, out: Out<'_, T>, first: usize, count: usize) {
         let (layout, zero) = (&self.layout, T::from_f64(0.0));
         if layout.is_rows() && layout.outer_stride == layout.classes {
@@ -88,7 +89,7 @@ impl<T: Real, G: Source<T>> Gather<'_, T, G> {
         }
         let mut sample = first;
         while sample < first + count {
-            // as many as lie beside each other
+            // as many samples as are contiguous
             let run = layout.beside(sample).min(first + count - sample);
             let at = layout.offset(sample);
             if layout.is_rows() {
@@ -132,7 +133,7 @@ impl<T: Real, G: Source<T>> Blocks for Evaluation<'_, T, G> {
 }
 
 impl<T: Real, G: Source<T>> Evaluation<'_, T, G> {
-    /// Samples that a tile has room for. Values are added to `sums`, or, if they are made in `f64`, to `wide`.
+    /// Processes a tile of samples. Values are added to `sums`, or to `wide` if they are computed in `f64`.
     fn tile(&self, isa: Isa, first: usize, count: usize, sums: &mut LaneSums<T>, wide: &mut Option<Total>) {
         let Evaluation { formula, call } = self;
         let (layout, source) = (&call.layout, &call.source);
@@ -140,13 +141,14 @@ impl<T: Real, G: Source<T>> Evaluation<'_, T, G> {
         let mut rooms = [const { <Scratch<T>>::new() }; 6];
         let [input, target, weight, loss, grad, hess] = rooms.each_mut().map(|room| room.zeros(len));
         source.gather(isa, layout, first, count, Gathered { input, target, weight });
-        // not before: the gradient may stand where the input stands
+        // not earlier, because the gradient may overwrite the input
         if !call.accumulate {
             for out in [call.grad, call.hess].into_iter().flatten() {
                 call.clear(out, first, count);
             }
         }
-        // Samples beyond the last are zeros, which change no sum. Weights join the derivatives where these are put.
+        // Samples beyond the last are zeros, which do not change the sum. Derivatives are multiplied by weights when
+        // they are written.
         let operands = Operands { input: input.as_in(), target: target.as_in(), parameter: input.as_in() };
         let (factor, least_hess) = (T::from_f64(1.0), call.least_hess);
         let nothing = Results { loss: None, grad: None, accumulate: false, factor, least_hess };
@@ -195,7 +197,7 @@ impl<T: Real, G: Source<T>> Evaluation<'_, T, G> {
         }
     }
 
-    /// Writes a derivative to its place, or adds it to what is there.
+    /// Writes a derivative to its position, or adds it to the contents.
     #[inline(always)]
     fn put(&self, out: Out<'_, T>, sample: usize, class: usize, result: T) {
         let Gather { layout, accumulate, .. } = self.call;
@@ -203,9 +205,9 @@ impl<T: Real, G: Source<T>> Evaluation<'_, T, G> {
         out.set(at, if *accumulate { out.as_in().get(at) + result } else { result });
     }
 
-    /// The sum of the values in `f64`. Writes derivatives, and losses and differences that are no numbers. `made` are the
-    /// derivatives that were made without weights and factor; of losses and of derivatives either all are made in `f64`, or
-    /// those that are no numbers.
+    /// Computes values in `f64`, and returns their sum. Writes derivatives, and those losses and differences that are
+    /// not finite. `made` contains the derivatives without weights and factor. The last argument says whether all
+    /// losses, and all derivatives, are computed in `f64`, or only those that are not finite.
     #[cold]
     #[inline(never)]
     fn widely(
@@ -252,7 +254,7 @@ impl<T: Real, G: Source<T>> Evaluation<'_, T, G> {
 
 /// Minus the log-probability of the target.
 pub struct Nll<'a, T> {
-    /// That of the log-probabilities: the gradient may have strides of its own.
+    /// The layout of the log-probabilities. The gradient may have other strides.
     pub layout: Layout,
     pub log_probs: In<'a, T>,
     pub targets: IndexView<'a>,
@@ -317,12 +319,12 @@ impl<T: Real> Source<T> for Nll<'_, T> {
     }
 }
 
-/// The value of an action against what follows it.
+/// The value of an action compared with the reward and the value of the next state.
 pub struct Td<'a, T> {
     pub q: In<'a, T>,
     pub actions: IndexView<'a>,
     pub reward: In<'a, T>,
-    /// Not 0: the episode ended, nothing follows.
+    /// Not 0 if the episode has ended, so there is no next state.
     pub done: Option<In<'a, u8>>,
     pub next_q: In<'a, T>,
     /// Chooses the next action, if given (double DQN).
@@ -373,7 +375,7 @@ impl<T: Real> Source<T> for Td<'_, T> {
     }
 }
 
-/// `reward + gamma next`, or the reward alone where nothing follows.
+/// `reward + gamma next`, or the reward alone if the episode has ended.
 struct TdTargets<'a, 'b, T> {
     td: &'a Td<'b, T>,
     layout: &'a Layout,
@@ -395,23 +397,23 @@ impl<T: Real> Kernel for TdTargets<'_, '_, T> {
 }
 
 impl<T: Real> Td<'_, T> {
-    /// Those of a group, or of fewer samples.
+    /// The targets of a group, or of fewer samples.
     #[inline(always)]
     fn targets<S: Lanes>(&self, s: S, layout: &Layout, first: usize, count: usize, to: GroupMut<'_, T>) {
-        // 0 beyond the last sample: an infinite gamma must not make a NaN of the lanes there
+        // 0 beyond the last sample, because an infinite gamma must not give NaN in those lanes
         let mut goes_on = Buffer::new(T::ZERO);
         for lane in 0..count {
             let is_done = self.done.is_some_and(|done| done.get(first + lane) != 0);
             goes_on.0[lane] = if is_done { T::ZERO } else { T::from_f64(1.0) };
         }
         if self.gamma == T::ZERO {
-            // what follows does not matter, so it may be anything
+            // the next state does not matter, so its values may be anything
             goes_on = Buffer::new(T::ZERO);
         }
         let next = self.next(s, layout, first, count, &goes_on);
         let (reward, gamma) = (self.reward.part(first, count), splat(s, self.gamma));
         for i in 0..count.div_ceil(Pack::<S, T>::LANES) {
-            // not products with 0, which are NaN for what is infinite
+            // not by multiplication by 0, which gives NaN for infinite values
             let goes_on = goes_on.group().load(s, i).same(gamma.c(1.0));
             let (gamma, next) = (goes_on.keep(gamma), goes_on.keep(next.group().load(s, i)));
             to.store(i, gamma.fma(next, reward.load(s, i)));
@@ -455,7 +457,7 @@ fn maxima_of_rows<S: Lanes, T: Real>(s: S, x: In<'_, T>, layout: &Layout) -> Buf
             most = most.max_any(x);
             numbers = x.same(x).select(numbers, x);
         }
-        // one sign of zero, whichever instruction set chose
+        // the same sign of zero on all instruction sets
         maxima.group_mut().store(i, numbers.or_nan(most + most.c(0.0)));
     }
     maxima
@@ -469,7 +471,7 @@ fn maximum<S: Lanes, T: Real>(s: S, x: In<'_, T>) -> T {
     let mut numbers = most;
     let mut at = 0;
     while at < x.len() {
-        // the last vector may overlap the one before: a maximum does not mind
+        // the last vector may overlap the one before it, which does not change a maximum
         let here = if x.len() < lanes { at } else { at.min(x.len() - lanes) };
         let count = lanes.min(x.len() - here);
         let vector = x.load(s, here, count);
@@ -479,7 +481,7 @@ fn maximum<S: Lanes, T: Real>(s: S, x: In<'_, T>) -> T {
         at += lanes;
     }
     if numbers.same(numbers).all() {
-        // one sign of zero, whichever instruction set chose
+        // the same sign of zero on all instruction sets
         T::reduce_max_any(s, most.v) + T::from_f64(0.0)
     } else {
         T::NAN

@@ -6,58 +6,59 @@ use crate::simd::extended::{Expm1, Extended, exp_shifted, expm1, floor, halves, 
 use crate::simd::view::{In, Out};
 use crate::simd::{LaneSum, Lanes, Mask, Pack, Real, Total, called_on_one_lane, log1p, splat, total};
 
-/// By how much less than the sum that it is made from a divergence may be.
+/// If a divergence is a smaller share than this of the sum that it is computed from, its digits may not suffice.
 const LEAST_SHARE: f64 = 1.0 / 256.0;
 
-/// Logits x and y of a row, and what their differences are relative to.
+/// The logits x and y of a row, and the numbers that they are compared with.
 #[derive(Clone, Copy)]
 pub struct Ratios<'a, S: Lanes, T: Real> {
     pub logits: [In<'a, T>; 2],
     temperature: f64,
     inverse: T::Extended<S>,
-    /// What the exponentials are relative to: the largest logits; that of y a little off, if the row was summed up twice.
+    /// The exponentials are relative to these numbers, which are the largest logits. If the row is summed up a second
+    /// time, that of y is shifted.
     top_x: f64,
     top_y: Total,
     maxima: [T::Extended<S>; 2],
-    /// Beyond it u_j T is taken to be it, and [`beyond`] has the rest.
+    /// u_j T is limited to this size; [`beyond`] computes the rest.
     furthest: Pack<S, f64>,
-    /// Whether both have a largest logit, and it is a number.
+    /// Whether the largest logits of both are finite.
     is_number: bool,
-    /// Whether the exponentials of x alone are to be kept, and the mean of u_j is asked for.
+    /// Whether only the exponentials of x are kept. In this case the mean of u_j is requested.
     keeps_x: bool,
-    /// y where x is largest; then u there, times T.
+    /// The logit y of the class with the largest x, and u of this class, times T.
     y_at_top: T,
     u_at_top: T::Extended<S>,
 }
 
-/// What a row adds up to; NaN where there is no number.
+/// The sums of a row. They are NaN if the row has no valid result.
 #[derive(Clone, Copy)]
 pub struct Solution {
     /// The sums of the exponentials.
     sums: [Total; 2],
     /// L
     pub log: Total,
-    /// The sum of p_j u_j, but the u of the largest x. Only where the exponentials of x are kept.
+    /// The sum of p_j u_j, minus the u of the largest x. It is computed only if the exponentials of x are kept.
     pub mean: Total,
     /// KL(p || q)
     pub divergence: f64,
-    /// Whether that is so small that its digits may not suffice.
+    /// Whether the divergence is so small that its digits may not suffice.
     is_small: bool,
 }
 
 impl Solution {
-    /// What makes probabilities of exponentials, times a factor.
+    /// The numbers that turn exponentials into probabilities, times a factor.
     #[inline(always)]
     pub fn factors(&self, factor: Total) -> [Total; 2] {
         [factor.over(self.sums[0]), factor.over(self.sums[1])]
     }
 }
 
-/// Of some classes.
+/// The terms of some classes.
 struct Terms<S: Lanes, X> {
-    /// e^a_j or e^b_j, whichever is larger, shifted.
+    /// The larger of e^a_j and e^b_j, scaled.
     larger: X,
-    /// Whether that is e^b_j.
+    /// Whether the larger is e^b_j.
     is_y: Mask<S, f64>,
     /// e^a_j
     x: X,
@@ -65,12 +66,12 @@ struct Terms<S: Lanes, X> {
     difference: X,
     /// e^a_j (e^u_j - 1 - u_j)
     divergence: X,
-    /// Whether any is further than `furthest`.
+    /// Whether any difference is larger than `furthest`.
     is_far: bool,
 }
 
 impl<S: Lanes, X: Extended<S>> Terms<S, X> {
-    /// e^a_j u_j, but for the u of the largest x.
+    /// e^a_j (u_j - u of the largest x)
     #[inline(always)]
     fn mean_term<T: Real<Extended<S> = X>>(&self, ratios: &Ratios<'_, S, T>, x: Pack<S, f64>, y: Pack<S, f64>) -> X {
         let zero = x.c(0.0);
@@ -98,7 +99,7 @@ fn terms_inlined<S: Lanes, T: Real>(
     let u = size.at_least(-furthest).mul(ratios.inverse);
     let Expm1 { exp, less_one, tail, is_small } = expm1(s, u.at_least(x.c(floor(0.0))));
     let product = larger.mul(less_one);
-    // relative to the larger: e^u - 1 - u where that is e^a; else 1 - e^-|u| (1 + |u|)
+    // relative to the larger exponential: e^u - 1 - u if that is e^a, and otherwise 1 - e^-|u| (1 + |u|)
     let of_x = T::Extended::select(is_small, tail, less_one.sub(u));
     let of_y = T::Extended::select(is_small, u.add_smaller(tail), exp).mul(u);
     let of_y = of_y.sub(T::Extended::select(is_small, tail, less_one));
@@ -113,7 +114,7 @@ fn terms_inlined<S: Lanes, T: Real>(
 }
 
 impl<'a, S: Lanes, T: Real> Ratios<'a, S, T> {
-    /// With the largest logits.
+    /// The ratios of a row with these largest logits.
     #[inline(always)]
     pub fn new(s: S, logits: [In<'a, T>; 2], largest: [T; 2], temperature: f64, keeps_x: bool) -> Self {
         let is_number = largest[0].to_f64().is_finite() && largest[1].to_f64().is_finite();
@@ -136,7 +137,7 @@ impl<'a, S: Lanes, T: Real> Ratios<'a, S, T> {
         ratios.with_top(ratios.top_y)
     }
 
-    /// With this in the place of the largest y.
+    /// The same with this number instead of the largest y.
     #[inline(always)]
     fn with_top(mut self, top: Total) -> Self {
         let s = self.furthest.s;
@@ -154,7 +155,7 @@ impl<'a, S: Lanes, T: Real> Ratios<'a, S, T> {
         (below, T::Extended::gap(x, y, below, self.maxima))
     }
 
-    /// u_j, but u of the largest x: if p_j is nearly 1 there, that u is nearly the mean of all.
+    /// u_j - u of the largest x. If the p_j of that class is nearly 1, its u is nearly the mean of all.
     #[inline(always)]
     fn above_top(&self, x: Pack<S, f64>, y: Pack<S, f64>) -> T::Extended<S> {
         self.gap(x, y).1.sub(self.u_at_top).mul(self.inverse)
@@ -166,7 +167,7 @@ impl<'a, S: Lanes, T: Real> Ratios<'a, S, T> {
         self.gap(x, y).1.mul(self.inverse)
     }
 
-    /// The `i`-th vector of x and y in the group at `at`; -inf where there is none.
+    /// The `i`-th vector of x and y in the group at `at`; -inf beyond the end.
     #[inline(always)]
     fn load(&self, at: usize, len: usize, i: usize) -> [[Pack<S, f64>; 2]; 2] {
         let s = self.furthest.s;
@@ -175,14 +176,15 @@ impl<'a, S: Lanes, T: Real> Ratios<'a, S, T> {
         [widen(x.load_or(s, i, lowest)), widen(y.load_or(s, i, lowest))]
     }
 
-    /// What is kept of an exponential: that of x; or the larger, negative if it is that of y.
+    /// The number that is kept for each class: the exponential of x; or the larger exponential, which is negated if it
+    /// is that of y.
     #[inline(always)]
     fn kept(&self, terms: &Terms<S, T::Extended<S>>) -> Pack<S, f64> {
         let larger = terms.larger.round();
         if self.keeps_x { terms.x.round() } else { terms.is_y.select(-larger, larger) }
     }
 
-    /// The row's sums. What is kept of the exponentials goes to `kept`, if it is given.
+    /// The row's sums. The exponentials are written to `kept`, if it is given.
     #[inline(always)]
     pub fn solve(mut self, kept: Option<Out<'a, T>>) -> (Self, Solution) {
         let (s, len) = (self.furthest.s, self.logits[0].len());
@@ -214,7 +216,7 @@ impl<'a, S: Lanes, T: Real> Ratios<'a, S, T> {
         let x = if self.is_number { total::<S, T>(s, sums[0]) } else { Total::new(f64::NAN) };
         let difference = total::<S, T>(s, sums[1]);
         let (ratio, divergence) = (difference.over(x), total::<S, T>(s, sums[2]).over(x));
-        // log1p(ratio) to all digits by a Newton step, and the tail of its exponential
+        // log1p(ratio) with all digits by a Newton step, and the tail of its exponential
         let guess = log1p(splat::<S, f64>(s, ratio.value()));
         let exact = T::Extended::of_exact(guess);
         let Expm1 { less_one, tail, is_small, .. } = expm1(s, exact);
@@ -241,14 +243,14 @@ impl<'a, S: Lanes, T: Real> Ratios<'a, S, T> {
             sums: [x.mul(unshift), x.merge(difference).mul(unshift)],
             log,
             mean,
-            // what rounding leaves of nothing
+            // a negative number is a rounding error of 0
             divergence: if value < 0.0 { 0.0 } else { value },
             is_small,
         }
     }
 }
 
-/// The largest y of those where x is `top`; -inf if there is none.
+/// The largest y of the classes whose x is `top`; -inf if there is no such class.
 #[inline(always)]
 fn y_where<S: Lanes, T: Real>(s: S, logits: [In<'_, T>; 2], top: T) -> T {
     let most = splat(s, -T::INFINITY);
@@ -323,7 +325,7 @@ impl<S: Lanes, T: Real> Groups for Sums<'_, S, T> {
     }
 }
 
-/// What is kept of exponentials, once more where there was no room for them.
+/// Computes the exponentials again if there was no room to keep them.
 #[derive(Clone, Copy)]
 struct Again<'a, S: Lanes, T: Real> {
     ratios: Ratios<'a, S, T>,
@@ -346,11 +348,12 @@ impl<S: Lanes, T: Real> Groups for Again<'_, S, T> {
     }
 }
 
-/// What results are made from, in a row whose sums are known.
+/// Computes the results of a row whose sums are known.
 pub trait Emission<S: Lanes, T: Real>: Copy {
-    /// Whether the mean of u_j is wanted less u_j; else the logarithm of p_j / q_j.
+    /// Whether `below` is the mean of u_j minus u_j. Otherwise it is the logarithm of p_j / q_j.
     const BELOW_MEAN: bool;
-    /// The `i`-th vector of the `len` classes at `at`, given what is kept of its exponentials, and the halves of that.
+    /// Processes the `i`-th vector of the `len` classes at `at`. `kept` has the exponentials that are kept, and `below`
+    /// the halves of the number described above.
     fn vector(&mut self, kept: Pack<S, T>, below: [T::Extended<S>; 2], at: usize, len: usize, i: usize);
 }
 
@@ -359,11 +362,11 @@ pub trait Emission<S: Lanes, T: Real>: Copy {
 pub struct Solved<'a, S: Lanes, T: Real> {
     pub ratios: Ratios<'a, S, T>,
     pub solution: Solution,
-    /// What is kept of the exponentials.
+    /// The exponentials that are kept.
     pub kept: Option<Out<'a, T>>,
-    /// Room for some of these, where they are made anew.
+    /// Room for some exponentials, if they are computed again.
     pub room: Out<'a, T>,
-    /// How far the next row is.
+    /// The distance to the next row.
     pub stride: usize,
 }
 
@@ -421,7 +424,7 @@ impl<S: Lanes, T: Real, E: Emission<S, T>> Groups for Emit<'_, S, T, E> {
     #[inline(always)]
     fn group(&mut self, at: usize, len: usize) {
         let s = self.origin.round().s;
-        // the next rows' maxima take no longer to find than they take to read
+        // finding the maxima of the next row is limited by reading it, so it is prefetched
         self.ratios.logits[0].prefetch(at + self.stride);
         self.ratios.logits[1].prefetch(at + self.stride);
         for i in 0..self.kept.part(at, len).vectors::<S>() {
@@ -436,25 +439,26 @@ impl<S: Lanes, T: Real, E: Emission<S, T>> Groups for Emit<'_, S, T, E> {
     }
 }
 
-/// What the sums do not have of classes where y is much further below its maximum than x.
+/// The contribution, missing in the sums, of classes where y is much further below its maximum than x.
 #[derive(Clone, Copy)]
 enum Beyond {
     Nothing,
-    /// A class that y alone masks.
+    /// There is a class that only y masks.
     Infinite,
-    /// Of e^a_j |u_j|, shifted as exponentials are, over FAR_SCALE.
+    /// The sum of e^a_j |u_j|, scaled like exponentials and divided by FAR_SCALE.
     Sum(Total),
 }
 
 /// 2^340
 const FAR_SCALE: f64 = 2.239_744_742_177_804e102;
 
-/// Where `f64` has no room for u_j times an exponential; for `f32` it has, where both are not masked.
+/// The limit beyond which u_j times an exponential could overflow in `f64`. Logits of `f32` that are not masked never
+/// reach it.
 fn furthest<T: Real>(temperature: f64) -> f64 {
     if size_of::<T>() == size_of::<f32>() { 1e50 } else { 1e200 * temperature.min(1.0) }
 }
 
-/// In plain numbers, for it is seldom needed.
+/// Computed one class at a time, because it is rarely needed.
 #[inline(never)]
 fn beyond<T: Real>(logits: [In<'_, T>; 2], tops: [f64; 2], temperature: f64) -> Beyond {
     let s = pulp::Scalar::new();
@@ -465,7 +469,7 @@ fn beyond<T: Real>(logits: [In<'_, T>; 2], tops: [f64; 2], temperature: f64) -> 
         if y == -f64::INFINITY && x > -f64::INFINITY {
             return Beyond::Infinite;
         }
-        // quarters, which do not overflow
+        // divided by 4, so that the differences do not overflow
         let below = [x * 0.25 - tops[0] * 0.25, y * 0.25 - tops[1] * 0.25];
         let further = (below[0] - below[1]) - furthest * 0.25;
         if size_of::<T>() == size_of::<f64>() && further > 0.0 && below[0] > -1e12 {
@@ -478,7 +482,8 @@ fn beyond<T: Real>(logits: [In<'_, T>; 2], tops: [f64; 2], temperature: f64) -> 
     result
 }
 
-/// NaN in the place of the exponentials of classes that y alone masks: so much for what infinity less infinity is.
+/// Replaces the exponentials of classes that only y masks by NaN, because their results would be infinity minus
+/// infinity.
 #[inline(never)]
 fn mark_infinite<T: Real>(logits: [In<'_, T>; 2], kept: Out<'_, T>) {
     for class in 0..logits[0].len() {

@@ -8,9 +8,9 @@
 //! ```
 //! - There is one pass: each element is read once and each result is written once.
 //! - If a term or a difference exceeds the range of `f32`, the sum of the block is not a finite number. The block is
-//!   then computed again, group by group. Groups whose sum is not finite are added up in `f64`, and their results that are
-//!   not finite are computed in `f64` (but not derivatives that were added to something). If gradients overwrite the
-//!   input, the loops stop before large inputs, whose groups are processed one by one, with a copy of the input.
+//!   then computed again, group by group. Groups whose sum is not finite are added up in `f64`, and their results that
+//!   are not finite are computed in `f64` (but not derivatives that were added to something). If gradients overwrite
+//!   the input, the loops stop before large inputs, whose groups are processed one by one, with a copy of the input.
 //! - If the factor of derivatives is not a normal number of the type, all derivatives are computed in `f64`.
 //! - This file has no vector code: each stage is dispatched separately.
 
@@ -27,34 +27,36 @@ pub struct Pointwise<'a, T> {
     pub input: In<'a, T>,
     pub target: In<'a, T>,
     pub weight: Option<In<'a, T>>,
-    /// Repeats along the input, read where the formula has a parameter; empty for ones.
+    /// The parameters, which repeat along the input. They are read if the formula has a parameter; an empty array means
+    /// that all are 1.
     pub parameter: In<'a, T>,
-    /// How many neighbouring elements share a parameter, before the next one's turn.
+    /// How many consecutive elements share one parameter.
     pub parameter_run: usize,
     pub results: Results<'a, T>,
     pub hess: Option<Out<'a, T>>,
-    /// The factor of derivatives, which `results` have rounded.
+    /// The factor of derivatives. `results` contains the same factor, rounded to the type.
     pub factor: Factor,
-    /// Whether a parameter is infinite: it is 1 then where the target is 0.
+    /// Whether a parameter is infinite. It then counts as 1 for elements whose target is 0.
     pub has_infinite_parameter: bool,
     /// Whether no parameter is larger than [`wide::MODERATE_FACTOR`].
     pub has_moderate_parameter: bool,
     pub needs_total: bool,
 }
 
-/// Elements of a block: enough to make its fixed costs small, few enough to share out.
+/// The number of elements in a block: enough to make its fixed costs small, and few enough to divide the work among
+/// threads.
 const BLOCK: usize = 8192;
-/// Unusual elements that are done before usual ones are looked for again.
+/// How many unusual elements are processed before the loop for usual ones is tried again.
 const UNUSUAL: usize = 512;
-/// Elements whose Hessians are made before their gradients: the first-level cache keeps them meanwhile.
+/// How many elements' Hessians are computed before their gradients. The operands fit into the first-level cache.
 const WITH_HESS: usize = 2048;
-/// Elements of a piece that is looked at before it is replaced.
+/// The number of elements in a piece. If gradients overwrite the input, each piece is checked for large elements first.
 const PIECE: usize = 2048;
-/// Fewer elements are not worth a loop for usual ones.
+/// For fewer elements the loop for usual ones is not faster.
 const MIN_USUAL: usize = 64;
-/// Groups that are done at one of several places before the next.
+/// If several places are read in turn: how many groups of one place are processed before the next place.
 const TURN: usize = 8;
-/// Groups that are asked for so much ahead, where several places are walked.
+/// If several places are read in turn: how many groups ahead operands are prefetched.
 const AHEAD: usize = 8;
 
 /// A call of one formula.
@@ -124,28 +126,29 @@ impl<T: Real> Blocks for Evaluation<'_, T> {
 }
 
 impl<'a, T: Real> Pointwise<'a, T> {
-    /// Whether at most the gradient is asked for beside the value.
+    /// Whether no output is requested except the reduced value and a gradient, and there are no weights and no
+    /// accumulation.
     fn is_plain(&self) -> bool {
         let Results { loss, accumulate, .. } = self.results;
         self.weight.is_none() && loss.is_none() && self.hess.is_none() && !accumulate
     }
 
-    /// Whether gradients go past the caches.
+    /// Whether gradients are written around the caches.
     fn is_streamed(&self) -> bool {
         self.results.grad.is_some_and(|grad| self.input.streams_to(grad))
     }
 
-    /// Where some gradients go.
+    /// The array for the gradients of the `len` elements from `at` on.
     fn grad(&self, at: usize, len: usize) -> Option<Out<'a, T>> {
         self.results.grad.map(|grad| grad.slice(at, len))
     }
 
-    /// How plain calls go through one stretch after the other.
+    /// How plain calls process one stretch after the other.
     fn walk(&self) -> Walk<T> {
         Walk { turn: usize::MAX, ahead: 0, factor: self.results.factor, streamed: self.is_streamed(), guarded: false }
     }
 
-    /// What concerns the `len` elements from `at` on, but for parameters, which it has none of.
+    /// The part of the call for the `len` elements from `at` on, without parameters.
     fn part(&self, at: usize, len: usize) -> Pointwise<'a, T> {
         let part = |out: Option<Out<'a, T>>| out.map(|out| out.slice(at, len));
         let Pointwise { input, target, weight, results, hess, .. } = *self;
@@ -161,23 +164,23 @@ impl<'a, T: Real> Pointwise<'a, T> {
     }
 }
 
-/// What is made of a chunk in `f64`.
+/// What is computed for a chunk in `f64`.
 #[derive(Clone, Copy, PartialEq)]
 enum Wanted {
-    /// The sum of the values, and results that are no numbers.
+    /// The sum of the values, and results that are infinite or NaN.
     NoNumbers,
-    /// Only results that are infinite: what is NaN is outside of the domain.
+    /// Only results that are infinite. Results that are NaN are outside of the domain.
     Infinite,
     /// All derivatives.
     AllDerivatives,
 }
 
-/// What the chunks of a block add up to.
+/// The sums over the chunks of a block.
 struct ChunkSums<T> {
     sums: LaneSums<T>,
-    /// What they add up to.
+    /// The total of `sums`.
     total: Total,
-    /// Of chunks that were added up in `f64`, if there are any.
+    /// The total of the chunks that were added up in `f64`, if there are any.
     wide: Option<Total>,
     out_of_domain: bool,
 }
@@ -198,7 +201,7 @@ impl<'a, T: Real> Evaluation<'a, T> {
         self.formula.has_parameter() && self.call.parameter.len() > 1
     }
 
-    /// Operands whose parameter is the same for all, or `one` if there is none.
+    /// The operands of some elements. The parameter is the same for all of them, or `one` if there is none.
     fn operands<'b>(&self, at: usize, len: usize, one: &'b [T; 1]) -> Operands<'b, T>
     where
         'a: 'b,
@@ -208,7 +211,8 @@ impl<'a, T: Real> Evaluation<'a, T> {
         Operands { input: input.slice(at, len), target: target.slice(at, len), parameter }
     }
 
-    /// The `len` elements from `at` on, which add to `sums`. Gives whether one is outside of the formula's domain.
+    /// Processes the `len` elements from `at` on and adds their values to `sums`. Returns whether one of them is
+    /// outside of the formula's domain.
     #[inline]
     fn whole(&self, isa: Isa, at: usize, len: usize, sums: &mut LaneSums<T>) -> bool {
         if self.is_periodic() {
@@ -218,7 +222,7 @@ impl<'a, T: Real> Evaluation<'a, T> {
         self.elements(isa, self.operands(at, len, &one), at, sums)
     }
 
-    /// The `len` elements from `at` on, whose parameters repeat.
+    /// Processes the `len` elements from `at` on, with parameters that repeat.
     fn periodic(&self, isa: Isa, start: usize, len: usize, sums: &mut LaneSums<T>) -> bool {
         let Pointwise { input, target, .. } = *self.call;
         let (mut room, mut out_of_domain) = (<Scratch<T>>::new(), false);
@@ -262,23 +266,23 @@ impl<'a, T: Real> Evaluation<'a, T> {
         Partial { total, out_of_domain }
     }
 
-    /// Elements of a chunk: one group, which is the same whatever the instruction set.
+    /// The number of elements in a chunk: one group, so it does not depend on the instruction set.
     const CHUNK: usize = T::GROUP;
-    /// Whether `f64` has numbers that this type has not.
+    /// Whether `f64` has a larger range than this type.
     const IS_NARROW: bool = size_of::<T>() < size_of::<f64>();
 
-    /// Whether blocks go in chunks.
+    /// Whether blocks are processed in chunks.
     fn is_in_chunks(&self) -> bool {
         self.is_factor_far() || self.call.has_infinite_parameter
     }
 
-    /// Whether results replace what is needed to make them again in `f64`.
+    /// Whether the gradients overwrite the input, which would be needed to compute them again in `f64`.
     fn is_replaced(&self) -> bool {
         let Pointwise { input, results: Results { grad, .. }, .. } = *self.call;
         Self::IS_NARROW && grad.is_some_and(|grad| input.begins_with(grad))
     }
 
-    /// Whether these elements have terms and derivatives that are numbers, or are NaN themselves.
+    /// Whether the terms and derivatives of these elements are finite. It may be true if an element itself is NaN.
     fn is_moderate(&self, isa: Isa, at: usize, len: usize) -> bool {
         let Pointwise { input, target, weight, .. } = *self.call;
         let is_below = |array: In<'a, T>, limit| wide::are_below(isa, array.slice(at, len), limit);
@@ -288,8 +292,9 @@ impl<'a, T: Real> Evaluation<'a, T> {
             && weight.is_none_or(|weight| is_below(weight, MODERATE_FACTOR))
     }
 
-    /// What is left of a block whose gradients replace the input, from `done` on: usual elements by the loop for these, which
-    /// stops before large ones; others in pieces that are looked at first, and groups of pieces with large elements one by one.
+    /// Processes the rest of a block, from `done` on, whose gradients overwrite the input. Usual elements go through
+    /// the loop for them, which stops before large ones. Others are processed in pieces, which are checked first; if a
+    /// piece has large elements, its groups are processed one by one.
     fn pieces(&self, isa: Isa, start: usize, len: usize, done: usize, mut to: ChunkSums<T>) -> Partial {
         let one = [T::from_f64(1.0)];
         let (mut done, whole) = (done, len - len % T::GROUP);
@@ -313,7 +318,7 @@ impl<'a, T: Real> Evaluation<'a, T> {
         to.finish()
     }
 
-    /// Some elements that are replaced.
+    /// Processes some elements whose gradients overwrite them.
     fn piece(&self, isa: Isa, at: usize, len: usize, to: &mut ChunkSums<T>) {
         if self.is_moderate(isa, at, len) {
             to.out_of_domain |= self.whole(isa, at, len, &mut to.sums);
@@ -324,13 +329,14 @@ impl<'a, T: Real> Evaluation<'a, T> {
         }
     }
 
-    /// Whether derivatives are made in `f64` for their factor's sake.
+    /// Whether all derivatives are computed in `f64` because of their factor.
     fn is_factor_far(&self) -> bool {
         let Pointwise { factor, weight, .. } = self.call;
         !factor.fits::<T>() || Self::IS_NARROW && weight.is_some() && factor.is_far_from_1()
     }
 
-    /// A block in chunks; again, if all of it is done but what `f32` has no numbers for.
+    /// Processes a block in chunks. `again` means that all of it has been processed already, except for results that
+    /// exceed the range of `f32`.
     #[cold]
     #[inline(never)]
     fn chunks(&self, isa: Isa, start: usize, len: usize, again: bool) -> Partial {
@@ -352,8 +358,8 @@ impl<'a, T: Real> Evaluation<'a, T> {
             _ => self.repeated(repeated.zeros(len), at, len),
         };
         if self.call.has_infinite_parameter {
-            // Times 0 it would be no number: it does not matter where the target is 0, and elsewhere what it is multiplied
-            // with is not 0, only less than any number where the input is large.
+            // Infinity times 0 would be NaN. If the target is 0, the parameter does not matter. Otherwise the factor
+            // that the parameter is multiplied by is not 0 but underflows if the input is large.
             let (parameters, input) = (parameters.copied(parameter), changed_input.copied(part.input));
             for i in 0..len {
                 let x = part.input.get(i);
@@ -365,7 +371,7 @@ impl<'a, T: Real> Evaluation<'a, T> {
             }
             (parameter, part.input) = (parameters.as_in(), input.as_in());
         }
-        // what is needed once more if there is no number
+        // copies of what is needed again if a result is not finite
         let is_factor_far = self.is_factor_far();
         let (accumulate, results, of_hess) = (part.results.accumulate, part.results, part.hess);
         let mut before = [None; 2];
@@ -392,7 +398,7 @@ impl<'a, T: Real> Evaluation<'a, T> {
         let total = { to.sums }.total();
         (part.results, part.hess) = (results, of_hess);
         if again && accumulate {
-            // what the derivatives were added to is gone
+            // the previous contents, to which derivatives were added, have been overwritten
             (part.results.grad, part.hess) = (None, None);
         }
         let part = Evaluation { formula: self.formula, call: &part };
@@ -409,8 +415,8 @@ impl<'a, T: Real> Evaluation<'a, T> {
         }
     }
 
-    /// The sum of the elements' values, in `f64`, and whichever results are wanted; `before` is what derivatives were added
-    /// to.
+    /// Computes the sum of the elements' values in `f64`, and the results that `wanted` says. `before` has the previous
+    /// contents of the arrays to which derivatives were added.
     #[cold]
     #[inline(never)]
     fn widely(&self, isa: Isa, operands: Operands<'_, T>, before: [Option<In<'_, T>>; 2], wanted: Wanted) -> Total {
@@ -421,7 +427,7 @@ impl<'a, T: Real> Evaluation<'a, T> {
         let is_known =
             |i: usize| [input.get(i), target.get(i), parameter_of(i), weight_of(i)].iter().any(|x| x.is_nan());
         let [makes_all, is_outside] = [Wanted::AllDerivatives, Wanted::Infinite].map(|which| wanted == which);
-        // a sum of what is not a number is none
+        // the sum need not be computed if it is NaN anyway
         let has_total = !makes_all && !is_outside && !(0..operands.len()).any(is_known);
         let outputs = [results.loss, results.grad, hess];
         let is_lost = |out: Out<'_, T>, i: usize| {
@@ -465,7 +471,8 @@ impl<'a, T: Real> Evaluation<'a, T> {
         total
     }
 
-    /// The elements that begin at `at`. Gives whether some are outside of the domain.
+    /// Processes elements, the first of which is number `at` of the call. Returns whether some are outside of the
+    /// domain.
     fn elements(&self, isa: Isa, operands: Operands<'_, T>, at: usize, sums: &mut LaneSums<T>) -> bool {
         let len = operands.len();
         let rest = len % T::GROUP;
@@ -492,7 +499,7 @@ impl<'a, T: Real> Evaluation<'a, T> {
         out_of_domain
     }
 
-    /// Elements in whole groups, as far as they are usual ones. Gives their number.
+    /// Processes elements in whole groups, up to the first unusual one. Returns how many were processed.
     fn usual(&self, isa: Isa, operands: Operands<'_, T>, at: usize, sums: &mut LaneSums<T>) -> usize {
         let grad = self.call.grad(at, operands.len());
         let mut stretch = [Stretch { operands, grad, sums, done: 0 }];
@@ -500,7 +507,7 @@ impl<'a, T: Real> Evaluation<'a, T> {
         stretch[0].done
     }
 
-    /// Any elements, in whole groups.
+    /// Processes arbitrary elements in whole groups.
     fn any(&self, isa: Isa, operands: Operands<'_, T>, at: usize, sums: &mut LaneSums<T>) -> bool {
         let (Pointwise { weight, results, hess, .. }, len) = (*self.call, operands.len());
         let part = |out: Option<Out<'a, T>>| out.map(|out| out.slice(at, len));
@@ -509,7 +516,7 @@ impl<'a, T: Real> Evaluation<'a, T> {
         self.stages(isa, operands, weight, results, part(hess), sums)
     }
 
-    /// All that is asked for.
+    /// Computes everything that is requested.
     fn stages(
         &self,
         isa: Isa,
@@ -519,14 +526,14 @@ impl<'a, T: Real> Evaluation<'a, T> {
         hess: Option<Out<'_, T>>,
         sums: &mut LaneSums<T>,
     ) -> bool {
-        // first, for the gradient may take the input's place
+        // first, because the gradient may overwrite the input
         if hess.is_some() {
             self.formula.hess(isa, operands, weight, Results { grad: hess, ..results });
         }
         self.formula.any(isa, operands, weight, results, sums)
     }
 
-    /// As [`last`](Self::last), where at most the gradient is asked for beside the value: small calls are no more than this.
+    /// Like [`last`](Self::last), for plain calls. Most small calls consist only of this.
     fn last_plain(&self, isa: Isa, operands: Operands<'_, T>, at: usize, sums: &mut LaneSums<T>) -> bool {
         let (count, mut rooms) = (operands.len(), [const { GroupRoom::new() }; 4]);
         let [input, target, parameter, grad] = &mut rooms;
@@ -548,7 +555,7 @@ impl<'a, T: Real> Evaluation<'a, T> {
         out_of_domain
     }
 
-    /// Fewer than a group, on copies that are filled up.
+    /// Processes an incomplete group, on copies that are filled up.
     fn last(&self, isa: Isa, operands: Operands<'_, T>, at: usize, sums: &mut LaneSums<T>) -> bool {
         let (Pointwise { weight, results, hess: hess_out, .. }, count) = (*self.call, operands.len());
         let mut rooms = [const { GroupRoom::new() }; 7];

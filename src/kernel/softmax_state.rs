@@ -30,12 +30,12 @@ use crate::simd::{
 };
 use crate::softmax_state::{NUMBERS, SoftmaxState, Spread};
 
-/// Rows of a block where only states are read.
+/// The number of rows in a block if only states are read.
 const BLOCK: usize = 512;
-/// Rows that are worked on together: a group's lanes.
+/// The number of rows that are processed together, one in each lane of a group.
 pub const GROUP: usize = <f64 as Real>::GROUP;
 
-/// Some classes of each row.
+/// A chunk: some of the classes of each row.
 #[derive(Clone, Copy)]
 pub struct Chunk<'a> {
     pub layout: Layout,
@@ -45,11 +45,11 @@ pub struct Chunk<'a> {
     pub ignore_index: i64,
 }
 
-/// What a chunk has of a row's target.
+/// Where the target of a row is, relative to a chunk.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Target {
     Ignored,
-    /// At this class of the chunk.
+    /// The target is this class of the chunk.
     Here(usize),
     Elsewhere,
 }
@@ -81,10 +81,10 @@ impl Chunk<'_> {
     }
 }
 
-/// States of up to a group of rows, a row a lane, without what they have of label smoothing.
+/// The states of up to a group of rows, one row in each lane, without their numbers for label smoothing.
 pub struct Columns {
     numbers: [Buffer<f64>; NUMBERS],
-    /// Whether any has something of label smoothing.
+    /// Whether any of the states has numbers for label smoothing.
     is_spread: bool,
 }
 
@@ -139,7 +139,7 @@ impl Columns {
         }
     }
 
-    /// Merges the first `count` of them into those that are there, and what they have of label smoothing.
+    /// Merges the first `count` states into the given ones, including their numbers for label smoothing.
     #[inline(always)]
     fn merge_into<S: Lanes>(
         &self,
@@ -165,7 +165,7 @@ impl Columns {
     }
 }
 
-/// A state a lane.
+/// States, one in each lane.
 #[derive(Clone, Copy)]
 pub struct States<S: Lanes> {
     max: Pack<S, f64>,
@@ -175,16 +175,16 @@ pub struct States<S: Lanes> {
     target_weight: Pack<S, f64>,
 }
 
-/// What is to be made of states, besides the plain cross-entropy.
+/// What is computed from states in addition to the plain cross-entropy.
 #[derive(Clone, Copy)]
 pub struct Terms {
     pub label_smoothing: f64,
-    /// Value and error.
+    /// The value and its rounding error.
     pub z_loss: Option<[f64; 2]>,
 }
 
 impl Terms {
-    /// The target distributions of rows, if they are more than the targets' weights.
+    /// The target distributions of rows; `None` without label smoothing, when the weight of the target is enough.
     #[inline(always)]
     pub fn shares(&self, states: In<'_, SoftmaxState>, first: usize, count: usize) -> Option<SharesOfRows> {
         match self.label_smoothing == 0.0 {
@@ -194,15 +194,15 @@ impl Terms {
     }
 }
 
-/// A maximum as N ln 2 + r. Those too large for it, and the infinite ones, have N = 0 and r = 0, and their states'
-/// sums are relative to themselves.
+/// A maximum as N ln 2 + r. If a maximum is infinite or too large for this, N and r are 0, and the sum of its state is
+/// relative to the maximum itself.
 #[derive(Clone, Copy)]
 struct Anchor<S: Lanes> {
     max: Pack<S, f64>,
     is_near: Mask<S, f64>,
     /// N
     power: Pack<S, f64>,
-    /// e^r, shifted.
+    /// e^r, scaled.
     own: Pair<S, f64>,
 }
 
@@ -214,11 +214,12 @@ impl<S: Lanes> Anchor<S> {
         Anchor { max, is_near, power, own: times(own, 1.0 / f64::EXP.unshift()) }
     }
 
-    /// The sum of the exponentials of a state with this maximum, its own among them, relative to a larger maximum.
+    /// The sum of all exponentials of a state with this maximum, including that of the maximum itself, relative to a
+    /// larger maximum.
     #[inline(always)]
     fn all_relative_to(&self, larger: &Self, rest: Pair<S, f64>) -> Pair<S, f64> {
         let all = rest.add(self.own);
-        // 2^d in two factors, for d goes below the exponents of normal numbers
+        // 2^d as two factors, because d may be less than the exponents of normal numbers
         let d = self.power - larger.power;
         let upper = d.at_least(d.c(-1000.0));
         let lower = (d - upper).at_least(d.c(-1000.0));
@@ -235,7 +236,7 @@ impl<S: Lanes> Anchor<S> {
     }
 }
 
-/// Both parts times a power of two.
+/// Multiplies both parts by a power of two.
 #[inline(always)]
 fn times<S: Lanes>(x: Pair<S, f64>, scale: f64) -> Pair<S, f64> {
     x.times_power(x.hi.c(scale))
@@ -250,11 +251,11 @@ impl<S: Lanes> States<S> {
         let max = [swap.select(other.max, self.max), swap.select(self.max, other.max)];
         let rest = [Pair::select(swap, b, a), Pair::select(swap, a, b)];
         let all = Anchor::new(max[1]).all_relative_to(&Anchor::new(max[0]), rest[1]);
-        // masked classes have no maximum whose exponential would be 1
+        // if all classes are masked, there is no maximum whose exponential would be 1
         let none = max[1].same(max[1].c(f64::NEG_INFINITY));
         let zero = max[1].c(0.0);
         let sum = rest[0].add(Pair::select(none, Pair::new(zero), all));
-        // where there is no number, none of the state is one
+        // if the sum is NaN, all numbers of the state become NaN
         let rest = Pair { hi: sum.hi, lo: sum.hi.or_nan(sum.lo) };
         States {
             max: sum.hi.or_nan(max[0]),
@@ -265,7 +266,8 @@ impl<S: Lanes> States<S> {
         }
     }
 
-    /// Their target distributions, the `i`-th of those of the rows, if they are more than the targets' weights.
+    /// The target distributions of the `i`-th vector of rows. Without label smoothing they consist of the weight of the
+    /// target.
     #[inline(always)]
     pub fn shares(&self, shares: &Option<SharesOfRows>, i: usize) -> Shares<S> {
         match shares {
@@ -293,7 +295,7 @@ impl<S: Lanes> States<S> {
     }
 }
 
-/// A call that has nothing but logits, bounded if they are to be.
+/// A call that has only logits, with a soft cap if there is one.
 #[inline(always)]
 pub fn only_logits<'a, T: Real>(layout: Layout, logits: In<'a, T>, soft_cap: Option<T>) -> Softmax<'a, T> {
     Softmax {
@@ -366,7 +368,7 @@ impl<T: Real> Kernel for UpdateBlock<'_, '_, T> {
                     state.seen = f64::INFINITY;
                 } else {
                     let at = layout.offset(first + row);
-                    // (what has neither is compiled for itself)
+                    // (rows without label smoothing and without a soft cap are compiled separately)
                     let (max, rest, gap) = match is_plain {
                         true => sum_row(&only_logits(layout, *logits, None), s, at),
                         false => sum_row(&call, s, at),
@@ -388,7 +390,7 @@ impl<T: Real> Kernel for UpdateBlock<'_, '_, T> {
             }
             for i in 0..count.div_ceil(Pack::<S, f64>::LANES) {
                 let new = news.load(s, i);
-                // where there is a NaN, the maximum may be anything
+                // the maximum of a row with a NaN is unspecified
                 let max = new.rest.hi.or_nan(new.max);
                 news.store(i, States { max, rest: new.rest.mul(Anchor::new(max).own), ..new });
             }
@@ -434,12 +436,12 @@ impl Kernel for MergeBlock<'_, '_> {
     }
 }
 
-/// Merges states, row by row, into as many others.
+/// Merges states into as many other states, row by row.
 pub fn merge(here: Environment, context: &Context, into: Out<'_, SoftmaxState>, from: In<'_, SoftmaxState>) {
     parallel::reduce(here, context, &Merge { into, from });
 }
 
-/// What rows come to.
+/// The results for rows.
 pub struct Finish<'a, T> {
     pub states: In<'a, SoftmaxState>,
     pub terms: Terms,

@@ -23,18 +23,18 @@ pub struct Gradient<'a, T> {
     pub chunk: Chunk<'a>,
     pub logits: In<'a, T>,
     pub states: In<'a, SoftmaxState>,
-    /// Of the chunk's classes.
+    /// The weights of the classes in the chunk.
     pub class_weight: Option<In<'a, T>>,
     pub row_weight: Option<In<'a, T>>,
     pub terms: Terms,
     pub soft_cap: Option<T>,
-    /// A factor.
+    /// The factor of the gradient.
     pub scale: f64,
     pub grad: Out<'a, T>,
 }
 
 impl<T: Real> Gradient<'_, T> {
-    /// Whether a row's gradient is one factor times its exponentials, but at the target.
+    /// Whether the gradient of a row is a single factor times its exponentials, except at the target.
     fn is_plain(&self) -> bool {
         self.terms.label_smoothing == 0.0 && self.terms.z_loss.is_none() && self.soft_cap.is_none()
     }
@@ -101,8 +101,8 @@ impl<T: Real> Kernel for GradientBlock<'_, '_, T> {
     }
 }
 
-/// What a row's gradient is multiplied by: a weight, a scale (value and error), and a power of two that is not 1 where their
-/// product is of no usual size.
+/// The factors of the gradient of a row: a weight, a scale (its value and rounding error), and a power of two, which is
+/// not 1 if their product is very large or very small.
 struct RowFactor<T> {
     weight: T,
     scale: [T; 2],
@@ -112,7 +112,7 @@ struct RowFactor<T> {
 impl<T: Real> RowFactor<T> {
     #[inline(always)]
     fn new(call: &Gradient<'_, T>, row_weight: T, state: SoftmaxState) -> Self {
-        // that of the target's class counts for the row if all of the distribution is there
+        // the class weight of the target multiplies the whole row if the target has all of the distribution
         let class_weight = if call.is_plain() && call.chunk.targets.is_some() { state.target_weight } else { 1.0 };
         let (scale, weight) = (Total::new(call.scale), Total::product(row_weight.to_f64(), class_weight));
         if of_usual_size::<T>(scale).1 == 0 && of_usual_size::<T>(weight).1 == 0 {
@@ -123,7 +123,7 @@ impl<T: Real> RowFactor<T> {
         RowFactor { weight: T::from_f64(1.0), scale: scale.split(), exponent }
     }
 
-    /// What is left to do once the row's gradient is written.
+    /// Multiplies the gradient of the row by the power of two after it has been written.
     #[inline(always)]
     fn finish(&self, grad: Out<'_, T>) {
         if self.exponent != 0 {
@@ -132,23 +132,23 @@ impl<T: Real> RowFactor<T> {
     }
 }
 
-/// What a batch of rows has come to, a row a lane.
+/// Numbers of a batch of rows, one row in each lane.
 struct Rows {
     recip: Lane<f64>,
     top: Buffer<f64>,
-    /// Only of target distributions that are not all at the target.
+    /// Only for target distributions that are not all at the target.
     hot: Lane<f64>,
     mass: Lane<f64>,
     slope: Lane<f64>,
 }
 
-/// A row's number in all lanes of the logits' type.
+/// The number of a row in all lanes, in the type of the logits.
 #[inline(always)]
 fn narrowed<S: Lanes, T: Real>(s: S, lane: &Lane<f64>, row: usize) -> Pair<S, T> {
     Pair::splat(s, lane.get(row).split())
 }
 
-/// A row whose distribution is all at the target, or which has none.
+/// Writes the gradient of a row whose distribution is all at the target, or of a row without targets.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
 fn plain<S: Lanes, T: Real>(
@@ -203,7 +203,7 @@ impl<S: Lanes, T: Real, const NEAR: bool> Groups for Plain<'_, S, T, NEAR> {
     }
 }
 
-/// A row with label smoothing, z-loss or soft cap. Without a target there is only the soft cap.
+/// Writes the gradient of a row with label smoothing, z-loss or soft cap. Without targets only the soft cap applies.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
 fn general<S: Lanes, T: Real>(
@@ -256,7 +256,7 @@ fn general<S: Lanes, T: Real>(
     }
 }
 
-/// The target distribution of a row that has seen all classes.
+/// The target distribution of a row to which all classes have been added.
 fn distribution<T: Real>(label_smoothing: f64, state: SoftmaxState) -> Smoothing<T> {
     if label_smoothing == 0.0 {
         return Smoothing::new(hot(0.0), Total::ZERO, Total::ZERO);
@@ -264,7 +264,7 @@ fn distribution<T: Real>(label_smoothing: f64, state: SoftmaxState) -> Smoothing
     Smoothing::new(hot(label_smoothing), state.spread.base(label_smoothing), state.spread.weights())
 }
 
-/// A row of a chunk, of any distribution.
+/// A row of a chunk with any target distribution.
 #[derive(Clone, Copy)]
 struct General<'a, 'b, S: Lanes, T: Real> {
     softmax: &'a Softmax<'b, T>,

@@ -11,7 +11,7 @@ use crate::simd::view::In;
 use crate::simd::{Lanes, Pair, Total};
 use crate::softmax_state::{SoftmaxState, Spread};
 
-/// The unit of gaps: so small that no sum of differences of logits is too large, and a power of two.
+/// Gaps are multiplied by this power of two, so that no sum of differences of logits overflows.
 pub const GAP_UNIT: f64 = 1.0 / 4_294_967_296.0;
 
 /// 1 - label_smoothing
@@ -37,18 +37,18 @@ impl Spread {
         Total { hi: self.gap, lo: self.gap_error }
     }
 
-    /// Every class's share of its own, by its weight.
+    /// The share that label smoothing gives every class, before its weight is applied.
     pub fn base(&self, label_smoothing: f64) -> Total {
         Total::new(label_smoothing).over(Total::new(self.classes))
     }
 
-    /// Of states with these maxima, which come to `merged`.
+    /// Merges the sums of two states with these maxima; `merged` is the maximum of the merged state.
     #[inline(never)]
     pub fn merge(self, other: Self, max: f64, other_max: f64, merged: f64) -> Self {
         let (upper, lower, weights) =
             if max < other_max { (other_max, max, self.weights()) } else { (max, other_max, other.weights()) };
         let mut gap = self.gap().merge(other.gap());
-        // the classes of the smaller maximum are further from the larger
+        // the classes of the smaller maximum are further below the larger one
         if weights.hi != 0.0 && upper != lower {
             let distance = Total::new(upper * GAP_UNIT).merge(Total::new(-lower * GAP_UNIT));
             gap = gap.merge(distance.mul(weights));
@@ -59,7 +59,7 @@ impl Spread {
     }
 }
 
-/// The target distributions of a group of rows, a row a lane: value and error.
+/// The target distributions of a group of rows, one row in each lane: the values and their rounding errors.
 pub struct SharesOfRows {
     hot: Lane<f64>,
     mass: Lane<f64>,
@@ -69,11 +69,11 @@ pub struct SharesOfRows {
 /// The target distributions of rows.
 #[derive(Clone, Copy)]
 pub struct Shares<S: Lanes> {
-    /// The target's share besides what every class has.
+    /// The share of the target in addition to the share that every class has.
     pub hot: Pair<S, f64>,
-    /// The sum of all.
+    /// The sum of all shares.
     pub mass: Pair<S, f64>,
-    /// The sum of every class's own share times max - x_j.
+    /// The sum over all classes of the share of every class times max - x_j.
     pub gap: Pair<S, f64>,
 }
 

@@ -17,13 +17,13 @@ use crate::parallel::{Blocks, Partial};
 use crate::simd::view::In;
 use crate::simd::{Isa, Real, Total};
 
-/// Elements of a block, roughly.
+/// Roughly the number of elements in a block.
 const BLOCK: usize = 8192;
 
 /// Blocks of consecutive samples.
 pub struct Wide<'a, T>(pub &'a Softmax<'a, T>);
 
-/// Whether a call is one of those.
+/// Whether a call needs this code.
 pub fn is_wanted<T: Real>(call: &Softmax<'_, T>) -> bool {
     let is_narrow = size_of::<T>() < size_of::<f64>();
     if !is_narrow || !matches!(call.goal, Goal::Indices { .. } | Goal::Probabilities { .. }) {
@@ -59,7 +59,7 @@ impl<T: Real> Blocks for Wide<'_, T> {
 struct Sample<'a, 'b, T> {
     call: &'a Softmax<'b, T>,
     sample: usize,
-    /// Where its class 0 is.
+    /// The position of its class 0.
     at: usize,
 }
 
@@ -68,7 +68,7 @@ impl<T: Real> Sample<'_, '_, T> {
         weights.map_or(1.0, |weights| weights.get(at).to_f64())
     }
 
-    /// A class's logit, and its derivative if it is bounded.
+    /// The logit of a class after the soft cap, and the derivative of the cap.
     fn logit(&self, class: usize) -> [f64; 2] {
         let x = self.call.logits.get(self.at + class * self.call.layout.class_stride).to_f64();
         match self.call.soft_cap {
@@ -82,7 +82,7 @@ impl<T: Real> Sample<'_, '_, T> {
         }
     }
 
-    /// A class's share of the target distribution, whose target, if there is one, is `target`.
+    /// The share of a class in the target distribution. `target` is the target class, if there is one.
     fn share(&self, class: usize, target: Option<usize>) -> f64 {
         let class_weight = Self::weight(self.call.class_weight, class);
         match &self.call.goal {
@@ -98,7 +98,7 @@ impl<T: Real> Sample<'_, '_, T> {
         }
     }
 
-    /// Counts a right prediction of a target, if that is asked for.
+    /// Counts the sample if its prediction is correct, if counting is requested.
     fn predicts(&self, target: Option<usize>) {
         let Some(correct) = self.call.correct else { return };
         let x = |class: usize| self.call.logits.get(self.at + class * self.call.layout.class_stride);
@@ -111,7 +111,7 @@ impl<T: Real> Sample<'_, '_, T> {
         correct.add(usize::from(is_right));
     }
 
-    /// Gives the loss.
+    /// Returns the loss and writes the derivatives.
     fn evaluate(&self) -> f64 {
         let Sample { call, sample, at } = *self;
         let (classes, stride) = (call.layout.classes, call.layout.class_stride);
@@ -162,7 +162,7 @@ impl<T: Real> Sample<'_, '_, T> {
             mass = mass.merge(Total::new(q));
         }
         if max == f64::NEG_INFINITY {
-            // no class left, or no number
+            // all classes are masked, or a logit is NaN
             rest = f64::NAN;
         }
         let (gap, mass, log) = (gap.value(), mass.value(), libm::log1p(rest));

@@ -8,10 +8,11 @@ use crate::shape::{Divisor, WeightView};
 use crate::simd::view::In;
 use crate::simd::{Environment, Isa, Kernel, Lanes, Real, Total};
 
-/// Samples of a block.
+/// The number of samples in a block.
 const BLOCK: usize = 16384;
 
-/// What a mean divides by: the sum of the weights of the samples that count; an error if a target is no class.
+/// The number that a mean divides by: the sum of the weights of all samples that are not ignored. An error if a target
+/// is not a valid class.
 pub fn check<T: Real>(
     here: Environment,
     context: &Context,
@@ -56,7 +57,7 @@ struct CheckBlock<'a, 'b, T> {
     len: usize,
 }
 
-/// Plain loops, which the compiler turns into whatever the instruction set has.
+/// Plain loops, which the compiler vectorises for each instruction set.
 impl<T: Real> Kernel for CheckBlock<'_, '_, T> {
     type Output = Partial;
 
@@ -81,7 +82,7 @@ impl<T: Real> Kernel for CheckBlock<'_, '_, T> {
 }
 
 impl<T: Real> Check<'_, T> {
-    /// Whether a sample that counts has a weight other than 0.
+    /// Whether a sample that is not ignored has a weight other than 0.
     #[cold]
     fn has_weights(&self) -> bool {
         let WeightView { class, row } = self.weights;
@@ -97,10 +98,10 @@ impl<T: Real> Check<'_, T> {
         Some(target) != self.ignore_index && usize::try_from(target).map_or(true, |target| target >= self.classes)
     }
 
-    /// What these add to others.
+    /// The results of these samples, added to the others.
     #[inline(always)]
     fn samples<I: Copy + Into<i64>>(&self, targets: In<'_, I>, start: usize, others: Partial) -> Partial {
-        // Without branches: ignored or not, in range or not, each counts 0 or 1.
+        // Without branches: whether a sample is ignored, and whether it is in range, are numbers 0 or 1.
         let (classes, ignored) = (self.classes as u64, self.ignore_index);
         let (has_ignored, ignored) = (ignored.is_some(), ignored.unwrap_or(0));
         let (mut wrong, mut count) = (0, 0);
@@ -128,14 +129,14 @@ impl<T: Real> Check<'_, T> {
     }
 }
 
-/// What a mean over samples divides by: the sum of their weights, or their number.
+/// The number that a mean over samples divides by: the sum of their weights, or their number without weights.
 pub fn divisor<T: Real>(here: Environment, context: &Context, weights: Option<In<'_, T>>, samples: usize) -> Divisor {
     let Some(weights) = weights else { return Divisor::count(samples) };
     let sum = sum(here, context, weights);
     Divisor { sum, cancels: sum.value() == 0.0 && (0..weights.len()).any(|at| weights.get(at).to_f64() != 0.0) }
 }
 
-/// Whether a label is outside of [0, 1]; one that is not a number is not.
+/// Whether a label is outside of [0, 1]. NaN does not count as outside.
 pub fn has_outside_unit<T: Real>(here: Environment, context: &Context, labels: In<'_, T>) -> bool {
     struct Look<'a, T>(In<'a, T>);
     impl<T: Real> Blocks for Look<'_, T> {

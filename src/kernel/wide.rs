@@ -7,10 +7,10 @@ use super::formula::{AnyStage, Operands, Results};
 use crate::simd::view::{In, Out};
 use crate::simd::{Isa, Kernel, LaneSums, Lanes, Pack, Real, Total, splat};
 
-/// Elements that are evaluated at once.
+/// The number of elements that are evaluated at once.
 pub const GROUP: usize = <f64 as Real>::GROUP;
 
-/// What a formula is applied to.
+/// The operands of one element.
 #[derive(Clone, Copy)]
 pub struct WideElement {
     pub input: f64,
@@ -19,7 +19,7 @@ pub struct WideElement {
     pub weight: f64,
 }
 
-/// What it gives, weights and factor included.
+/// The results, with weights and factor applied.
 pub struct WideResults {
     pub total: Total,
     pub loss: [f64; GROUP],
@@ -27,7 +27,8 @@ pub struct WideResults {
     pub hess: [f64; GROUP],
 }
 
-/// `count` elements, at most a group of them; Hessians are at least `least_hess` before weights and factor.
+/// Evaluates `count` elements, at most a group. `least_hess` is the minimum of the Hessians before weights and factor
+/// are applied.
 #[cold]
 #[inline(never)]
 pub fn evaluate<T: Real>(
@@ -38,7 +39,7 @@ pub fn evaluate<T: Real>(
     factor: f64,
     least_hess: f64,
 ) -> WideResults {
-    // copies of the last one beyond it
+    // beyond the last element there are copies of it
     let elements: [WideElement; GROUP] = core::array::from_fn(|i| element(i.min(count - 1)));
     let [input, target] = [elements.map(|element| element.input), elements.map(|element| element.target)];
     let [parameter, weight] = [elements.map(|element| element.parameter), elements.map(|element| element.weight)];
@@ -66,13 +67,13 @@ pub fn evaluate<T: Real>(
     made
 }
 
-/// Whether it is neither infinite nor NaN.
+/// Whether a number is neither infinite nor NaN.
 pub fn is_finite<T: Real>(x: T) -> bool {
     x.to_f64().is_finite()
 }
 
-/// Whether some of these weights are so large or so small that products with them may have no number of the type, or less
-/// than its digits. Those that are infinite are as good there as anywhere.
+/// Whether some of these weights are so large or so small that products with them may overflow or lose digits in the
+/// type. Infinite weights do not count, because `f64` would not help.
 pub fn are_far<T: Real>(weights: In<'_, T>) -> bool {
     let (least, most) = (T::from_f64(FAR.recip()), T::from_f64(FAR));
     (0..weights.len()).fold(false, |any, i| {
@@ -82,12 +83,12 @@ pub fn are_far<T: Real>(weights: In<'_, T>) -> bool {
     })
 }
 
-/// Whether the sizes of all elements are below a limit. NaN may count either way.
+/// Whether the magnitudes of all elements are below a limit. The result for NaN is unspecified.
 pub fn are_below<T: Real>(isa: Isa, array: In<'_, T>, limit: f64) -> bool {
     isa.dispatch(AreBelow { array, limit })
 }
 
-/// The largest weight or parameter that is one.
+/// The largest weight or parameter that counts as moderate.
 pub const MODERATE_FACTOR: f64 = (1u64 << 24) as f64;
 
 struct AreBelow<'a, T> {
@@ -122,5 +123,5 @@ impl<T: Real> Kernel for AreBelow<'_, T> {
     }
 }
 
-/// The largest weight that is not far from 1; the smallest is 1 over it.
+/// The largest weight that does not count as far from 1. The smallest is its reciprocal.
 const FAR: f64 = (1u64 << 32) as f64;

@@ -51,7 +51,7 @@ impl Bce {
 #[derive(Clone, Copy)]
 pub struct Logs;
 
-/// What logarithms are clamped at, and p (1 - p).
+/// The limits at which logarithms, and p (1 - p), are clamped.
 const LEAST: f64 = -100.0;
 const FLOOR: f64 = 1e-12;
 
@@ -114,8 +114,8 @@ impl<T: Real> Formula<T> for Logs {
     fn hess<S: Lanes>(self, input: Pack<S, T>, target: Pack<S, T>, _: Pack<S, T>) -> Pack<S, T> {
         let (p, y, one) = (input, target, input.c(1.0));
         let (not_p, not_y, floor) = (one - p, one - y, p.c(FLOOR));
-        // (1 - p) / variance and p / variance are 1 / p and 1 / (1 - p) unless it is clamped. They are squared after
-        // the division, for p^2 alone may underflow.
+        // (1 - p) / variance and p / variance are 1 / p and 1 / (1 - p) unless the variance is clamped. They are
+        // squared after the division, because p^2 may underflow.
         let not_p_pair = Pair { hi: not_p, lo: (one - not_p) - p };
         let [a, b] = [Pair::new(p).recip(), not_p_pair.recip()];
         let hess = a.mul(a).scale(y).add(b.mul(b).scale(not_y)).round();
@@ -136,13 +136,13 @@ fn is_outside<S: Lanes, T: Real>(p: Pack<S, T>) -> Mask<S, T> {
     (p * (p.c(1.0) - p)).lt(p.c(0.0))
 }
 
-/// Whether a label is neither 0 nor 1, but a number.
+/// Whether a label is a number other than 0 and 1.
 #[inline(always)]
 pub fn is_soft<S: Lanes, T: Real>(y: Pack<S, T>) -> Mask<S, T> {
     y.c(0.0).lt(y.fma(-y, y).abs())
 }
 
-/// Given log p and log(1 - p).
+/// The terms, given log p and log(1 - p).
 #[inline(always)]
 fn of_logs<S: Lanes, T: Real>([log_p, log_not_p, _]: [Pack<S, T>; 3], p: Pack<S, T>, y: Pack<S, T>) -> Terms<S, T> {
     with_grad(y.fma(log_p, (y.c(1.0) - y) * log_not_p), p, y)

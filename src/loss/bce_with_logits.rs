@@ -134,20 +134,20 @@ impl<T: Real> Formula<T> for Logistic {
     }
 }
 
-/// Given e = e^-|x| and log(1 + e).
+/// The terms, given e = e^-|x| and log(1 + e).
 #[inline(always)]
 fn terms<S: Lanes, T: Real>([x, y, pos_weight]: [Pack<S, T>; 3], [e, log, _]: [Pack<S, T>; 3]) -> Terms<S, T> {
     let (one, zero, size) = (x.c(1.0), x.c(0.0), x.abs());
     let (positive, negative) = (y * pos_weight, one - y);
-    // log(1 + e^-x) = max(-x, 0) + log(1 + e^-|x|), and likewise for x: one maximum is 0
+    // log(1 + e^-x) = max(-x, 0) + log(1 + e^-|x|), and similarly for x; one of the two maxima is 0
     let below = x.lt(zero);
     let (share, other) = (below.select(positive, negative), below.select(negative, positive));
-    // a share of 0 takes nothing, not even of infinity
+    // a share of 0 gives 0, even of infinity
     let linear = share.same(zero).drop(share * size);
     let both = y.fma(pos_weight, negative);
     Terms {
         value: [both.fma(log, linear), one],
-        // (1 - y) sigma(x) - w y sigma(-x): the larger sigma is 1 / (1 + e), the other e times that
+        // (1 - y) sigma(x) - w y sigma(-x): the larger sigma is 1 / (1 + e), and the other is e times this
         grad: ((-e).fma(other, share) / (one + e)).times_sign_of(x + zero),
     }
 }

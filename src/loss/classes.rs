@@ -16,7 +16,7 @@ pub(crate) fn checked_layout(shape: ClassShape, name: &'static str, length: usiz
     Ok(layout)
 }
 
-/// The same where the result takes the input's place.
+/// The same for a call whose results overwrite the input.
 pub(crate) fn checked_layout_in_place(shape: ClassShape, name: &'static str, length: usize) -> Result<Layout, Error> {
     let layout = checked_layout(shape, name, length)?;
     match layout.own_grad {
@@ -25,13 +25,13 @@ pub(crate) fn checked_layout_in_place(shape: ClassShape, name: &'static str, len
     }
 }
 
-/// Memory that a call allocates. Without the standard library there is none.
+/// Memory that a call allocates. Without the standard library it cannot allocate any.
 #[cfg(feature = "std")]
 pub(crate) type Room<T> = Vec<T>;
 #[cfg(not(feature = "std"))]
 pub(crate) type Room<T> = [T; 0];
 
-/// Room for so many elements, or [`Error::OutOfMemory`].
+/// Memory for this number of elements, or [`Error::OutOfMemory`].
 #[cfg(feature = "std")]
 pub(crate) fn reserved<T>(len: usize) -> Result<Vec<T>, Error> {
     let mut room = Vec::new();
@@ -52,8 +52,8 @@ fn zeros<T>(_: usize, _: T) -> Result<Room<T>, Error> {
     Err(Error::UnsupportedOption { name: "this gradient with strides of its own without the feature std" })
 }
 
-/// Where a copy of an input may stand that has the gradient's own strides, if there are such. Nothing has been written
-/// when this gives an error, so it comes before [`with_grad_strides`].
+/// Memory for a copy of an input, if the gradient has strides of its own; the copy has these strides. Call this before
+/// [`with_grad_strides`], so that nothing has been written if it returns an error.
 pub(crate) fn room_for<T: Real>(layout: Layout, room: &mut Room<T>) -> Result<Out<'_, T>, Error> {
     if layout.own_grad.is_some() {
         *room = zeros(layout.of_grad().elements, T::ZERO)?;
@@ -61,8 +61,8 @@ pub(crate) fn room_for<T: Real>(layout: Layout, room: &mut Room<T>) -> Result<Ou
     Ok(Out::from(&mut room[..]))
 }
 
-/// An input. Where the gradient has strides of its own, this is a copy of it that has them too, in `place`: that is
-/// either room for it, or what the result will be written to.
+/// An input. If the gradient has strides of its own, this is a copy of the input with these strides in `place`: either
+/// memory from [`room_for`], or the array to which the result will be written.
 pub(crate) fn with_grad_strides<'a, T: Real>(
     here: Environment,
     context: &Context,

@@ -68,7 +68,7 @@ impl Default for CrossEntropy {
     }
 }
 
-/// Inputs of a call, the logits' length agreed.
+/// The inputs of a call, after the length of the logits has been checked.
 #[derive(Clone, Copy)]
 pub(crate) struct CrossEntropyInputs<'a, T> {
     pub layout: Layout,
@@ -221,7 +221,7 @@ impl CrossEntropy {
         self.run(context, CrossEntropyInputs { layout, logits, targets, weights }, options, sinks)
     }
 
-    /// Gives the soft cap, if there is one.
+    /// Checks the options and returns the soft cap, if there is one.
     pub(crate) fn check<T: Element>(&self) -> Result<Option<T>, Error> {
         if self.label_smoothing.is_nan() {
             return Err(Error::NanOption { name: "label_smoothing" });
@@ -243,7 +243,7 @@ impl CrossEntropy {
         }
     }
 
-    /// Label smoothing, and the z-loss.
+    /// The options for label smoothing and the z-loss.
     pub(crate) fn shares(&self) -> (f64, f64) {
         (self.label_smoothing, self.z_loss)
     }
@@ -253,7 +253,8 @@ impl CrossEntropy {
         self.ignore_index
     }
 
-    /// Every road leads here: strides make sense, nothing overlaps but the gradient and its input.
+    /// All calls come through here. The caller has checked the strides, and that no arrays overlap except the gradient
+    /// and its input.
     pub(crate) fn run<T: Element>(
         &self,
         context: &Context,
@@ -265,7 +266,7 @@ impl CrossEntropy {
         self.run_with_any_scale(context, inputs, options, sinks)
     }
 
-    /// A factor of gradients that a caller has reckoned may be NaN.
+    /// A factor of gradients that a caller has computed, which may be NaN.
     pub(crate) fn run_with_any_scale<T: Element>(
         &self,
         context: &Context,
@@ -293,7 +294,8 @@ impl CrossEntropy {
                     check_length("targets", targets.len(), layout.samples)?;
                     let ignore_index = self.ignore_index;
                     let divisor = targets::check(here, context, targets, layout.classes, Some(ignore_index), weights)?;
-                    // class weights are no part of a sample's weight where there is a z-loss, which they do not touch
+                    // with a z-loss, class weights are not included in the weight of a sample, because they do not
+                    // multiply the z-loss
                     let has_own_shares = self.label_smoothing != 0.0
                         || soft_cap.is_some()
                         || z_loss.is_some() && weights.class.is_some();

@@ -82,7 +82,7 @@ impl Default for Distillation {
     }
 }
 
-/// Inputs of a call, the student's length agreed.
+/// The inputs of a call, after the length of the student's logits has been checked.
 #[derive(Clone, Copy)]
 pub(crate) struct DistillationInputs<'a, T> {
     pub layout: Layout,
@@ -204,7 +204,8 @@ impl Distillation {
         }
     }
 
-    /// Every road leads here: strides make sense, nothing overlaps but the gradient and the student.
+    /// All calls come through here. The caller has checked the strides, and that no arrays overlap except the gradient
+    /// and the student's logits.
     pub(crate) fn run<T: Element>(
         &self,
         context: &Context,

@@ -1,4 +1,4 @@
-//! The element types, and the one door from losses to kernels.
+//! The element types, and the only way from losses to kernels.
 
 use super::table::for_pointwise_losses;
 use crate::context::Context;
@@ -50,8 +50,8 @@ for_pointwise_losses! { formulas }
 
 /// A call of any kernel.
 ///
-/// Public functions are generic over the element type, so whoever calls them compiles them. This is
-/// where that ends: kernels are compiled in this crate, once for each type.
+/// Public functions are generic over the element type, so they are compiled in the crate that calls them. This enum
+/// ends that: kernels are compiled in this crate, once for each type.
 pub(crate) enum Work<'a, T> {
     Pointwise(AnyFormula<T>, &'a Pointwise<'a, T>),
     #[cfg(feature = "linear")]

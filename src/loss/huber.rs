@@ -63,7 +63,7 @@ pub struct Hub<T> {
 }
 
 impl<T: Real> Hub<T> {
-    /// Delta in the element type, if it makes sense there.
+    /// Delta in the element type, if it is valid there.
     pub fn new(delta: f64) -> Result<Self, Error> {
         let rounded = T::from_f64(delta);
         if rounded > T::from_f64(0.0) { Ok(Hub { delta: rounded }) } else { Err(Error::InvalidDelta { value: delta }) }
@@ -81,10 +81,10 @@ impl<T: Real> Formula<T> for Hub<T> {
     #[inline(always)]
     fn terms<S: Lanes>(self, input: Pack<S, T>, target: Pack<S, T>, _: Pack<S, T>) -> Terms<S, T> {
         let Terms { value: [inner, outer], grad } = self.near(input, target);
-        // where d is larger than any number, |d| - inner / 2 is taken apart: delta times it may be none the less
+        // if d overflows, |d| - inner / 2 is split into its terms, because its product with delta may still be finite
         let is_far = self.is_unusual(input, target);
         let far = inner.fma(input.abs(), inner * target.abs());
-        // no number where an infinite delta meets an input or a target of 0
+        // this is NaN if delta is infinite and the input or the target is 0
         let far = far.same(far).select(far, input.c(f64::INFINITY));
         Terms { value: [is_far.select(far, inner), is_far.select(input.c(1.0), outer)], grad }
     }
@@ -113,7 +113,7 @@ impl<T: Real> Formula<T> for Hub<T> {
 }
 
 impl<T: Real> Hub<T> {
-    /// The terms where d is finite.
+    /// The terms of a finite d.
     #[inline(always)]
     fn near<S: Lanes>(self, input: Pack<S, T>, target: Pack<S, T>) -> Terms<S, T> {
         let d = input - target;

@@ -214,15 +214,15 @@ impl LinearCrossEntropy {
     }
 }
 
-/// A call, checked.
+/// A call, after all checks.
 struct Call<'a, T> {
     loss: CrossEntropy,
     context: &'a Context,
     inputs: &'a LinearInputs<'a, T>,
     options: &'a Options,
-    /// Rows of a block.
+    /// The number of rows in a block.
     block: usize,
-    /// Of a block's calls: the sum, or each row's, with the batch's factor.
+    /// The options for the call of each block: the sum, or the loss of each row, with the factor of the whole batch.
     block_options: Options,
     divisor: Divisor,
 }
@@ -274,14 +274,15 @@ impl<'a, T: Element> Call<'a, T> {
         let each = self.options.reduction == Reduction::None;
         let mut bias_sums = zeros(if grad_bias.is_some() { classes } else { 0 }, 0.0)?;
         let mut room = zeros(if rows > 0 { self.block.saturating_mul(classes) } else { 0 }, T::ZERO)?;
-        // gemm ends the process where it finds no memory for its copies: rather find out here, where nothing is written;
-        // in pieces, as glibc keeps on its heap what was once as large
+        // gemm aborts the process if it cannot allocate memory for its copies. So memory of this size is allocated here
+        // first, before anything is written. It is allocated in pieces, because after a single large piece glibc would
+        // retain all memory of this size on its heap.
         let mut copies: [Vec<u8>; 8] = Default::default();
         for copy in &mut copies {
             *copy = reserved(matmul::COPY_BYTES)?;
         }
         drop(copies);
-        // the first block's product replaces what is there, if there is one
+        // the product of the first block overwrites the contents, if there is a block
         let no_rows = grad_weight.as_mut().filter(|_| rows == 0);
         for grad in [no_rows, grad_bias.as_mut()].into_iter().flatten().filter(|_| !adds) {
             grad.fill(T::ZERO);
@@ -349,7 +350,7 @@ impl<'a, T: Element> Call<'a, T> {
         Ok(Summary { weight_sum: self.divisor.sum.value(), out_of_domain: false })
     }
 
-    /// What `sinks` asks for of a block's logits, and their gradients in place.
+    /// Computes the outputs in `sinks` from the logits of a block, and overwrites the logits with their gradients.
     fn block_of_rows(
         &self,
         first: usize,

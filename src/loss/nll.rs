@@ -45,7 +45,7 @@ impl Default for Nll {
     }
 }
 
-/// Inputs of a call, lengths agreed.
+/// The inputs of a call, after the lengths have been checked.
 #[derive(Clone, Copy)]
 pub(crate) struct NllInputs<'a, T> {
     pub layout: Layout,
@@ -140,7 +140,8 @@ impl Nll {
         self.run(context, NllInputs { layout, log_probs, targets, weights }, options, sinks)
     }
 
-    /// Every road leads here: strides make sense, nothing overlaps but the gradient and its input.
+    /// All calls come through here. The caller has checked the strides, and that no arrays overlap except the gradient
+    /// and its input.
     pub(crate) fn run<T: Element>(
         &self,
         context: &Context,

@@ -1,4 +1,4 @@
-//! What the losses of independent elements share.
+//! The code that all losses of independent elements share.
 
 use super::element::{AnyFormula, Element, Work};
 use crate::context::Context;
@@ -12,17 +12,17 @@ use crate::shape::{Divisor, Reduction};
 use crate::simd::in_environment;
 use crate::simd::view::{In, in_place};
 
-/// A loss of independent elements, options checked.
+/// A loss of independent elements.
 pub(crate) trait PointwiseLoss<T: Element> {
-    /// The formula in this type; an error if an option does not make sense in it.
+    /// The formula in this type; an error if an option is invalid in this type.
     fn formula(&self) -> Result<AnyFormula<T>, Error>;
 
-    /// What the formula's parameter vector repeats; empty for all ones.
+    /// The parameters of the formula, which repeat along the input; empty if all are 1.
     fn parameter(&self) -> &[T] {
         &[]
     }
 
-    /// How many neighbouring elements share a parameter, before the next one's turn.
+    /// How many consecutive elements share one parameter.
     fn parameter_run(&self) -> usize {
         1
     }
@@ -33,14 +33,15 @@ pub(crate) trait PointwiseLoss<T: Element> {
     }
 }
 
-/// A call's inputs.
+/// The inputs of a call.
 pub(crate) struct Operands<'a, T> {
     pub input: In<'a, T>,
     pub target: In<'a, T>,
     pub weight: Option<In<'a, T>>,
 }
 
-/// Every road leads here: lengths agree, nothing overlaps but the gradient and its input.
+/// All calls come through here. The caller has checked the lengths, and that no arrays overlap except the gradient and
+/// its input.
 pub(crate) fn evaluate<T: Element>(
     loss: &dyn PointwiseLoss<T>,
     context: &Context,
@@ -83,7 +84,7 @@ pub(crate) fn evaluate<T: Element>(
     })
 }
 
-/// The full form, on slices.
+/// Evaluates a loss on slices with all options.
 pub(crate) fn eval<T: Element>(
     loss: &dyn PointwiseLoss<T>,
     context: &Context,
@@ -99,7 +100,7 @@ pub(crate) fn eval<T: Element>(
     evaluate(loss, context, operands, options, sinks)
 }
 
-/// The full form, the gradient in the input's place.
+/// The same, but the gradient overwrites the input.
 pub(crate) fn eval_in_place<T: Element>(
     loss: &dyn PointwiseLoss<T>,
     context: &Context,
@@ -128,7 +129,8 @@ fn check_operands<T: Element>(
     check_parameter(loss.parameter().len(), loss.parameter_run(), n)
 }
 
-/// The number of positive weights fits the input: none, one, or one for each label, `run` elements long, of a row.
+/// Checks that the number of positive weights fits the input: none, one, or one for each label of a row, where a label
+/// has `run` elements.
 pub(crate) fn check_parameter(len: usize, run: usize, n: usize) -> Result<(), Error> {
     if n == 0 || len <= 1 {
         return Ok(());

@@ -217,12 +217,13 @@ impl SelectiveLogSoftmax {
         })
     }
 
-    /// Entries of `[rows][per_row]`, if there are indices.
+    /// The number of entries of `[rows][per_row]`, if there are indices.
     pub(crate) fn entries(&self, rows: usize) -> Result<usize, Error> {
         rows.checked_mul(self.per_row).ok_or(Error::SizeTooLarge { name: "indices" })
     }
 
-    /// What a call reads, checked. The layout is that of the gradient, with whose strides the logits are yet to be.
+    /// The inputs of a call, after all checks. Their layout is that of the gradient; the caller must replace the logits
+    /// by a copy with its strides.
     fn rows<'a, T: Element>(
         &self,
         here: Environment,
@@ -253,7 +254,7 @@ impl SelectiveLogSoftmax {
         Ok(TokenRows { layout, logits, indices, per_row, ignore_index: self.ignore_index })
     }
 
-    /// Of an entry that is out of range, its row.
+    /// Converts the number of an entry that is out of range to that of its row.
     fn at_row(&self, error: Error) -> Error {
         match error {
             Error::TargetOutOfRange { target, row, classes } => {

@@ -60,14 +60,14 @@ impl Default for SmoothL1 {
 
 #[derive(Clone, Copy)]
 pub struct Smooth<T> {
-    /// Not 0: the smallest number stands for it, which every other number is beyond.
+    /// Beta. A beta of 0 is replaced by the smallest positive number, so that every other difference is beyond it.
     beta: T,
-    /// The Hessian inside of beta.
+    /// The Hessian for differences less than beta.
     curvature: T,
     /// -1/2; 0 for a beta of 0.
     minus_half: T,
-    /// What |d| is taken for where it is larger: infinity; but the largest number where beta is infinite, for the loss is
-    /// 0 there whatever d is.
+    /// The limit of |d|, which is infinity. If beta is infinite, it is the largest finite number instead, because the
+    /// loss is then 0 for every d.
     largest: T,
 }
 
@@ -95,7 +95,7 @@ impl<T: Real> Formula<T> for Smooth<T> {
 }
 
 impl<T: Real> Smooth<T> {
-    /// With a beta that is not negative.
+    /// The formula with a beta that is not negative.
     fn new(beta: T) -> Self {
         if beta == T::ZERO {
             let (curvature, minus_half) = (T::ZERO, T::ZERO);

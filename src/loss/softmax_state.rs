@@ -53,14 +53,14 @@ impl ClassChunk {
         if first_class.checked_add(classes).is_none_or(|end| end > isize::MAX as usize) {
             return Err(Error::SizeTooLarge { name: "chunk" });
         }
-        // of no classes there is nothing to read
+        // if there are no classes, nothing is read
         let shape = ClassShape::rows(if classes == 0 { 0 } else { rows }, classes).maybe_outer_stride(row_stride);
         let layout = Layout { outer: rows, samples: rows, ..shape.layout()? };
         Ok(CheckedChunk { layout, first_class, ignore_index })
     }
 }
 
-/// A [`ClassChunk`] that memory can hold.
+/// A [`ClassChunk`] that has been checked.
 #[derive(Clone, Copy)]
 pub(crate) struct CheckedChunk {
     pub layout: Layout,
@@ -78,14 +78,14 @@ impl CheckedChunk {
         let CheckedChunk { layout, first_class, ignore_index } = self;
         if let Some(targets) = targets {
             check_length("targets", targets.len(), layout.samples)?;
-            // how many classes there are is not known: any index may be one
+            // the total number of classes is not known, so any index may be valid
             let weights = WeightView::<f32> { class: None, row: None };
             targets::check(here, context, targets, isize::MAX as usize, Some(ignore_index), weights)?;
         }
         Ok(Chunk { layout, first_class, targets, ignore_index })
     }
 
-    /// Whether all arrays have the lengths that the chunk needs.
+    /// Checks that all arrays have the lengths that the chunk needs.
     fn check<T: Copy>(
         &self,
         states: usize,
@@ -344,7 +344,7 @@ impl ChunkedCrossEntropy {
     }
 }
 
-/// A chunk's inputs, lengths agreed.
+/// The inputs of a chunk, after the lengths have been checked.
 #[derive(Clone, Copy)]
 pub(crate) struct ChunkInput<'a, T> {
     pub chunk: CheckedChunk,

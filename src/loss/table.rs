@@ -1,11 +1,12 @@
-//! The table of all losses of independent elements: whatever names each of them is made from it.
+//! The table of all losses of independent elements. All code that names each of them is generated from it.
 
-/// Calls the macro `$make` with the table, after whatever else is given for it. A line has, in turn:
-/// - the loss's file, whose name its C functions have too;
-/// - its public type, and in parentheses its formula, both of that file;
-/// - in brackets what its C functions take after `weight`: nothing, a number, or an array, its length and a struct;
-/// - what its input is: `numbers` against numbers; or, against labels from 0 to 1, `logits`, `probabilities`, or
-///   `only_probabilities` if it takes no others. Tests and benchmarks go by it.
+/// Calls the macro `$make` with the tokens `$before` and then the table. A line consists of:
+/// - the name of the loss's file, which is also the name of its C functions;
+/// - its public type and, in parentheses, its formula, which are both defined in that file;
+/// - in brackets, the parameters of its C functions after `weight`: nothing, a number, or an array, its length and a
+///   struct;
+/// - the kind of its input: `numbers` if the targets are numbers too; if the targets are labels from 0 to 1, `logits`,
+///   `probabilities`, or `only_probabilities` if other inputs are outside of the domain. Tests and benchmarks use this.
 ///
 /// The C header has the losses in this order.
 #[rustfmt::skip]

@@ -66,8 +66,8 @@ impl<'a, T> TdInputs<'a, T> {
     pub const fn new(actions: usize, q: &'a [T], action: Indices<'a>, reward: &'a [T], next_q: &'a [T]) -> Self {
         TdInputs { actions, row_stride: None, q, action, reward, next_q, done: None, next_q_online: None, weight: None }
     }
-    /// The number of elements from one row to the next, in `q`, `next_q`, the gradient and the Hessian, unless the rows are
-    /// dense; 0 gives [`Error::InvalidStride`].
+    /// The number of elements from one row to the next, in `q`, `next_q`, the gradient and the Hessian, unless the rows
+    /// are dense; 0 gives [`Error::InvalidStride`].
     pub const fn row_stride(mut self, elements: usize) -> Self {
         self.row_stride = Some(elements);
         self
@@ -183,7 +183,8 @@ impl Td {
         self.run(context, TdViews { q, ..views }, options, sinks, td_error.map(Out::from))
     }
 
-    /// Every road leads here: strides make sense, nothing overlaps but the gradient and `q`.
+    /// All calls come through here. The caller has checked the strides, and that no arrays overlap except the gradient
+    /// and `q`.
     pub(crate) fn run<T: Element>(
         &self,
         context: &Context,

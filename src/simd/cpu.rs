@@ -2,15 +2,16 @@
 
 use core::sync::atomic::{AtomicU8, Ordering};
 
-/// What [`prefers_several_places`] answers: 0 or 1, or not yet known. The CPU's instruction for it takes microseconds under
-/// a hypervisor, so it is asked once.
+/// The result of [`prefers_several_places`]: 0, 1, or not known yet. The instruction that identifies the CPU takes
+/// microseconds under a hypervisor, so it is executed only once.
 static SEVERAL_PLACES: AtomicU8 = AtomicU8::new(UNKNOWN);
 const UNKNOWN: u8 = 2;
 
-/// Whether large arrays are read faster at several places at once, asked for ahead, than from front to back.
+/// Whether reading large arrays at several places at once, with prefetching, is faster than reading them from front to
+/// back.
 ///
-/// So it is on Intel's server CPUs, whose own prefetching stops at the end of each page (a quarter faster on Sapphire
-/// Rapids). On AMD's Zen 4 it is a third slower.
+/// It is faster on Intel's server CPUs, because their hardware prefetching stops at the end of each page (a quarter
+/// faster on Sapphire Rapids). On AMD's Zen 4 it is a third slower.
 pub fn prefers_several_places() -> bool {
     match SEVERAL_PLACES.load(Ordering::Relaxed) {
         UNKNOWN => {
@@ -22,7 +23,8 @@ pub fn prefers_several_places() -> bool {
     }
 }
 
-/// For tests: makes the whole process read large arrays in one of the two ways, whatever the CPU. No result depends on it.
+/// For tests: makes the whole process read large arrays in one of the two ways, whatever the CPU. No result depends on
+/// it.
 pub fn set_prefers_several_places(prefers: bool) {
     SEVERAL_PLACES.store(u8::from(prefers), Ordering::Relaxed);
 }

@@ -10,7 +10,7 @@
 use super::pack::{horner_of_pairs, pack};
 use super::{LaneSum, Lanes, Mask, Pack, Pair, Real, Total, fast_two_sum, splat, two_diff, two_sum};
 
-/// (e^r - 1 - r) / r^2 for |r| <= ln 2 / 2, off by 2^-40 of it.
+/// (e^r - 1 - r) / r^2 for |r| <= ln 2 / 2, with a relative error of 2^-40.
 const TAIL: [f64; 8] = [
     0.499_999_999_999_553_86,
     0.166_666_666_667_385_94,
@@ -22,7 +22,7 @@ const TAIL: [f64; 8] = [
     2.757_735_769_565_795e-6,
 ];
 
-/// The same in higher terms, beginning with r^3: off by 2^-68 of the whole.
+/// The higher terms of the same polynomial, beginning with r^3. The error is 2^-68 of the whole polynomial.
 const HIGHER_TAIL: [f64; 10] = [
     0.008_333_333_333_333_333,
     0.001_388_888_888_888_889,
@@ -42,11 +42,11 @@ const LOWER_TAIL: [[f64; 2]; 2] =
 /// ln 2 in three parts, of which the first two have so few bits that n times them is exact.
 const LN_2: [f64; 3] = [0.693_147_180_369_123_8, 1.908_214_929_268_704_3e-10, 1.883_502_979_478_968_5e-22];
 
-/// 1.5 * 2^52, and the exponent's bias: as in exp.
+/// 1.5 * 2^52, and the bias of the exponent, as in exp.
 const ROUND: f64 = 6_755_399_441_055_744.0;
 const BIAS: f64 = 1023.0;
 
-/// Vectors of `f64` that take the digits of one vector of `T`.
+/// The number of vectors of `f64` that hold the digits of one vector of `T`.
 #[inline(always)]
 pub const fn halves<S: Lanes, T: Real>() -> usize {
     if Pack::<S, T>::LANES > S::F64_LANES { 2 } else { 1 }
@@ -69,7 +69,7 @@ pub fn narrow<S: Lanes, T: Real>([lower, upper]: [Pack<S, f64>; 2]) -> Pack<S, T
     pack(lower.s, T::narrow(lower.s, lower.v, upper.v))
 }
 
-/// A number with digits to spare in each `f64` lane.
+/// A number with extra digits in each `f64` lane.
 pub trait Extended<S: Lanes>: Copy {
     fn of(x: Total, s: S) -> Self;
     fn of_exact(x: Pack<S, f64>) -> Self;
@@ -86,21 +86,22 @@ pub trait Extended<S: Lanes>: Copy {
     fn select(mask: Mask<S, f64>, a: Self, b: Self) -> Self;
     /// The larger of both; NaN where `self` is.
     fn at_least(self, floor: Pack<S, f64>) -> Self;
-    /// x - max; some lower number than any that counts, or -inf, where x is -inf.
+    /// x - max. If x is -inf, the result is -inf, or a number that is lower than all that matter.
     fn below(x: Pack<S, f64>, max: Self) -> Self;
-    /// (y - its maximum) - (x - its maximum), a finite number also where an element is -inf, given the differences.
+    /// (y - its maximum) - (x - its maximum), computed from the two differences. It is finite even if an element is
+    /// -inf.
     fn gap(x: Pack<S, f64>, y: Pack<S, f64>, below: [Self; 2], maxima: [Self; 2]) -> Self;
     /// x - n ln 2
     fn reduced(self, n: Pack<S, f64>) -> Self;
     /// e^r - 1 - r for |r| <= ln 2 / 2.
     fn tail(self) -> Self;
-    /// Adds a vector's halves to a sum of the type that these are the digits of.
+    /// Adds the halves of a vector to a sum.
     fn add_to(sum: &mut LaneSum<S>, halves: [Self; 2]);
-    /// The nearest `T`, and what that leaves.
+    /// The nearest `T`, and the rounding error.
     fn split<T: Real>(halves: [Self; 2]) -> Pair<S, T>;
 }
 
-/// Further from 0 than any `f32`, and so than their sums.
+/// A number whose magnitude is larger than that of any `f32`, and of sums of them.
 const LARGEST_F32: f64 = 1e60;
 
 impl<S: Lanes> Extended<S> for Pack<S, f64> {
@@ -154,7 +155,7 @@ impl<S: Lanes> Extended<S> for Pack<S, f64> {
     }
     #[inline(always)]
     fn gap(x: Pack<S, f64>, y: Pack<S, f64>, _: [Self; 2], maxima: [Self; 2]) -> Self {
-        // what is equal leaves nothing, also where the maxima are much larger
+        // the difference of equal logits is exactly 0, even if the maxima are much larger
         let lowest = x.c(-LARGEST_F32);
         (y.at_least(lowest) - x.at_least(lowest)) - (maxima[1] - maxima[0])
     }
@@ -259,7 +260,7 @@ impl<S: Lanes> Extended<S> for Pair<S, f64> {
     }
     #[inline(always)]
     fn split<T: Real>([x, _]: [Self; 2]) -> Pair<S, T> {
-        // (an infinite number's error is none)
+        // (an infinite number has no rounding error)
         let x = fast_two_sum(x.hi, x.lo.same(x.lo).keep(x.lo));
         Pair { hi: narrow([x.hi, x.hi]), lo: narrow([x.lo, x.lo]) }
     }
@@ -273,7 +274,7 @@ struct Parts<S: Lanes, X> {
     is_small: Mask<S, f64>,
 }
 
-/// `round` is ROUND and the exponent's bias, and what it is to be more.
+/// `round` is ROUND plus the bias of the exponent, plus a number that is added to the exponent.
 #[inline(always)]
 fn parts<S: Lanes, X: Extended<S>>(x: X, round: f64) -> Parts<S, X> {
     let rounded = x.round();
@@ -290,7 +291,8 @@ fn one<S: Lanes, X: Extended<S>>(s: S) -> X {
     X::of(Total::new(1.0), s)
 }
 
-/// The exponential of what is not below [`floor`], which it is 0 at, times 2^SHIFT of the exponential of `T`.
+/// The exponential of a number that is not below [`floor`], multiplied by 2^SHIFT of the exponential of `T`. At
+/// [`floor`] it is 0.
 #[inline(always)]
 pub fn exp_shifted<S: Lanes, T: Real, X: Extended<S>>(s: S, x: X) -> X {
     let Parts { power, offset, .. } = parts(x, ROUND + BIAS + T::EXP.shift());
@@ -302,7 +304,7 @@ pub fn floor(shift: f64) -> f64 {
     -(BIAS + shift) * core::f64::consts::LN_2
 }
 
-/// e^x and what is left of it.
+/// e^x, and numbers that are derived from it without loss of digits.
 pub struct Expm1<S: Lanes, X> {
     /// e^x
     pub exp: X,
@@ -313,7 +315,7 @@ pub struct Expm1<S: Lanes, X> {
     pub is_small: Mask<S, f64>,
 }
 
-/// Of what is not below [`floor`].
+/// Computes these for an x that is not below [`floor`].
 #[inline(always)]
 pub fn expm1<S: Lanes, X: Extended<S>>(s: S, x: X) -> Expm1<S, X> {
     let Parts { power, offset, tail, is_small } = parts(x, ROUND + BIAS);

@@ -1,5 +1,5 @@
-//! The floating-point environment: kernels run in round-to-nearest with subnormals and without traps,
-//! whatever a caller (PyTorch's flush-denormal switch, a library linked with -Ofast) has set.
+//! The floating-point environment: kernels round to nearest, keep subnormal numbers and raise no traps, whatever a
+//! caller has set (for example by PyTorch's flush-denormal switch, or by a library that is linked with -Ofast).
 
 use core::marker::PhantomData;
 
@@ -12,13 +12,13 @@ mod arch {
 
     pub fn read() -> u64 {
         let mut mxcsr = 0u32;
-        // SAFETY: stores the SSE control register to a place of its size
+        // SAFETY: stores the SSE control register to a variable of its size
         unsafe { core::arch::asm!("stmxcsr [{}]", in(reg) &raw mut mxcsr, options(nostack, preserves_flags)) };
         u64::from(mxcsr)
     }
     pub fn write(value: u64) {
         let mxcsr = value as u32;
-        // SAFETY: loads a value that `read` gave or one of its defined bits; the caller's is put back
+        // SAFETY: loads a value that `read` returned, or one with defined bits; the caller's value is restored
         unsafe { core::arch::asm!("ldmxcsr [{}]", in(reg) &raw const mxcsr, options(nostack, preserves_flags)) };
     }
 }
@@ -36,7 +36,7 @@ mod arch {
         fpcr
     }
     pub fn write(value: u64) {
-        // SAFETY: writes a value that `read` gave or zeros; the caller's is put back
+        // SAFETY: writes a value that `read` returned, or zeros; the caller's value is restored
         unsafe { core::arch::asm!("msr fpcr, {}", in(reg) value, options(nostack, preserves_flags)) };
     }
 }
@@ -51,20 +51,20 @@ mod arch {
     pub fn write(_: u64) {}
 }
 
-/// Proof that this thread is in the environment that kernels need: no other thread has it.
+/// Proof that this thread is in the environment that kernels need. It cannot be sent to another thread.
 #[derive(Clone, Copy)]
 pub struct Environment(PhantomData<*const ()>);
 
-/// Runs `work` in the environment that kernels need, and puts back what was found.
+/// Runs `work` in the environment that kernels need, and restores the previous one.
 #[inline]
 pub fn in_environment<R>(work: impl FnOnce(Environment) -> R) -> R {
-    /// A frame of its own: compilers know nothing of the environment, and would move arithmetic across its
-    /// changes if both were in one function.
+    /// A separate function that is not inlined: compilers do not know about the environment, and would move arithmetic
+    /// across its changes if both were in one function.
     #[inline(never)]
     fn apart(work: &mut impl FnMut()) {
         work();
     }
-    /// Puts the caller's back, also when the work panics.
+    /// Restores the caller's environment, even if the work panics.
     struct PutBack(u64);
     impl Drop for PutBack {
         fn drop(&mut self) {
@@ -78,7 +78,8 @@ pub fn in_environment<R>(work: impl FnOnce(Environment) -> R) -> R {
         PutBack(found)
     });
     let (mut work, mut result) = (Some(work), None);
-    // Without memory effects even a call of its own would be moved: what it reads and writes is nobody's secret.
+    // The compiler could move even a separate call if it had no effect on memory. Therefore the call is made to look as
+    // if it read and wrote memory.
     apart(core::hint::black_box(&mut || result = work.take().map(|work| work(Environment(PhantomData)))));
     result.expect("work was done")
 }

@@ -4,16 +4,16 @@
 #[cfg(target_arch = "x86_64")]
 use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch, _mm_sfence};
 
-/// Asks for the cache line at `from`, wherever that is: nothing is read.
+/// Prefetches the cache line at `from`. The address may be invalid, because nothing is read.
 #[inline(always)]
 pub fn prefetch(from: *const u8) {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: every x86-64 CPU has the instruction, which faults nowhere
+    // SAFETY: every x86-64 CPU has the instruction, which never faults
     unsafe {
         _mm_prefetch::<_MM_HINT_T0>(from.cast())
     }
     #[cfg(target_arch = "aarch64")]
-    // SAFETY: every AArch64 CPU has the instruction, which faults nowhere
+    // SAFETY: every AArch64 CPU has the instruction, which never faults
     unsafe {
         core::arch::asm!("prfm pldl1keep, [{}]", in(reg) from, options(nostack, preserves_flags, readonly))
     }
@@ -21,7 +21,7 @@ pub fn prefetch(from: *const u8) {
     let _ = from;
 }
 
-/// What was written past the caches is there for others after it.
+/// After this fence, other threads see what was written around the caches.
 #[inline(always)]
 pub fn stream_fence() {
     #[cfg(target_arch = "x86_64")]

@@ -1,4 +1,4 @@
-//! The instruction sets, and the one place that runs a kernel on one of them.
+//! The instruction sets, and the only place where a kernel is run on one of them.
 
 use core::ffi::CStr;
 
@@ -41,7 +41,7 @@ impl Isa {
         }
     }
 
-    /// The same, for C.
+    /// The same name, for C.
     pub(crate) const fn c_name(self) -> &'static CStr {
         match self {
             Isa::Scalar => c"scalar",
@@ -81,11 +81,11 @@ impl Isa {
         Isa::ALL[..end].iter().copied().rfind(|isa| isa.is_available()).unwrap_or(Isa::Scalar)
     }
 
-    /// Runs `kernel` on this instruction set; on the scalar one if the CPU lacks it.
+    /// Runs `kernel` on this instruction set, or as scalar code if the CPU lacks it.
     #[inline]
     pub fn dispatch<K: Kernel>(self, kernel: K) -> K::Output {
-        /// Apart, so that its frame is not made for the others (which NEON's, part of the base line, share: they were
-        /// slower apart).
+        /// A separate function, so that its stack frame is not set up for the other instruction sets. (NEON is a part
+        /// of the base line of AArch64, and was slower in a separate function.)
         #[cfg_attr(target_arch = "x86_64", inline(never))]
         #[cfg_attr(not(target_arch = "x86_64"), inline(always))]
         fn scalar<K: Kernel>(kernel: K) -> K::Output {

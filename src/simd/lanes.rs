@@ -17,7 +17,7 @@ pub trait Lanes: Simd {
     type PerGroup<X: Copy>: Copy + AsRef<[X]> + AsMut<[X]>;
     fn per_group<X: Copy>(x: X) -> Self::PerGroup<X>;
 
-    /// Vectors that long formulas had better have under way at once.
+    /// The number of vectors that long formulas should process at once.
     const AT_ONCE: usize;
 
     /// `f32` lanes as `f64`, lower and upper half. On one-lane types the upper half is zero.
@@ -25,7 +25,7 @@ pub trait Lanes: Simd {
     /// The inverse of [`widen`](Lanes::widen), rounded to nearest.
     fn narrow(self, lower: Self::f64s, upper: Self::f64s) -> Self::f32s;
 
-    /// The sum of the lanes: each half is added to the other, the lower to the upper, down to one.
+    /// The sum of the lanes: the upper half is added to the lower half, repeatedly, until one lane is left.
     fn sum_of_halves(self, a: Self::f64s) -> f64;
 
     /// `a * b + c`, rounded once. (pulp's own is the platform's or libm's on scalar types.)
@@ -51,7 +51,7 @@ pub trait Lanes: Simd {
         self.select_f64s(mask, self.splat_f64s(0.0), a)
     }
 
-    /// The larger of `a` and `floor`, which is a number; NaN where `a` is.
+    /// The larger of `a` and `floor`, which must not be NaN; NaN where `a` is.
     #[inline(always)]
     fn at_least_f32s(self, a: Self::f32s, floor: Self::f32s) -> Self::f32s {
         self.select_f32s(self.less_than_f32s(a, floor), floor, a)
@@ -60,7 +60,7 @@ pub trait Lanes: Simd {
     fn at_least_f64s(self, a: Self::f64s, floor: Self::f64s) -> Self::f64s {
         self.select_f64s(self.less_than_f64s(a, floor), floor, a)
     }
-    /// The smaller of `a` and `ceiling`, which is a number; NaN where `a` is.
+    /// The smaller of `a` and `ceiling`, which must not be NaN; NaN where `a` is.
     #[inline(always)]
     fn at_most_f32s(self, a: Self::f32s, ceiling: Self::f32s) -> Self::f32s {
         self.select_f32s(self.less_than_f32s(ceiling, a), ceiling, a)
@@ -70,8 +70,8 @@ pub trait Lanes: Simd {
         self.select_f64s(self.less_than_f64s(ceiling, a), ceiling, a)
     }
 
-    /// Stores past the caches where the instruction set can (at 16-byte boundaries, which others need not be), as usual
-    /// elsewhere. [`stream_fence`](super::stream_fence) follows before others may read.
+    /// Stores around the caches if the instruction set can do so and `to` is aligned to 16 bytes, and as usual
+    /// otherwise. [`stream_fence`](super::stream_fence) must follow before other threads may read.
     ///
     /// # Safety
     /// A vector at `to` is valid for writing.
@@ -104,8 +104,8 @@ pub trait Lanes: Simd {
     /// As above.
     unsafe fn store_pieces_f64s(self, to: *mut u8, step: usize, a: Self::f64s);
 
-    /// Transposes the squares that four (`f32`) or two (`f64`) vectors have in each of their 128-bit pieces. Of no use on
-    /// one-lane types, which have no such piece.
+    /// Transposes the squares that four (`f32`) or two (`f64`) vectors have in each of their 128-bit pieces. Of no use
+    /// on one-lane types, which have no such piece.
     fn transpose_f32s(self, a: [Self::f32s; 4]) -> [Self::f32s; 4];
     fn transpose_f64s(self, a: [Self::f64s; 2]) -> [Self::f64s; 2];
 
@@ -124,8 +124,8 @@ pub trait Lanes: Simd {
             type Output = K::Output;
             #[inline(always)]
             fn with_simd<P: Simd>(self, _: P) -> K::Output {
-                // Something aligned on the stack: else the compiler keeps vectors that find no register wherever the
-                // caller's frame happens to end, and half the places make stores slow.
+                // An aligned variable on the stack. Without it the stack frame would not be aligned, and stores of
+                // vectors that do not fit into registers would be slow at half of the possible addresses.
                 let anchor = super::view::Buffer([0u8; super::MAX_GROUP]);
                 core::hint::black_box(&anchor);
                 self.0.run(self.1)
@@ -155,8 +155,8 @@ pub fn fma_f32(a: f32, b: f32, c: f32) -> f32 {
     f64::from_bits(if away { bits + 1 } else { bits - 1 }) as f32
 }
 
-/// The same for `f64`, by libm; a function that is called, for its hundreds of instructions would stand wherever a
-/// kernel multiplies and adds.
+/// The same for `f64`, by libm; it is called and not inlined, because it has hundreds of instructions, which would
+/// otherwise be repeated wherever a kernel multiplies and adds.
 #[inline(never)]
 fn fma_f64(a: f64, b: f64, c: f64) -> f64 {
     libm::fma(a, b, c)
@@ -190,7 +190,7 @@ impl Lanes for Scalar {
     fn fma_f64s(self, a: f64, b: f64, c: f64) -> f64 {
         fma_f64(a, b, c)
     }
-    // A vector of one lane holds no piece of several.
+    // A vector of one lane has no pieces.
     #[inline(always)]
     unsafe fn load_pieces_f32s(self, _: *const u8, _: usize) -> f32 {
         0.0
@@ -229,7 +229,7 @@ impl Lanes for Scalar {
     }
 }
 
-/// What all types with vector instructions behind them do alike.
+/// The operations that are the same for all types with vector instructions.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! vector_lanes {
     () => {
@@ -261,11 +261,11 @@ mod x86 {
     use super::{Lanes, Simd, cast};
     use pulp::x86::{V3, V4};
 
-    /// What AVX2 and AVX-512 do alike, under different names.
+    /// The operations that AVX2 and AVX-512 share, under different names.
     macro_rules! x86_lanes {
         ($avx: ident: $max_ps: ident $max_pd: ident $min_ps: ident $min_pd: ident
          $low_ps: ident $high_ps: ident $low_pd: ident $high_pd: ident $as_pd: ident) => {
-            // the second operand where they are not ordered, as the instruction has it
+            // the second operand if they are not ordered, as the instruction defines it
             #[inline(always)]
             fn at_least_f32s(self, a: Self::f32s, floor: Self::f32s) -> Self::f32s {
                 cast(self.$avx.$max_ps(cast(floor), cast(a)))

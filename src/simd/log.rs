@@ -10,13 +10,13 @@
 
 use super::{Lanes, Pack, Pair, Real};
 
-/// What differs between the types.
+/// The constants that differ between the types.
 pub struct Constants {
     /// The bits of sqrt(1/2) in the type, and of 1.
     sqrt_half: u64,
     one: u64,
     mantissa: u64,
-    /// 1.5 * 2^(mantissa bits), as in exp, and its bits.
+    /// 1.5 * 2^(mantissa bits), as in exp, and the bits of this number.
     round: f64,
     /// The exponent's bias.
     bias: f64,
@@ -48,7 +48,7 @@ pub mod f32 {
         huge: 1e15,
     };
 
-    /// Its effect on a logarithm is nil.
+    /// It has no effect on the result of a logarithm.
     const TINY: f32 = 1e-20;
 
     /// (log(1 + f) - f + f^2 / 2) / f^3
@@ -72,7 +72,7 @@ pub mod f32 {
         s.mul_f32s(s.mul_f32s(f, q), f)
     }
 
-    /// (log(1 + x) - x + x^2 / 2 - x^3 / 3) / x^4 on all of [0, 1], the thirds being `THIRD`
+    /// (log(1 + x) - x + x^2 / 2 - x^3 / 3) / x^4 on all of [0, 1], where 1/3 is `THIRD`
     const THIRD: f32 = 0.333_332_78;
     const FRACTION: [f32; 8] = [
         -0.249_976_37,
@@ -89,7 +89,7 @@ pub mod f32 {
     pub(in super::super) fn log1p_fraction<S: Lanes>(s: S, x: S::f32s) -> S::f32s {
         let p = horner_of_pairs::<S, f32>(s, x, &FRACTION, TINY);
         let q = s.fma_f32s(s.fma_f32s(p, x, s.splat_f32s(THIRD)), x, s.splat_f32s(-0.5));
-        // not x^2 q: x^2 alone may be subnormal, which is slow
+        // not as x^2 q, because x^2 may be subnormal, which is slow
         s.fma_f32s(s.mul_f32s(x, q), x, x)
     }
 }
@@ -111,7 +111,7 @@ pub mod f64 {
         huge: 1e30,
     };
 
-    /// Its effect on a logarithm is nil.
+    /// It has no effect on the result of a logarithm.
     const TINY: f64 = 1e-100;
 
     /// With s = f / (2 + f), z = s^2: (2 atanh(s) - 2 s) / (s z)
@@ -178,7 +178,7 @@ fn combine<S: Lanes, T: Real>(exponent: Pack<S, T>, f: Pack<S, T>, more: Pack<S,
     let tail = Pack { s: f.s, v: T::log_tail(f.s, f.v) };
     let tail = exponent.fma(f.c(k.ln_2[1]), tail + more);
     let upper = exponent * f.c(k.ln_2[0]);
-    // |k ln 2| > |f| unless k = 0, where nothing is lost
+    // |k ln 2| > |f| unless k = 0, and then nothing is lost
     let sum = upper + f;
     let lost = f - (sum - upper);
     sum + (lost + tail)
@@ -213,7 +213,7 @@ fn log1p_with_error_inlined<S: Lanes, T: Real>(x: Pack<S, T>, error: Pack<S, T>)
     let huge = x.gt(x.c(k.huge));
     let offset = scale - one;
     let f = huge.select(mantissa - one, x.fma(scale, offset));
-    // f is rounded where it is finer than x: from sqrt(2) - 1 to 1/2
+    // f is rounded if its last place is finer than that of x: from sqrt(2) - 1 to 1/2
     let lost = x.fma(scale, offset - f);
     let error = huge.select(x.c(0.0), error.fma(scale, lost));
     // to first order, log(1 + f + error) - log(1 + f) = error / (1 + f)
@@ -230,16 +230,16 @@ pub fn log1p<S: Lanes, T: Real>(x: Pack<S, T>) -> Pack<S, T> {
     log1p_with_error(x, x.c(0.0))
 }
 
-/// log p for p in [0, 1], but at 0, where it is some number below -100. What it gives elsewhere is of no use.
+/// log p for p in [0, 1], except that at 0 it is some number below -100. For other p the result is unspecified.
 #[inline(always)]
 pub fn log_fraction<S: Lanes, T: Real>(p: Pack<S, T>) -> Pack<S, T> {
     let k = T::LOG;
-    // lifted whether subnormal or not: a fraction cannot overflow; -0 becomes 0
+    // scaled up even if it is not subnormal, because a number up to 1 cannot overflow; -0 becomes 0
     let (exponent, mantissa) = split(p.fma(p.c(k.lift), p.c(0.0)));
     combine(exponent - p.c(k.lift_exponent), mantissa - p.c(1.0), p.c(0.0))
 }
 
-/// log(1 - p) for p in [0, 1]; NaN for NaN. What it gives elsewhere is of no use.
+/// log(1 - p) for p in [0, 1]; NaN for NaN. For other p the result is unspecified.
 #[inline(always)]
 pub fn log_complement<S: Lanes, T: Real>(p: Pack<S, T>) -> Pack<S, T> {
     let one = p.c(1.0);
@@ -253,13 +253,13 @@ pub fn log_complement<S: Lanes, T: Real>(p: Pack<S, T>) -> Pack<S, T> {
     complement.same(p.c(0.0)).select(p.c(f64::NEG_INFINITY), result)
 }
 
-/// p where `complement` is 0, 1 - p where it is 1, for p in [0, 1], reduced for a logarithm that has the bits of
-/// [`log_fraction`] and [`log_complement`], but where these are below -100; NaN for NaN.
+/// For p in [0, 1]: p if `complement` is 0, and 1 - p if it is 1, reduced to the argument of a logarithm. The logarithm
+/// has the same bits as [`log_fraction`] and [`log_complement`], except where these are below -100; NaN for NaN.
 #[inline(always)]
 pub fn fraction_or_complement<S: Lanes, T: Real>(p: Pack<S, T>, complement: Pack<S, T>) -> Reduced<S, T> {
     let (k, one) = (T::LOG, p.c(1.0));
     let difference = complement - p;
-    // what is lost of 1 - p
+    // the rounding error of 1 - p
     let error = (complement - difference) - p;
     let lift = p.c(k.lift);
     let lifted = difference.abs() * lift;
@@ -286,15 +286,16 @@ impl<S: Lanes, T: Real> Reduced<S, T> {
     }
 }
 
-/// log(1 + x) for x in [0, 1], off by up to 1.2 ULP; NaN for NaN. What it gives elsewhere is of no use.
+/// log(1 + x) for x in [0, 1], with an error of up to 1.2 ULP; NaN for NaN. For other x the result is unspecified.
 #[inline(always)]
 pub fn log1p_fraction<S: Lanes, T: Real>(x: Pack<S, T>) -> Pack<S, T> {
     Pack { s: x.s, v: T::log1p_fraction(x.s, x.v) }
 }
 
 called_on_one_lane! {
-    /// x log x - (x - 1) and log x for x >= 0 and its error, z being x - 1 to all its digits: the first is z^2 / 2 and more near
-    /// z = 0, and nothing cancels there. At x = 0 the logarithm is some number below -100.
+    /// x log x - (x - 1) and log x, for x >= 0 with its rounding error, where z is x - 1 with all digits. Near z = 0
+    /// the first result is computed as z^2 / 2 plus higher terms, so nothing cancels. At x = 0 the logarithm is some
+    /// number below -100.
     pub fn x_log_x(x: Pair<S, T>, z: Pack<S, T>) -> (Pack<S, T>, Pack<S, T>) = x_log_x_inlined
 }
 

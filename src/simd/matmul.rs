@@ -4,19 +4,20 @@ use gemm_common::Parallelism;
 
 use super::Real;
 
-/// gemm copies the left matrix's rows, as far as their elements go into one of its steps along `inner`, so many rows at
-/// once as its third-level cache has room for. Fewer rows a call keep these copies small, and with them what glibc's heap
-/// keeps of them, which can be ten times as much. Larger ones are hardly faster.
+/// gemm works in steps along `inner`. In each step it copies the elements of as many rows of the left matrix as fit
+/// into the third-level cache. Calls with fewer rows keep these copies small, and also the memory that glibc's heap
+/// retains for them, which can be ten times as much. Larger copies are hardly faster.
 pub const COPY_BYTES: usize = 768 << 10;
-/// Elements of such a step, as it chooses them for most caches; some take twice as many.
+/// The number of elements in such a step. gemm chooses it for most caches; for some it takes twice as many.
 const DEPTH: usize = 512;
 
-/// The size of shares of `count`, at most `most` each: as few as can be, and all but the last of one size.
+/// Divides `count` into shares of at most `most` each, as few as possible. Returns their size; only the last share may
+/// be smaller.
 pub fn even_share(count: usize, most: usize) -> usize {
     count.div_ceil(count.div_ceil(most))
 }
 
-/// A product of gemm's for one element type: see gemm-common's `gemm_def`.
+/// A matrix product of gemm for one element type: see gemm-common's `gemm_def`.
 pub type Gemm<T> = unsafe fn(
     m: usize,
     n: usize,
@@ -61,8 +62,8 @@ impl<'a, T> Matrix<'a, T> {
         Matrix { data, rows: columns, columns: rows, row_stride: column_stride, column_stride: row_stride }
     }
 
-    /// Writes the product with `right` as dense rows, or adds it to what is there; on the threads of the current pool if it
-    /// is `parallel`. Rows are taken as many at a time as gemm can copy within [`COPY_BYTES`].
+    /// Writes the product with `right` as dense rows, or adds it to the contents; on the threads of the current pool if
+    /// `parallel` is true. It processes as many rows at a time as gemm can copy within [`COPY_BYTES`].
     pub fn multiply(self, right: Matrix<'_, T>, into: &mut [T], adds: bool, parallel: bool)
     where
         T: Real,
@@ -100,7 +101,7 @@ impl<'a, T> Matrix<'a, T> {
             _ => Parallelism::None,
         };
         let one = T::from_f64(1.0);
-        // The transposed product of the transposed matrices, for gemm writes columns faster than rows.
+        // Computes the transposed product of the transposed matrices, because gemm writes columns faster than rows.
         // SAFETY: all three have the elements that their sizes and strides name, checked in `new` and `multiply`, and
         // `into` is borrowed alone
         unsafe {

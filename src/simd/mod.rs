@@ -2,7 +2,7 @@
 //!
 //! Besides the C ABI this is the only place with `unsafe` code.
 
-/// A function that kernels inline, but on types of one lane, which are to be small: there it is one that is called.
+/// Defines a function that kernels inline, except on types of one lane: their code should be small, so they call it.
 macro_rules! called_on_one_lane {
     ($(#[$meta: meta])* $vis: vis fn $name: ident($($arg: ident: $type: ty),*) -> $out: ty = $inlined: ident) => {
         $(#[$meta])*

@@ -11,7 +11,7 @@ pub struct Pack<S: Lanes, T: Real> {
     pub v: T::V<S>,
 }
 
-/// A truth value a lane.
+/// A truth value for each lane.
 #[derive(Clone, Copy)]
 pub struct Mask<S: Lanes, T: Real> {
     s: S,
@@ -47,8 +47,9 @@ pub fn horner<S: Lanes, T: Real>(s: S, x: T::V<S>, coefficients: &[T]) -> T::V<S
     sum
 }
 
-/// The same in half the time where nothing else is to be done meanwhile: pairs of terms first, then Horner's scheme in
-/// x^2, for one operation more. `tiny` is added to x^2, which could be subnormal, which is slow.
+/// The same polynomial with a shorter chain of operations: first pairs of terms, then Horner's scheme in x^2. It takes
+/// one more operation, but half the time if the CPU has nothing else to do meanwhile. `tiny` is added to x^2 because
+/// operations on subnormal numbers are slow.
 #[inline(always)]
 pub fn horner_of_pairs<S: Lanes, T: Real>(s: S, x: T::V<S>, coefficients: &[T], tiny: T) -> T::V<S> {
     let square = T::fma(s, x, x, T::splat(s, tiny));
@@ -65,13 +66,13 @@ pub fn horner_of_pairs<S: Lanes, T: Real>(s: S, x: T::V<S>, coefficients: &[T], 
 }
 
 impl<S: Lanes, T: Real> Pack<S, T> {
-    /// Lanes in a vector.
+    /// The number of lanes in a vector.
     pub const LANES: usize = size_of::<T::V<S>>() / size_of::<T>();
-    /// Vectors in a group.
+    /// The number of vectors in a group.
     pub const PER_GROUP: usize = T::GROUP / Self::LANES;
 
-    /// The same, as a number that the compiler does not know on types of one lane: there it would unroll every loop over
-    /// a group's 32 vectors.
+    /// The same number, hidden from the compiler for types of one lane, because it would unroll every loop over the 32
+    /// vectors of a group.
     #[inline(always)]
     pub fn per_group() -> usize {
         if S::AT_ONCE == 1 { core::hint::black_box(Self::PER_GROUP) } else { Self::PER_GROUP }
@@ -115,7 +116,7 @@ impl<S: Lanes, T: Real> Pack<S, T> {
     pub fn same(self, b: Self) -> Mask<S, T> {
         Mask { s: self.s, m: T::equal(self.s, self.v, b.v) }
     }
-    /// The larger, as the instruction set has it: see [`Real::max_any`].
+    /// The larger, as the instruction of the instruction set computes it: see [`Real::max_any`].
     #[inline(always)]
     pub fn max_any(self, b: Self) -> Self {
         pack(self.s, T::max_any(self.s, self.v, b.v))
@@ -151,7 +152,7 @@ impl<S: Lanes, T: Real> Pack<S, T> {
     pub fn or_bits(self, b: Self) -> Self {
         pack(self.s, T::or_bits(self.s, self.v, b.v))
     }
-    /// `self` with the sign of `b` if it is positive, with the opposite one if it is negative.
+    /// `self` with its sign multiplied by the sign of `b`.
     #[inline(always)]
     pub fn times_sign_of(self, b: Self) -> Self {
         let sign = b.and_bits(b.c(-0.0));
@@ -191,7 +192,7 @@ impl<S: Lanes, T: Real> Mask<S, T> {
         let (zero, one) = (splat::<S, T>(self.s, T::from_f64(0.0)), splat(self.s, T::from_f64(1.0)));
         !zero.lt(self.select(zero, one)).any()
     }
-    /// How many lanes are true.
+    /// The number of lanes that are true.
     #[inline(always)]
     pub fn count(self) -> usize {
         let marks = self.select(splat(self.s, T::from_f64(1.0)), splat(self.s, T::from_f64(0.0)));

@@ -1,17 +1,18 @@
-//! Unevaluated sums of two numbers: twice the precision, for places where one number would lose digits.
+//! Unevaluated sums of two numbers: numbers with twice the precision, for results that would lose digits in a single
+//! number.
 //!
 //! Dekker (1971), Knuth (TAOCP 2, 4.2.2); the names are those of Hida, Li and Bailey's QD library.
 
 use super::{Lanes, Mask, Pack, Real, splat};
 
-/// `hi + lo`, `lo` below the last place of `hi`.
+/// The number `hi + lo`, where `lo` is below the last place of `hi`.
 #[derive(Clone, Copy)]
 pub struct Pair<S: Lanes, T: Real> {
     pub hi: Pack<S, T>,
     pub lo: Pack<S, T>,
 }
 
-/// The exact `a + b`, whichever is larger.
+/// The exact `a + b`, whichever of the two is larger.
 #[inline(always)]
 pub fn two_sum<S: Lanes, T: Real>(a: Pack<S, T>, b: Pack<S, T>) -> Pair<S, T> {
     let hi = a + b;
@@ -37,7 +38,7 @@ pub fn two_diff<S: Lanes, T: Real>(a: Pack<S, T>, b: Pack<S, T>) -> Pair<S, T> {
 pub fn exact_product<S: Lanes, T: Real>(a: Pack<S, T>, b: Pack<S, T>) -> Pair<S, T> {
     let hi = a * b;
     let lo = a.fma(b, -hi);
-    // infinity has no error term
+    // an infinite product has no error term
     Pair { hi, lo: lo.same(lo).select(lo, hi.c(0.0)) }
 }
 
@@ -47,7 +48,7 @@ impl<S: Lanes, T: Real> Pair<S, T> {
         Pair { hi, lo: hi.c(0.0) }
     }
 
-    /// A number and what that leaves, in all lanes.
+    /// A number and its rounding error, in all lanes.
     #[inline(always)]
     pub fn splat(s: S, [hi, lo]: [T; 2]) -> Self {
         Pair { hi: splat(s, hi), lo: splat(s, lo) }
@@ -84,14 +85,14 @@ impl<S: Lanes, T: Real> Pair<S, T> {
         fast_two_sum(hi, self.hi.fma(b.lo, self.lo.fma(b.hi, lo)))
     }
 
-    /// As [`mul`](Self::mul), `hi` not the nearest number.
+    /// Like [`mul`](Self::mul), but `hi` need not be the nearest number.
     #[inline(always)]
     pub fn product(self, b: Self) -> Self {
         let hi = self.hi * b.hi;
         Pair { hi, lo: self.hi.fma(b.hi, -hi) + self.hi.fma(b.lo, self.lo * b.hi) }
     }
 
-    /// Exact: times a power of two.
+    /// The exact product with a power of two.
     #[inline(always)]
     pub fn times_power(self, power: Pack<S, T>) -> Self {
         Pair { hi: self.hi * power, lo: self.lo * power }
@@ -104,7 +105,7 @@ impl<S: Lanes, T: Real> Pair<S, T> {
         fast_two_sum(hi, self.lo.fma(b, lo))
     }
 
-    /// Itself, or what a single number gives where that is infinite or none: that has no error.
+    /// The pair itself; or, where the result in single numbers is infinite or NaN, that result with no error.
     #[inline(always)]
     pub fn or_single(self, single: Pack<S, T>) -> Self {
         let is_finite = single.abs().lt(single.c(f64::INFINITY));

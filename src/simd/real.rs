@@ -11,10 +11,10 @@ use super::{Lanes, Pack, Pair, exp, log};
 /// Bytes in a group; see [`Lanes`].
 pub const GROUP_BYTES: usize = 128;
 
-/// Most elements a group has, for buffers on the stack.
+/// The largest number of elements in a group, for buffers on the stack.
 pub const MAX_GROUP: usize = GROUP_BYTES / size_of::<f32>();
 
-/// What kernels need of an element type. The functions mirror pulp's.
+/// The operations that kernels need from an element type. The functions mirror pulp's.
 #[allow(missing_docs)]
 pub trait Real:
     Copy
@@ -32,9 +32,9 @@ pub trait Real:
     + Div<Output = Self>
     + Neg<Output = Self>
 {
-    /// Elements in a group.
+    /// The number of elements in a group.
     const GROUP: usize = GROUP_BYTES / size_of::<Self>();
-    /// Elements in 128 bits.
+    /// The number of elements in 128 bits.
     const PIECE: usize = 16 / size_of::<Self>();
     const ZERO: Self;
     const INFINITY: Self;
@@ -47,7 +47,7 @@ pub trait Real:
 
     type V<S: Lanes>: Copy;
     type M<S: Lanes>: Copy;
-    /// What has digits to spare of this type.
+    /// The type with extra digits for this type.
     type Extended<S: Lanes>: Extended<S>;
 
     fn from_f64(x: f64) -> Self;
@@ -57,7 +57,7 @@ pub trait Real:
     fn splat<S: Lanes>(s: S, x: Self) -> Self::V<S>;
     /// 0, 1, 2, ... in the lanes.
     fn lane_index<S: Lanes>(s: S) -> Self::V<S>;
-    /// The first elements of a vector from or to a slice that is shorter than it.
+    /// Loads or stores the first elements of a vector from or to a slice that is shorter than the vector.
     fn load_partial<S: Lanes>(s: S, from: &[Self]) -> Self::V<S>;
     fn store_partial<S: Lanes>(s: S, to: &mut [Self], a: Self::V<S>);
     fn add<S: Lanes>(s: S, a: Self::V<S>, b: Self::V<S>) -> Self::V<S>;
@@ -67,13 +67,14 @@ pub trait Real:
     fn fma<S: Lanes>(s: S, a: Self::V<S>, b: Self::V<S>, c: Self::V<S>) -> Self::V<S>;
     fn negate<S: Lanes>(s: S, a: Self::V<S>) -> Self::V<S>;
     fn abs<S: Lanes>(s: S, a: Self::V<S>) -> Self::V<S>;
-    /// The larger. Of zeros of both signs and beside a NaN it may be either: not for results.
+    /// The larger. If both are zeros, or if one is NaN, it may be either of them, so this is not for results.
     fn max_any<S: Lanes>(s: S, a: Self::V<S>, b: Self::V<S>) -> Self::V<S>;
-    /// The larger of `a` and `floor`, which is a number; NaN where `a` is. Of zeros of both signs it may be either.
+    /// The larger of `a` and `floor`, which must not be NaN; NaN where `a` is. If both are zeros, it may be either of
+    /// them.
     fn at_least<S: Lanes>(s: S, a: Self::V<S>, floor: Self::V<S>) -> Self::V<S>;
     /// The smaller of `a` and `ceiling`, likewise.
     fn at_most<S: Lanes>(s: S, a: Self::V<S>, ceiling: Self::V<S>) -> Self::V<S>;
-    /// The largest lane, with the same reserve.
+    /// The largest lane, with the same restriction.
     fn reduce_max_any<S: Lanes>(s: S, a: Self::V<S>) -> Self;
     /// The sum of the lanes, in no particular order.
     fn reduce_sum<S: Lanes>(s: S, a: Self::V<S>) -> Self;
@@ -132,8 +133,8 @@ pub trait Real:
     fn log1p_fraction<S: Lanes>(s: S, x: Self::V<S>) -> Self::V<S>;
 }
 
-/// The methods of an element type. On the left of each pair stands what is needed, on the right the type, function or operation
-/// of [`Lanes`] that is it for this type.
+/// Defines the methods of an element type. Each pair has a name on the left, and on the right the type, function or
+/// operation of [`Lanes`] that implements it for this type.
 macro_rules! real {
     (
         $t: ident, bits = $bits: ident, vector = $v: ident, mask = $m: ident,
@@ -219,7 +220,7 @@ macro_rules! real {
             fn fma<S: Lanes>(s: S, a: S::$v, b: S::$v, c: S::$v) -> S::$v { s.$fma(a, b, c) }
             #[inline(always)]
             fn negate<S: Lanes>(s: S, a: S::$v) -> S::$v {
-                // (not pulp's own, which may be compiled apart, without the instruction set)
+                // (not pulp's own function, which may be compiled as a separate function without the instruction set)
                 s.$from_bits(s.$xor_bits(s.$to_bits(a), s.$splat_bits(1 << ($bits::BITS - 1))))
             }
             #[inline(always)]

@@ -4,15 +4,15 @@ use super::exp::exp_non_positive;
 use super::pair::fast_two_sum;
 use super::{Pack, Real};
 
-/// tanh x by its continued fraction x / (1 + x^2 / (3 + x^2 / (5 + ... x^2 / 15))) (Lambert, 1768), as x and x times a quotient
-/// of polynomials in x^2: off by less than 2^-61 of the value up to 1/2.
+/// tanh x by its continued fraction x / (1 + x^2 / (3 + x^2 / (5 + ... x^2 / 15))) (Lambert, 1768), as the sum of x and
+/// x times a quotient of polynomials in x^2. Its relative error is less than 2^-61 up to 1/2.
 const ABOVE: [f64; 4] = [-675_675.0 / BELOW_0, -45_045.0 / BELOW_0, -594.0 / BELOW_0, -1.0 / BELOW_0];
 const BELOW: [f64; 5] = [1.0, 945_945.0 / BELOW_0, 51_975.0 / BELOW_0, 630.0 / BELOW_0, 1.0 / BELOW_0];
 const BELOW_0: f64 = 2_027_025.0;
 
 called_on_one_lane! {
-    /// tanh x, off by less than 2 units in the last place, and its derivative 1 - tanh^2 x, off by less than 3: none of its digits are
-    /// lost where the tangent is nearly 1.
+    /// tanh x with an error of less than 2 units in the last place, and its derivative 1 - tanh^2 x with an error of
+    /// less than 3. The derivative loses no digits where tanh x is nearly 1.
     pub fn tanh_with_derivative(x: Pack<S, T>) -> [Pack<S, T>; 2] = tanh_with_derivative_inlined
 }
 
@@ -20,7 +20,7 @@ called_on_one_lane! {
 fn tanh_with_derivative_inlined<S: super::Lanes, T: Real>(x: Pack<S, T>) -> [Pack<S, T>; 2] {
     let (one, size) = (x.c(1.0), x.abs());
     let e = exp_non_positive(-(size + size));
-    // (1 - e) / (1 + e), of which the exponential's error alone counts
+    // (1 - e) / (1 + e), in which only the error of the exponential matters
     let (above, below) = (fast_two_sum(one, -e), fast_two_sum(one, e));
     let inverse = one / below.hi;
     let quotient = above.hi * inverse;

@@ -1,9 +1,9 @@
-//! A group of samples with few classes on the stack, classes by samples, so that lanes are samples however the
-//! classes lie in memory.
+//! A group of samples with few classes, copied to the stack as classes by samples. So lanes are samples, whatever the
+//! layout in memory is.
 //!
-//! Rows are transposed in registers: a vector takes 128 bits of each of as many rows as it has such pieces, a few
-//! vectors a square in each piece. The last piece of a row overlaps the one before it, so nothing beyond the row is
-//! read or written.
+//! Rows are transposed in registers. A vector consists of pieces of 128 bits, and loads each piece from another row. In
+//! each piece, a few such vectors form a square that is transposed. The last piece of a row overlaps the one before it,
+//! so nothing beyond the row is read or written.
 
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
@@ -12,7 +12,7 @@ use super::real::GROUP_BYTES;
 use super::view::{In, Out, PlanesMut};
 use super::{Lanes, Pack, Real, splat};
 
-/// Most classes a [`Tile`] holds.
+/// The largest number of classes in a [`Tile`].
 pub const TILE_CLASSES: usize = 128;
 
 /// Room for a group of samples.
@@ -28,11 +28,11 @@ pub struct Samples {
     pub class_stride: usize,
 }
 
-/// How a tile goes to memory.
+/// How a tile is written to memory.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Put {
     Replace,
-    /// The same past the caches, where whole cache lines are replaced.
+    /// Overwrites the contents, and writes whole cache lines around the caches.
     Stream,
     Add,
 }
@@ -43,7 +43,7 @@ impl<T: Real> Tile<T> {
         Tile(MaybeUninit::uninit(), PhantomData)
     }
 
-    /// `classes` groups of zeros.
+    /// A tile with `classes` groups of zeros.
     #[inline(always)]
     pub fn zeros(&mut self, classes: usize) -> PlanesMut<'_, T> {
         assert!(classes <= TILE_CLASSES);
@@ -59,7 +59,7 @@ impl<T: Real> Tile<T> {
 }
 
 impl Samples {
-    /// As far as the last element.
+    /// The number of elements from the first to the last.
     #[inline(always)]
     fn elements(&self) -> usize {
         (self.count - 1) * self.stride + (self.classes - 1) * self.class_stride + 1

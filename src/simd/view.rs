@@ -38,8 +38,8 @@ impl<T> Clone for Out<'_, T> {
 }
 impl<T> Copy for Out<'_, T> {}
 
-// SAFETY: as a `&[T]`, except that an `Out` may write the same elements. The constructors' contract is
-// that only one task touches an element that is written; drivers give each task its own samples.
+// SAFETY: as like a `&[T]`, except that an `Out` may write the same elements. The contract of the constructors is that
+// only one task accesses an element that is written; drivers give each task its own samples.
 unsafe impl<T: Sync> Send for In<'_, T> {}
 unsafe impl<T: Sync> Sync for In<'_, T> {}
 unsafe impl<T: Send> Send for Out<'_, T> {}
@@ -57,7 +57,7 @@ impl<'a, T> From<&'a mut [T]> for Out<'a, T> {
     }
 }
 
-/// Both views of one slice: for results that replace their input.
+/// Both views of one slice, for results that overwrite their input.
 pub fn in_place<T>(slice: &mut [T]) -> (In<'_, T>, Out<'_, T>) {
     let out = Out::from(slice);
     (In { start: out.start, len: out.len, life: PhantomData }, out)
@@ -80,7 +80,7 @@ impl<'a, T: Copy> In<'a, T> {
         self.start
     }
 
-    /// Whether both begin at the same place.
+    /// Whether both begin at the same address.
     pub fn begins_with(self, out: Out<'_, T>) -> bool {
         core::ptr::eq(self.start, out.start)
     }
@@ -124,7 +124,7 @@ impl<'a, T: Copy> Out<'a, T> {
         self.start
     }
 
-    /// The same elements, to be read.
+    /// The same elements, for reading.
     #[inline(always)]
     pub fn as_in(self) -> In<'a, T> {
         In { start: self.start, len: self.len, life: PhantomData }
@@ -165,7 +165,7 @@ impl<'a, T: Copy> Out<'a, T> {
     }
 }
 
-/// A group's elements in memory, to be read: all of them, or fewer where an array ends.
+/// The elements of a group in memory, for reading: all of them, or fewer at the end of an array.
 #[derive(Clone, Copy)]
 pub struct Group<'a, T> {
     start: *const T,
@@ -173,7 +173,7 @@ pub struct Group<'a, T> {
     life: PhantomData<&'a Cell<T>>,
 }
 
-/// A group's elements in memory, to be written.
+/// The elements of a group in memory, for writing.
 #[derive(Clone, Copy)]
 pub struct GroupMut<'a, T> {
     start: *mut T,
@@ -217,7 +217,7 @@ impl<'a, T: Real> Out<'a, T> {
         GroupsMut { start: self.start, count, life: PhantomData }
     }
 
-    /// Writes the first `lanes` from `at` on.
+    /// Writes the first `lanes` lanes of a vector, from `at` on.
     #[inline(always)]
     pub fn store<S: Lanes>(self, at: usize, lanes: usize, x: Pack<S, T>) {
         self.part(at, lanes).store(0, x);
@@ -226,37 +226,37 @@ impl<'a, T: Real> Out<'a, T> {
 
 /// Bytes of a cache line; a group has two.
 pub const CACHE_LINE: usize = 64;
-/// Bytes that are more than caches hold.
+/// A number of bytes that exceeds the size of the caches.
 const LARGE: usize = 32 << 20;
 
 impl<'a, T: Real> In<'a, T> {
-    /// Whether what is computed from these elements had better be written past the caches: it is too large for them, and
-    /// these elements, which are there already, are not what it replaces.
+    /// Whether results that are computed from these elements should be written around the caches: they are too large
+    /// for the caches, and do not overwrite these elements, which are in the caches already.
     pub fn streams_to(self, out: Out<'_, T>) -> bool {
         self.is_large() && !self.begins_with(out)
     }
 
-    /// Whether the caches cannot hold it.
+    /// Whether it is too large for the caches.
     pub fn is_large(self) -> bool {
         size_of::<T>() * self.len >= LARGE
     }
 
-    /// Asks for the cache lines of a group of elements, also beyond the last.
+    /// Prefetches the cache lines of a group of elements, which may be beyond the last one.
     #[inline(always)]
     pub fn prefetch(self, at: usize) {
         self.prefetch_line(at);
         self.prefetch_line(at + CACHE_LINE / size_of::<T>());
     }
 
-    /// Asks for the cache line of an element.
+    /// Prefetches the cache line of an element.
     #[inline(always)]
     pub fn prefetch_line(self, at: usize) {
         prefetch(self.start.wrapping_add(at).cast());
     }
 }
 
-/// Whole groups that follow each other. (Where several arrays are walked in step, one number of groups for all of them lets
-/// the compiler check each access once, by the loop's own condition.)
+/// Consecutive whole groups. (If a loop goes through several arrays with the same number of groups, the compiler needs
+/// only the condition of the loop as a bounds check.)
 #[derive(Clone, Copy)]
 pub struct Groups<'a, T> {
     start: *const T,
@@ -264,7 +264,7 @@ pub struct Groups<'a, T> {
     life: PhantomData<&'a Cell<T>>,
 }
 
-/// The same, to be written.
+/// The same, for writing.
 #[derive(Clone, Copy)]
 pub struct GroupsMut<'a, T> {
     start: *mut T,
@@ -280,7 +280,7 @@ impl<'a, T: Real> Groups<'a, T> {
         Group { start: unsafe { self.start.add(index * T::GROUP) }, len: T::GROUP, life: PhantomData }
     }
 
-    /// Asks for a group's cache lines, also beyond the last.
+    /// Prefetches the cache lines of a group, which may be beyond the last one.
     #[inline(always)]
     pub fn prefetch(self, index: usize) {
         let start = self.start.wrapping_add(index * T::GROUP);
@@ -304,7 +304,7 @@ impl<'a, T: Real> GroupsMut<'a, T> {
     }
 }
 
-/// Lanes of the `i`-th vector that a group of `len` elements fills.
+/// The number of lanes of the `i`-th vector that a group of `len` elements fills.
 #[inline(always)]
 fn lanes_of<S: Lanes, T: Real>(len: usize, i: usize) -> usize {
     let lanes = Pack::<S, T>::LANES;
@@ -312,13 +312,13 @@ fn lanes_of<S: Lanes, T: Real>(len: usize, i: usize) -> usize {
 }
 
 impl<T: Real> Group<'_, T> {
-    /// Vectors, the last of them perhaps incomplete.
+    /// The number of vectors; the last one may be incomplete.
     #[inline(always)]
     pub fn vectors<S: Lanes>(self) -> usize {
         self.len.div_ceil(Pack::<S, T>::LANES)
     }
 
-    /// The group's `i`-th vector; lanes beyond the group's end are 0.
+    /// The `i`-th vector of the group; lanes beyond the end of the group are 0.
     #[inline(always)]
     pub fn load<S: Lanes>(self, s: S, i: usize) -> Pack<S, T> {
         let (all, lanes) = (Pack::<S, T>::LANES, lanes_of::<S, T>(self.len, i));
@@ -336,20 +336,20 @@ impl<T: Real> Group<'_, T> {
         }
     }
 
-    /// The same; lanes beyond its end are `rest`.
+    /// The same, but lanes beyond the end are `rest`.
     #[inline(always)]
     pub fn load_or<S: Lanes>(self, s: S, i: usize, rest: Pack<S, T>) -> Pack<S, T> {
         self.or(i, self.load(s, i), rest)
     }
 
-    /// The `i`-th vector and that half a group further; lanes beyond the group's end are `rest`.
+    /// The `i`-th vector and the one half a group further; lanes beyond the end of the group are `rest`.
     #[inline(always)]
     pub fn load_two<S: Lanes>(self, s: S, i: usize, rest: Pack<S, T>) -> [Pack<S, T>; 2] {
         let other = i + Pack::<S, T>::PER_GROUP / 2;
         [self.load_or(s, i, rest), if other < self.vectors::<S>() { self.load_or(s, other, rest) } else { rest }]
     }
 
-    /// `x`; `rest` in the lanes that are beyond the end of the group's `i`-th vector.
+    /// `x`, with `rest` in the lanes of the `i`-th vector that are beyond the end of the group.
     #[inline(always)]
     pub fn or<S: Lanes>(self, i: usize, x: Pack<S, T>, rest: Pack<S, T>) -> Pack<S, T> {
         let lanes = lanes_of::<S, T>(self.len, i);
@@ -358,7 +358,7 @@ impl<T: Real> Group<'_, T> {
 }
 
 impl<'a, T: Real> GroupMut<'a, T> {
-    /// Writes the group's `i`-th vector, as far as it goes.
+    /// Writes the `i`-th vector of the group, up to the end of the group.
     #[inline(always)]
     pub fn store<S: Lanes>(self, i: usize, x: Pack<S, T>) {
         let (all, lanes) = (Pack::<S, T>::LANES, lanes_of::<S, T>(self.len, i));
@@ -373,7 +373,7 @@ impl<'a, T: Real> GroupMut<'a, T> {
         }
     }
 
-    /// The `i`-th vector and that half a group further, if there is one.
+    /// Writes the `i`-th vector and the one half a group further, if there is one.
     #[inline(always)]
     pub fn store_two<S: Lanes>(self, i: usize, x: [Pack<S, T>; 2]) {
         self.store(i, x[0]);
@@ -383,7 +383,7 @@ impl<'a, T: Real> GroupMut<'a, T> {
         }
     }
 
-    /// Writes the group's `i`-th vector past the caches, if it has all of it.
+    /// Writes the `i`-th vector of the group around the caches, if the group has all of its lanes.
     #[inline(always)]
     pub fn stream<S: Lanes>(self, i: usize, x: Pack<S, T>) {
         let all = Pack::<S, T>::LANES;
@@ -394,21 +394,21 @@ impl<'a, T: Real> GroupMut<'a, T> {
         unsafe { T::stream(x.s, self.start.add(i * all), x.v) }
     }
 
-    /// Whether it begins where a cache line does.
+    /// Whether it begins at the start of a cache line.
     #[inline(always)]
     pub fn is_aligned(self) -> bool {
         self.start.addr().is_multiple_of(CACHE_LINE)
     }
 
-    /// The same group, to be read.
+    /// The same group, for reading.
     #[inline(always)]
     pub fn as_group(self) -> Group<'a, T> {
         Group { start: self.start, len: self.len, life: PhantomData }
     }
 }
 
-/// A group's elements on the stack: for the elements that do not fill a group, and for results that
-/// are not yet in their place.
+/// The elements of a group on the stack: for elements that do not fill a group, and for results that have not been
+/// written to their array yet.
 #[derive(Clone, Copy)]
 #[repr(C, align(128))]
 pub struct Buffer<T>(pub [T; MAX_GROUP]);
@@ -428,24 +428,24 @@ impl<T: Real> Buffer<T> {
     }
 }
 
-/// Room on the stack for as many elements as stages hand on to each other at once.
+/// Room on the stack for the elements that one stage passes to the next at a time.
 #[repr(C, align(128))]
 pub struct Scratch<T, const BYTES: usize = 4096>(MaybeUninit<[u8; BYTES]>, PhantomData<T>);
 
 impl<T: Real, const BYTES: usize> Scratch<T, BYTES> {
-    /// Elements it holds.
+    /// The number of elements.
     pub const LEN: usize = BYTES / size_of::<T>();
 
     pub const fn new() -> Self {
         Scratch(MaybeUninit::uninit(), PhantomData)
     }
 
-    /// The first `len` elements, zeros. (All may be written and read again, in any order, so none is left undefined.)
+    /// The first `len` elements, set to 0. (They may be written and read in any order, so all are initialised.)
     pub fn zeros(&mut self, len: usize) -> Out<'_, T> {
         self.filled(len, T::ZERO)
     }
 
-    /// The first `len` elements, all of them `x`.
+    /// The first `len` elements, set to `x`.
     #[inline]
     pub fn filled(&mut self, len: usize, x: T) -> Out<'_, T> {
         assert!(len <= Self::LEN);
@@ -459,7 +459,7 @@ impl<T: Real, const BYTES: usize> Scratch<T, BYTES> {
     }
 }
 
-/// Room for a group that is filled up.
+/// Room for an incomplete group that is filled up.
 pub type GroupRoom<T> = Scratch<T, GROUP_BYTES>;
 
 impl<T: Real, const BYTES: usize> Scratch<T, BYTES> {
@@ -477,7 +477,7 @@ impl<T: Real, const BYTES: usize> Scratch<T, BYTES> {
 }
 
 impl<'a, T: Real> In<'a, T> {
-    /// These elements, of which there is one at least, and copies of the last up to a group.
+    /// These elements, of which there is at least one, filled up to a group with copies of the last.
     #[inline]
     pub fn filled_up<'b>(self, room: &'b mut GroupRoom<T>) -> In<'b, T> {
         let room = room.filled(T::GROUP, self.get(self.len - 1));
@@ -496,7 +496,7 @@ pub struct Planes<'a, T> {
     life: PhantomData<&'a Cell<T>>,
 }
 
-/// The same, to be written.
+/// The same, for writing.
 #[derive(Clone, Copy)]
 pub struct PlanesMut<'a, T> {
     start: *mut T,
@@ -526,7 +526,7 @@ impl<'a, T: Real> Out<'a, T> {
 }
 
 impl<'a, T: Real> Planes<'a, T> {
-    /// A class's samples. With `WHOLE` the planes are known to have a group of them.
+    /// The samples of a class. With `WHOLE` the planes are known to have a whole group of samples.
     #[inline(always)]
     pub fn class<const WHOLE: bool>(self, class: usize) -> Group<'a, T> {
         assert!(class < self.classes && (!WHOLE || self.len == T::GROUP));
@@ -543,8 +543,8 @@ impl<'a, T: Real> Planes<'a, T> {
         unsafe { self.start.add(class * self.stride + lane).read() }
     }
 
-    /// Each sample's element of the class that `class` has for it; 0 beyond them. With `WHOLE` the planes are known to
-    /// be a tile's.
+    /// For each sample, the element of the class that `class` says; 0 beyond the last sample. With `WHOLE` the planes
+    /// are known to be those of a tile.
     #[inline(always)]
     pub fn pick<const WHOLE: bool>(self, class: &[usize; MAX_GROUP]) -> Buffer<T> {
         assert!(!WHOLE || (self.len == T::GROUP && self.stride == T::GROUP));
@@ -592,14 +592,14 @@ impl<'a, T: Real> PlanesMut<'a, T> {
         self.classes
     }
 
-    /// Zeros everywhere.
+    /// Sets all elements to 0.
     pub fn clear(self) {
         for class in 0..self.classes {
             (0..self.len).for_each(|lane| self.set(class, lane, T::ZERO));
         }
     }
 
-    /// Of a tile: where the vector of lanes that begins at `lane` is in class 0. Classes are a group apart.
+    /// In a tile: the position of the vector of lanes that begins at `lane`, in class 0. Classes are a group apart.
     #[inline(always)]
     pub(super) fn lanes<S: Lanes>(self, lane: usize, classes: usize) -> *mut T {
         let is_tile = self.stride == T::GROUP && self.len == T::GROUP;
@@ -608,7 +608,7 @@ impl<'a, T: Real> PlanesMut<'a, T> {
         unsafe { self.start.add(lane) }
     }
 
-    /// A class's lanes from `lane` on, from or to as many elements that lie together.
+    /// Copies the lanes of a class, from `lane` on, from or to contiguous elements.
     #[inline(always)]
     pub fn fill_class(self, class: usize, lane: usize, from: In<'_, T>) {
         assert!(class < self.classes && lane + from.len <= self.len);

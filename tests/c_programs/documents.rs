@@ -1,16 +1,20 @@
-//! Every program and every command of the README and of the pages on installing and using losskit is run: by these tests,
-//! by rustdoc, by `tests/install/run` or by `.ci/run`. A block of code that nobody runs makes a test fail.
+//! Every program and every command of the README and of the pages on installing and using losskit is run: by these
+//! tests, by rustdoc, by `tests/install/run` or by `.ci/run`. A block of code that nothing runs makes a test fail.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::{Link, c, environment_or, libraries, out, program, root, run, stdout, strict_cpp};
 
-const DOCUMENTS: [(&str, &str); 4] = [
+const DOCUMENTS: [(&str, &str); 8] = [
     ("README.md", include_str!("../../README.md")),
     ("docs/installing.md", include_str!("../../docs/installing.md")),
     ("docs/from-pytorch.md", include_str!("../../docs/from-pytorch.md")),
     ("docs/autograd.md", include_str!("../../docs/autograd.md")),
+    ("docs/losses.md", include_str!("../../docs/losses.md")),
+    ("docs/options.md", include_str!("../../docs/options.md")),
+    ("docs/cpp.md", include_str!("../../docs/cpp.md")),
+    ("docs/examples.md", include_str!("../../docs/examples.md")),
 ];
 
 /// A block of code.
@@ -171,7 +175,17 @@ fn the_first_program_is_built_as_the_readme_says() {
     assert_said(program, &stdout(Command::new("sh").arg("-c").arg(script).current_dir(&folder)));
 }
 
-/// A package with what is said to be in its `Cargo.toml` depends on losskit, whose debug build is optimised.
+/// The first page of the Rust documentation has the lines for `Cargo.toml` that the README has.
+#[test]
+fn the_front_page_of_the_crate_has_the_manifest_of_the_readme() {
+    let page = include_str!("../../src/lib.rs").lines().filter_map(|line| line.strip_prefix("//!"));
+    let page: String = page.map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(line))).collect();
+    let manifest = blocks_in("toml")[0];
+    assert_eq!(manifest.document, "README.md");
+    assert!(page.contains(&format!("```toml\n{}```\n", manifest.text)), "src/lib.rs:\n{page}");
+}
+
+/// A package with the lines of the documents in its `Cargo.toml` depends on losskit, and its debug build optimises it.
 #[test]
 fn the_manifests_of_the_documents_are_right() {
     let manifests = blocks_in("toml");

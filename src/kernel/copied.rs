@@ -20,7 +20,7 @@ pub struct Copied<'a, T> {
 
 impl<T: Real> Copied<'_, T> {
     fn samples_per_block(&self) -> usize {
-        (BLOCK / self.layout.classes.max(1)).next_multiple_of(SAMPLES)
+        (BLOCK / self.layout.classes.max(1)).max(1).next_multiple_of(SAMPLES)
     }
 }
 

@@ -130,11 +130,12 @@ fn check_with<T: Float>(
 }
 
 /// `[N, C]` and `[N, C, H, W]`, of few classes and of many.
-const SIZES: [[usize; 4]; 8] = [
+const SIZES: [[usize; 4]; 9] = [
     [1, 7, 1, 1],
     [40, 7, 1, 1],
     [5, 150, 1, 1],
     [2, 5000, 1, 1],
+    [2, 33_000, 1, 1],
     [3, 7, 5, 4],
     [2, 7, 3, 40],
     [2, 7, 2, 16],

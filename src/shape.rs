@@ -372,12 +372,6 @@ impl Layout {
         if self.row_length == self.inner { self.inner - inner } else { self.row_length - inner % self.row_length }
     }
 
-    /// The number of elements from the first of `inner` to the last, with gaps.
-    #[cfg(feature = "capi")]
-    pub fn span(&self) -> usize {
-        (self.inner / self.row_length.max(1)).saturating_sub(1) * self.row_stride + self.row_length
-    }
-
     /// The memory layout of the gradient and the Hessian.
     pub fn of_grad(self) -> Self {
         match self.own_grad {

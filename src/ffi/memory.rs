@@ -108,62 +108,63 @@ impl Range {
         match (layout, self.shape) {
             (Some(layout), Shaped::AsInput) => Runs::new(layout, self.size),
             (Some(layout), Shaped::AsGrad) => Runs::new(&layout.of_grad(), self.size),
-            _ => Runs { outer: (1, 0), inner: (1, 0), bytes: self.end - self.start },
+            _ => Runs { dimensions: [(1, 0); 3], bytes: self.end - self.start },
         }
     }
 }
 
-/// The positions of the elements of an array. They are runs of bytes: `inner` evenly spaced runs form a row, and there
-/// are `outer` rows. Each pair is a count and a stride.
+/// The positions of the elements of an array. They are runs of bytes in three dimensions, the outermost of which comes
+/// first. Each pair is a count and a stride.
 struct Runs {
-    outer: (usize, usize),
-    inner: (usize, usize),
+    dimensions: [(usize, usize); 3],
     bytes: usize,
 }
 
 impl Runs {
     /// The runs of a layout. No two of its elements coincide, so each dimension fits between two elements of the next.
-    /// Gaps between the rows of a crop count as elements.
     fn new(layout: &Layout, size: usize) -> Self {
-        let Layout { outer, classes, outer_stride, class_stride, .. } = *layout;
-        let mut dimensions = [(outer, outer_stride), (classes, class_stride)];
+        let Layout { outer, classes, inner, outer_stride, class_stride, row_length, row_stride, .. } = *layout;
+        let mut enclosing = [(classes, class_stride), (outer, outer_stride)];
         // the dimension with the larger stride encloses the other; a dimension with a single index has no stride
-        if dimensions[0].0 == 1 || (dimensions[1].0 > 1 && dimensions[0].1 < dimensions[1].1) {
-            dimensions.swap(0, 1);
+        if enclosing[1].0 == 1 || (enclosing[0].0 > 1 && enclosing[1].1 < enclosing[0].1) {
+            enclosing.swap(0, 1);
         }
-        let mut runs = Runs { outer: (1, 0), inner: (1, 0), bytes: size * layout.span() };
-        for (count, stride) in [dimensions[1], dimensions[0]] {
+        let mut runs = Runs { dimensions: [(1, 0); 3], bytes: size * row_length };
+        let mut place = runs.dimensions.len();
+        for (count, stride) in [(inner / row_length, row_stride), enclosing[0], enclosing[1]] {
             if count == 1 {
                 continue;
             }
             let stride = size * stride;
             // consecutive runs without a gap are merged
-            if runs.inner.0 == 1 && stride == runs.bytes {
+            if place == runs.dimensions.len() && stride == runs.bytes {
                 runs.bytes *= count;
-            } else if runs.inner.0 == 1 {
-                runs.inner = (count, stride);
             } else {
-                runs.outer = (count, stride);
+                place -= 1;
+                runs.dimensions[place] = (count, stride);
             }
         }
         runs
     }
 
     fn count(&self) -> usize {
-        self.outer.0 * self.inner.0
+        self.dimensions.iter().map(|&(count, _)| count).product()
     }
 
     /// Whether `is_so` holds for the beginning of any run of an array that begins at `at`.
     fn any(&self, at: usize, is_so: impl Fn(usize) -> bool) -> bool {
-        let (outer, inner) = (self.outer, self.inner);
-        (0..outer.0).any(|i| (0..inner.0).any(|j| is_so(at + i * outer.1 + j * inner.1)))
+        let [a, b, c] = self.dimensions;
+        let is_so = |i, j, k| is_so(at + i * a.1 + j * b.1 + k * c.1);
+        (0..a.0).any(|i| (0..b.0).any(|j| (0..c.0).any(|k| is_so(i, j, k))))
     }
 
     /// Whether any run of an array that begins at `at` has a byte in `start..end`.
     fn meets(&self, at: usize, start: usize, end: usize) -> bool {
-        let (outer, inner) = (self.outer, self.inner);
-        let row = (inner.0 - 1) * inner.1 + self.bytes;
-        near(at, outer, row, start, end).any(|row| near(row, inner, self.bytes, start, end).next().is_some())
+        let [a, b, c] = self.dimensions;
+        let in_b = (c.0 - 1) * c.1 + self.bytes;
+        let in_a = (b.0 - 1) * b.1 + in_b;
+        near(at, a, in_a, start, end)
+            .any(|at| near(at, b, in_b, start, end).any(|at| near(at, c, self.bytes, start, end).next().is_some()))
     }
 }
 

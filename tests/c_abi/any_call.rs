@@ -29,7 +29,9 @@ pub struct Guard {
 const LIMIT: usize = 1 << 18;
 
 pub fn run(bytes: &[u8], guard: Guard) {
-    let mut source = Source(Unstructured::new(bytes), bytes.last().copied().unwrap_or(0));
+    let (&last, others) = bytes.split_last().unwrap_or((&0, &[]));
+    let late = &others[others.len().saturating_sub(32)..];
+    let mut source = Source(Unstructured::new(bytes), last, late);
     match source.below(17) {
         10 => any_tokens::call(&mut source, guard),
         9 => loss(&mut source, guard, true),
@@ -42,9 +44,10 @@ pub fn run(bytes: &[u8], guard: Guard) {
     }
 }
 
-/// Decisions out of bytes; where they end, each decision is the first choice. The last byte, which few calls come to, decides
-/// about the options that came later than the recorded seeds: these keep their meaning.
-struct Source<'a>(Unstructured<'a>, u8);
+/// Decisions that are made from bytes. After the last byte each decision is the first choice. Few calls use up their bytes,
+/// so the last ones decide about what was added after the seeds were recorded: the last byte about options, and the 32
+/// bytes before it about crops and strides of the gradient. All other decisions of a seed remain as they were.
+struct Source<'a>(Unstructured<'a>, u8, &'a [u8]);
 
 impl Source<'_> {
     fn below(&mut self, n: usize) -> usize {
@@ -85,7 +88,48 @@ impl Source<'_> {
         let class_stride = self.stride(inner);
         let one_outer = classes.saturating_mul(class_stride.max(inner));
         let outer_stride = if self.one_in(8) { inner } else { self.stride(one_outer) };
-        Dims { outer, classes, inner, outer_stride, class_stride }
+        Dims { inner, outer_stride, class_stride, ..Dims::rows(outer, classes) }
+    }
+    /// The same, of which some are crops and some have strides of their own for the gradient.
+    fn with_crop_and_grad(&self, mut dims: Dims, is_of_rows: bool) -> Dims {
+        let mut late = Source(Unstructured::new(self.2), 0, &[]);
+        if late.one_in(4) && !is_of_rows {
+            let rows = 1 + late.below(4);
+            let length = if late.one_in(2) { dims.inner } else { 1 + late.up_to_bits(6) };
+            let stride = match late.below(16) {
+                15 => late.size(),
+                _ => length.saturating_add(late.up_to_bits(3)),
+            };
+            dims.inner = length.saturating_mul(rows).saturating_add(usize::from(late.one_in(32)));
+            dims.crop = [length, stride];
+            let [has_class_stride, has_outer_stride] = [dims.class_stride != 0, dims.outer_stride != 0];
+            (dims.class_stride, dims.outer_stride) = (0, 0);
+            if has_class_stride {
+                dims.class_stride = dims.strides().class.saturating_add(late.up_to_bits(3));
+            }
+            if has_outer_stride {
+                dims.outer_stride = dims.strides().outer.saturating_add(late.up_to_bits(3));
+            }
+        }
+        if late.one_in(4) {
+            if is_of_rows && late.one_in(2) {
+                // transposed logits
+                (dims.outer_stride, dims.class_stride) = (1, dims.outer.saturating_add(late.up_to_bits(2)));
+            }
+            let samples = dims.outer.saturating_mul(dims.inner);
+            dims.grad = match late.below(16) {
+                // dense
+                0..6 => [0, dims.inner],
+                6..12 => [0, if is_of_rows { 1 } else { dims.inner.saturating_add(late.up_to_bits(3)) }],
+                12..14 => [dims.inner, samples.saturating_add(late.up_to_bits(3))],
+                14 => [dims.outer_stride, dims.class_stride],
+                _ => [late.size(), late.size()],
+            };
+            if dims.grad[1] != 0 && late.one_in(2) {
+                dims.grad[0] = dims.of_grad().strides().outer.saturating_add(late.up_to_bits(3));
+            }
+        }
+        dims
     }
     fn double(&mut self) -> f64 {
         match self.below(4) {
@@ -192,11 +236,12 @@ impl Case {
         if !is_shaped || array.len == 0 {
             return vec![Range { start: 0, end: self.len(array) }];
         }
-        let Dims { outer, classes, inner, outer_stride, class_stride } = self.dims;
-        let class_stride = if class_stride == 0 { inner } else { class_stride };
-        let outer_stride = if outer_stride == 0 { (classes - 1) * class_stride + inner } else { outer_stride };
-        let starts = (0..outer).flat_map(|o| (0..classes).map(move |c| o * outer_stride + c * class_stride));
-        starts.map(|start| start..start + inner).collect()
+        let Dims { outer, classes, .. } = self.dims;
+        let strides = if array.role.is_output() { self.dims.of_grad().strides() } else { self.dims.strides() };
+        let starts = (0..outer).flat_map(|o| (0..classes).map(move |c| (o, c)));
+        let starts = starts.flat_map(|(o, c)| (0..strides.rows).map(move |row| (o, c, row)));
+        let starts = starts.map(|(o, c, row)| o * strides.outer + c * strides.class + row * strides.stride);
+        starts.map(|start| start..start + strides.length).collect()
     }
 
     /// The bytes of an array that the call may touch, by address.
@@ -243,6 +288,7 @@ impl Case {
             let (a, b) = (self.extent(output), self.extent(other));
             let is_replaced =
                 Some((other.name, output.name)) == self.function.in_place && a == b && !self.accumulates();
+            let is_replaced = is_replaced && !self.dims.has_own_grad();
             let is_near = output.name != other.name && a.start < b.end && b.start < a.end && !is_replaced;
             is_near && meet(self.spans(output), self.spans(other))
         };
@@ -390,10 +436,7 @@ fn fill_structs(source: &mut Source<'_>, case: &mut Case, asked: Dims) {
         params.loss = if source.one_in(32) { source.bits() as i32 } else { source.choose(&[LK_TD_MSE, LK_TD_HUBER]) };
         params.delta = source.double();
     } else if function.has("shape") {
-        let shape = frame.edit::<lk_class_shape>("shape");
-        let Dims { outer, classes, inner, outer_stride, class_stride } = asked;
-        (shape.outer, shape.classes, shape.inner) = (outer, classes, inner);
-        (shape.outer_stride, shape.class_stride) = (outer_stride, class_stride);
+        *frame.edit::<lk_class_shape>("shape") = asked.c_shape();
         if function.has("teacher") {
             let (beta, temperature) = (source.below(9) as f64 / 8.0, source.choose(&[1.0, 2.0, 0.7, 1e-9, 1e9]));
             let params = frame.edit::<lk_distillation_params>("params");
@@ -551,11 +594,16 @@ fn choose(source: &mut Source<'_>, is_of_rows: bool) -> Option<(Case, Dims)> {
         all.retain(|function| function.is_of_rows == is_of_rows);
         all
     };
-    let index = source.below(choices(Dims::rows(1, 1)).len());
+    let all = choices(Dims::rows(1, 1));
+    let index = source.below(all.len());
+    let has_class_shape = !all[index].takes_n && !all[index].has("action");
     let mut asked = source.dims();
     // most calls of what takes rows only are of rows
     if is_of_rows && !source.one_in(8) {
         asked = Dims { outer_stride: asked.outer_stride, ..Dims::rows(asked.outer, asked.classes) };
+    }
+    if has_class_shape {
+        asked = source.with_crop_and_grad(asked, is_of_rows);
     }
     allocate(asked, index_type, |dims| choices(dims).swap_remove(index)).map(|case| (case, asked))
 }
@@ -565,6 +613,12 @@ fn choose(source: &mut Source<'_>, is_of_rows: bool) -> Option<(Case, Dims)> {
 fn allocate(asked: Dims, index_type: i32, make: impl Fn(Dims) -> Function) -> Option<Case> {
     let mut function = make(asked);
     let mut dims = asked;
+    // A call without a gradient may copy its inputs to memory as large as a gradient, or accept a shape whose gradient
+    // would be too large.
+    let is_valid = asked.shape().elements() != usize::MAX;
+    if is_valid && asked.has_own_grad() && asked.grad_elements().saturating_mul(8) > LIMIT {
+        return None;
+    }
     let largest = function.arrays.iter().map(Array::bytes).max().unwrap_or(0);
     let total = function.arrays.iter().fold(0usize, |sum, array| sum.saturating_add(array.bytes()));
     if total > LIMIT {

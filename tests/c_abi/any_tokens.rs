@@ -61,7 +61,7 @@ fn functions<T: Real>(dims: Dims, index_type: i32, per_row: usize) -> Vec<Functi
                     of_rows("grad_log_probs", Role::OptionalInput, entries),
                     of_rows("grad_entropy", Role::OptionalInput, rows),
                     of_rows("grad_lse", Role::OptionalInput, rows),
-                    of_rows("grad", Role::RequiredOutput, elements),
+                    of_rows("grad", Role::RequiredOutput, dims.grad_elements()),
                 ],
                 in_place,
                 Box::new(|f| {
@@ -82,7 +82,10 @@ fn functions<T: Real>(dims: Dims, index_type: i32, per_row: usize) -> Vec<Functi
             function(
                 "entropy_backward",
                 false,
-                vec![of_rows("grad_entropy", Role::Input, rows), of_rows("grad", Role::RequiredOutput, elements)],
+                vec![
+                    of_rows("grad_entropy", Role::Input, rows),
+                    of_rows("grad", Role::RequiredOutput, dims.grad_elements()),
+                ],
                 in_place,
                 Box::new(|f| {
                     let (shape, logits, h) = (f.at("shape"), f.at("logits"), f.at("grad_entropy"));
@@ -113,6 +116,7 @@ fn call_of<T: Real>(source: &mut Source<'_>, guard: Guard) {
         dims if source.one_in(8) => dims,
         dims => Dims { inner: 1, class_stride: source.below(2), ..dims },
     };
+    let asked = source.with_crop_and_grad(asked, true);
     let name = format!("lk_{name}_{}", T::SUFFIX);
     let make = |dims| {
         let mut all = functions::<T>(dims, index_type, per_row).into_iter();
@@ -125,12 +129,7 @@ fn call_of<T: Real>(source: &mut Source<'_>, guard: Guard) {
     for array in case.function.arrays.clone() {
         let place = case.frame.at::<u8>(array.name);
         match array.name {
-            "shape" => {
-                let shape = case.frame.edit::<lk_class_shape>("shape");
-                let Dims { outer, classes, inner, outer_stride, class_stride } = asked;
-                (shape.outer, shape.classes, shape.inner) = (outer, classes, inner);
-                (shape.outer_stride, shape.class_stride) = (outer_stride, class_stride);
-            }
+            "shape" => *case.frame.edit::<lk_class_shape>("shape") = asked.c_shape(),
             "params" => {
                 *case.frame.edit::<lk_selective_log_softmax_params>("params") = lk_selective_log_softmax_params {
                     struct_size: size_of::<lk_selective_log_softmax_params>(),

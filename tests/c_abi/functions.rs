@@ -27,11 +27,15 @@ pub struct Dims {
     pub inner: usize,
     pub outer_stride: usize,
     pub class_stride: usize,
+    /// The row length and the row stride of a crop; both 0 if it is none.
+    pub crop: [usize; 2],
+    /// The outer stride and the class stride of the gradient; both 0 if they are those of the logits.
+    pub grad: [usize; 2],
 }
 
 impl Dims {
     pub const fn rows(outer: usize, classes: usize) -> Self {
-        Dims { outer, classes, inner: 1, outer_stride: 0, class_stride: 0 }
+        Dims { outer, classes, inner: 1, outer_stride: 0, class_stride: 0, crop: [0; 2], grad: [0; 2] }
     }
     pub fn n(self) -> usize {
         self.samples().saturating_mul(self.classes)
@@ -48,8 +52,68 @@ impl Dims {
         if self.class_stride != 0 {
             shape = shape.class_stride(self.class_stride);
         }
+        if self.crop != [0; 2] {
+            shape = shape.row_stride(self.crop[0], self.crop[1]);
+        }
+        if self.grad != [0; 2] {
+            let Strides { outer, class, .. } = self.of_grad().strides();
+            shape = shape.grad_strides(outer, class);
+        }
         shape
     }
+    /// The same for C.
+    pub fn c_shape(self) -> lk_class_shape {
+        lk_class_shape {
+            inner: self.inner,
+            outer_stride: self.outer_stride,
+            class_stride: self.class_stride,
+            row_length: self.crop[0],
+            row_stride: self.crop[1],
+            grad_outer_stride: self.grad[0],
+            grad_class_stride: self.grad[1],
+            ..lk_class_shape::rows(self.outer, self.classes)
+        }
+    }
+    /// Those of the gradient.
+    pub fn of_grad(self) -> Dims {
+        match self.grad {
+            [0, 0] => self,
+            [outer_stride, class_stride] => Dims { outer_stride, class_stride, crop: [0; 2], grad: [0; 2], ..self },
+        }
+    }
+    /// Elements of the gradient, from the first to the last.
+    pub fn grad_elements(self) -> usize {
+        // wrong strides of either are an error of the whole shape
+        self.of_grad().shape().elements().max(if self.shape().elements() == usize::MAX { usize::MAX } else { 0 })
+    }
+    /// All strides, none of which is 0 (saturating).
+    pub fn strides(self) -> Strides {
+        let [length, stride] = if self.crop == [0; 2] { [self.inner; 2] } else { self.crop };
+        let (length, rows) = match self.inner.checked_div(length) {
+            None | Some(0 | 1) => (self.inner, 1),
+            Some(rows) => (length, rows),
+        };
+        let span = (rows - 1).saturating_mul(stride).saturating_add(length);
+        let class = if self.class_stride == 0 { span } else { self.class_stride };
+        let one_outer = self.classes.saturating_sub(1).saturating_mul(class).saturating_add(span);
+        let outer = if self.outer_stride == 0 { one_outer } else { self.outer_stride };
+        Strides { outer, class, rows, stride, length }
+    }
+    /// Whether the gradient has other strides than the logits.
+    pub fn has_own_grad(self) -> bool {
+        let (of_logits, of_grad) = (self.strides(), self.of_grad().strides());
+        let has_gaps = of_logits.rows > 1 && of_logits.stride != of_logits.length;
+        self.grad != [0; 2] && (has_gaps || (of_logits.outer, of_logits.class) != (of_grad.outer, of_grad.class))
+    }
+}
+
+/// The strides of an array: between those of its classes there are `rows` of `length` elements, `stride` apart.
+pub struct Strides {
+    pub outer: usize,
+    pub class: usize,
+    pub rows: usize,
+    pub stride: usize,
+    pub length: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -205,13 +269,7 @@ impl Frame {
                             row_stride: dims.outer_stride,
                         })
                     }
-                    ("shape", _) => place.cast::<lk_class_shape>().write(lk_class_shape {
-                        struct_size: array.size,
-                        inner: dims.inner,
-                        outer_stride: dims.outer_stride,
-                        class_stride: dims.class_stride,
-                        ..lk_class_shape::rows(dims.outer, dims.classes)
-                    }),
+                    ("shape", _) => place.cast::<lk_class_shape>().write(dims.c_shape()),
                     ("params", _) if self.place("pos_weight").is_some() => place
                         .cast::<lk_bce_with_logits_params>()
                         .write(lk_bce_with_logits_params { struct_size: array.size, inner: dims.inner }),
@@ -588,7 +646,7 @@ fn class_loss<T: Real, P: Copy + 'static>(
     }
     Function {
         name: format!("lk_{name}_{}", T::SUFFIX),
-        arrays: with_outputs::<T>(arrays, samples, elements),
+        arrays: with_outputs::<T>(arrays, samples, dims.grad_elements()),
         in_place: Some((input, "grad")),
         indices: if is_index { Some("targets") } else { None },
         takes_n: false,
@@ -622,7 +680,7 @@ fn distribution<T: Real>(
         arrays: vec![
             Array::of::<lk_class_shape>("shape", Role::RequiredStruct, 1),
             Array::of::<T>("logits", Role::Input, elements),
-            Array::of::<T>("output", Role::RequiredOutput, elements),
+            Array::of::<T>("output", Role::RequiredOutput, dims.grad_elements()),
         ],
         in_place: Some(("logits", "output")),
         indices: None,
@@ -649,7 +707,7 @@ fn distribution_backward<T: Real>(
             Array::of::<lk_class_shape>("shape", Role::RequiredStruct, 1),
             Array::of::<T>("output", Role::Input, elements),
             Array::of::<T>("grad_output", Role::Input, elements),
-            Array::of::<T>("grad_input", Role::RequiredOutput, elements),
+            Array::of::<T>("grad_input", Role::RequiredOutput, dims.grad_elements()),
         ],
         in_place: Some(("grad_output", "grad_input")),
         indices: None,
@@ -748,7 +806,7 @@ fn distillation<T: Real>(dims: Dims) -> Function {
         Array::of::<T>("row_weight", Role::OptionalInput, rows),
         Array::of::<lk_distillation_params>("params", Role::OptionalStruct, 1),
     ];
-    let mut arrays = with_outputs::<T>(arrays, rows, elements);
+    let mut arrays = with_outputs::<T>(arrays, rows, dims.grad_elements());
     arrays.retain(|array| array.name != "hess");
     Function {
         name: format!("lk_distillation_{}", T::SUFFIX),

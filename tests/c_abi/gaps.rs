@@ -4,33 +4,38 @@ use std::collections::HashSet;
 use std::ptr;
 
 use crate::abi::*;
-use crate::functions::{Dims, Frame, Random, all_functions};
+use crate::functions::{Dims, Frame, Random, Strides, all_functions};
 
 /// Where the elements of an array of this shape are, from its first.
 fn places(dims: &Dims) -> Vec<usize> {
-    let Dims { outer, classes, inner, outer_stride, class_stride } = *dims;
-    let class_stride = if class_stride == 0 { inner } else { class_stride };
-    let outer_stride = if outer_stride == 0 { (classes - 1) * class_stride + inner } else { outer_stride };
-    let starts = (0..outer).flat_map(|o| (0..classes).map(move |c| o * outer_stride + c * class_stride));
-    starts.flat_map(|start| start..start + inner).collect()
+    let Dims { outer, classes, .. } = *dims;
+    let Strides { outer: of_outer, class, rows, stride, length } = dims.strides();
+    let starts = (0..outer).flat_map(|o| (0..classes).map(move |c| o * of_outer + c * class));
+    let starts = starts.flat_map(|start| (0..rows).map(move |row| start + row * stride));
+    starts.flat_map(|start| start..start + length).collect()
 }
 
-/// A shape that is dense or has gaps of either kind, or whose classes enclose its rows.
+/// A shape that is dense, has gaps of any kind, is a crop, or whose classes enclose its rows.
 fn any_dims(random: &mut Random) -> Dims {
     let mut below = |n: u64| (random.bits() % n) as usize;
-    let sizes = [1 + below(4), 1 + below(4), [1, 1, 2, 3][below(4)]];
-    with_any_strides(random, sizes)
+    let (outer, classes, length) = (1 + below(4), 1 + below(4), [1, 1, 2, 3][below(4)]);
+    let (rows, gap) = ([1, 1, 1, 2, 3][below(5)], below(4));
+    let crop = if rows == 1 { [0; 2] } else { [length, length + gap] };
+    let dims = Dims { inner: rows * length, crop, ..Dims::rows(outer, classes) };
+    with_any_strides(random, dims)
 }
 
-fn with_any_strides(random: &mut Random, [outer, classes, inner]: [usize; 3]) -> Dims {
+fn with_any_strides(random: &mut Random, dims: Dims) -> Dims {
     let mut below = |n: u64| (random.bits() % n) as usize;
     let (class_gap, outer_gap) = ([0, 0, 1, 5][below(4)], [0, 0, 2, 7, 30][below(5)]);
+    // of the elements of one class
+    let span = Dims { class_stride: 0, ..dims }.strides().class;
     if below(4) == 0 {
-        let outer_stride = inner + class_gap;
-        return Dims { outer, classes, inner, outer_stride, class_stride: outer * outer_stride + outer_gap };
+        let outer_stride = span + class_gap;
+        return Dims { outer_stride, class_stride: dims.outer * outer_stride + outer_gap, ..dims };
     }
-    let class_stride = inner + class_gap;
-    Dims { outer, classes, inner, outer_stride: classes * class_stride + outer_gap, class_stride }
+    let class_stride = span + class_gap;
+    Dims { outer_stride: dims.classes * class_stride + outer_gap, class_stride, ..dims }
 }
 
 /// softmax's output wherever it may be about its input, with the same strides or its own.
@@ -38,25 +43,21 @@ fn softmax_about_its_input<T: Real>() {
     let (mut random, mut interleaved) = (Random(7), 0);
     for _ in 0..400 {
         let dims = any_dims(&mut random);
-        let own = with_any_strides(&mut random, [dims.outer, dims.classes, dims.inner]);
-        let to = if random.bits().is_multiple_of(2) { dims } else { own };
-        let is_own = (to.outer_stride, to.class_stride) != (dims.outer_stride, dims.class_stride);
-        let (places, places_to) = (places(&dims), places(&to));
+        let own = with_any_strides(&mut random, Dims { crop: [0; 2], ..dims });
+        let grad = if random.bits().is_multiple_of(2) { [0; 2] } else { [own.outer_stride, own.class_stride] };
+        let to = Dims { grad, ..dims };
+        let is_own = to.has_own_grad();
+        let (places, places_to) = (places(&dims), places(&to.of_grad()));
         let [input_span, output_span] =
             [&places, &places_to].map(|places| places.iter().max().expect("an element") + 1);
         let span = input_span.max(output_span);
-        let shape = lk_class_shape {
-            inner: dims.inner,
-            outer_stride: dims.outer_stride,
-            class_stride: dims.class_stride,
-            ..lk_class_shape::rows(dims.outer, dims.classes)
-        };
+        let shape = dims.c_shape();
         let logits: Vec<T> = (0..span).map(|_| T::of(random.unit())).collect();
         let [mut alike, mut apart] = [vec![T::of(7.0); span], vec![T::of(7.0); span]];
         // SAFETY: arrays of the shape's elements
         let status = unsafe { (T::C.softmax)(ptr::null(), &shape, logits.as_ptr(), alike.as_mut_ptr()) };
         assert_eq!(status, LK_OK, "{dims:?}");
-        let shape = lk_class_shape { grad_outer_stride: to.outer_stride, grad_class_stride: to.class_stride, ..shape };
+        let shape = to.c_shape();
         // SAFETY: the same
         let status = unsafe { (T::C.softmax)(ptr::null(), &shape, logits.as_ptr(), apart.as_mut_ptr()) };
         assert_eq!(status, LK_OK, "{dims:?} {to:?}");

@@ -376,7 +376,9 @@ impl<T: Real> Kernel for UpdateBlock<'_, '_, T> {
                     (state.max, state.rest, state.rest_error) = (max.to_f64(), rest.hi, rest.lo);
                     if let Target::Here(class) = target {
                         let logit = call.capped(splat(s, logits.get(at + class)), splat(s, max)).first();
-                        (state.target, state.seen) = (logit.to_f64(), 1.0);
+                        // The maximum of a row with a NaN is unspecified, and capped logits depend on it.
+                        state.target = if rest.hi.is_nan() { f64::NAN } else { logit.to_f64() };
+                        state.seen = 1.0;
                         state.target_weight = match class_weight {
                             Some(view) => view.get(class).to_f64(),
                             None => 1.0,

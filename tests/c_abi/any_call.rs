@@ -44,9 +44,9 @@ pub fn run(bytes: &[u8], guard: Guard) {
     }
 }
 
-/// Decisions that are made from bytes. After the last byte each decision is the first choice. Few calls use up their bytes,
-/// so the last ones decide about what was added after the seeds were recorded: the last byte about options, and the 32
-/// bytes before it about crops and strides of the gradient. All other decisions of a seed remain as they were.
+/// Decisions that are made from bytes. After the last byte each decision is the first choice. Few calls use up their
+/// bytes, so the last ones decide about what was added after the seeds were recorded: the last byte about options, and the
+/// 32 bytes before it about crops and strides of the gradient. All other decisions of a seed remain as they were.
 struct Source<'a>(Unstructured<'a>, u8, &'a [u8]);
 
 impl Source<'_> {

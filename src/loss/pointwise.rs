@@ -61,7 +61,8 @@ pub(crate) fn evaluate<T: Element>(
             target: operands.target,
             weight: operands.weight,
             parameter,
-            parameter_run: loss.parameter_run(),
+            // 0 is possible if there is only one parameter
+            parameter_run: loss.parameter_run().max(1),
             results: Results {
                 loss: if options.reduction == Reduction::None { sinks.loss } else { None },
                 grad: sinks.grad,

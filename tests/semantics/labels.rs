@@ -76,3 +76,17 @@ fn a_positive_weight_is_that_of_its_label_whatever_lies_within() {
     weights_of_channels::<f32>();
     weights_of_channels::<f64>();
 }
+
+/// One weight is that of all labels, however many elements a label is said to have.
+#[test]
+fn one_positive_weight_needs_no_number_of_elements_of_a_label() {
+    for (n, weight) in [1, 3, 70, 9000].into_iter().flat_map(|n| [(n, 2.0), (n, f32::INFINITY)]) {
+        let (logits, labels) = (vec![0.5f32; n], vec![1.0f32; n]);
+        let [mut given, mut missing] = [logits.clone(), logits];
+        for (inner, grad) in [(1, &mut given), (0, &mut missing)] {
+            let loss = BceWithLogits::new().pos_weight(std::slice::from_ref(&weight)).inner(inner);
+            loss.eval_in_place(&Context::default(), grad, &labels, None, &Options::new(), Outputs::new()).unwrap();
+        }
+        assert_same_bits(&missing, &given, &n.to_string());
+    }
+}

@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::indices::{IndexView, TargetView};
 use crate::loss::{CrossEntropy, CrossEntropyInputs, Element, LogSoftmax, Nll, NllInputs, Softmax};
 use crate::shape::{Layout, WeightView};
+use crate::simd::view::{In, Out};
 
 /// The inputs that nll and cross-entropy share.
 struct ClassInput<T> {
@@ -120,27 +121,39 @@ impl<T: Element> Call<T> {
     }
 }
 
+/// The arguments of softmax and similar functions, checked.
+struct Distribution<'a, T, const N: usize> {
+    context: &'a Context,
+    layout: Layout,
+    inputs: [In<'a, T>; N],
+    output: Out<'a, T>,
+}
+
 /// Reads the shape and the arrays of softmax and similar functions. They have one output, which may be the first input.
 ///
 /// # Safety
-/// Shape and context are NULL or valid.
-unsafe fn distribution<'a, T: Element>(
+/// Shape and context are NULL or valid, and arrays that are not NULL have as many elements as the shape says.
+unsafe fn distribution<'a, T: Element, const N: usize>(
     ctx: *const lk_context,
     shape: *const lk_class_shape,
-    inputs: &[(&'static str, *const T)],
+    inputs: [(&'static str, *const T); N],
     output: (&'static str, *mut T),
-) -> Result<(Layout, &'a Context), Error> {
+) -> Result<Distribution<'a, T, N>, Error> {
     // SAFETY: the caller's promise
     let layout = unsafe { lk_class_shape::read(shape) }?;
     let mut memory = Memory::default();
     memory.shape(layout);
-    for &(name, pointer) in inputs {
+    for (name, pointer) in inputs {
         memory.input_shaped(name, pointer)?;
     }
     memory.output_shaped(output.0, output.1)?;
     memory.check((inputs[0].0, output.0))?;
-    // SAFETY: the caller's promise
-    Ok((layout, unsafe { context(ctx) }))
+    // SAFETY: the caller's promise; arrays that are NULL although they have elements were refused above
+    unsafe {
+        let inputs = inputs.map(|(_, pointer)| view(pointer, layout.elements));
+        let output = view_mut(output.1, layout.of_grad().elements);
+        Ok(Distribution { context: context(ctx), layout, inputs, output })
+    }
 }
 
 for_each_element_type! {
@@ -241,9 +254,9 @@ for_each_element_type! {
         logits: *const T,
         output: *mut T,
     ) {
-        let (layout, context) = distribution(ctx, shape, &[("logits", logits)], ("output", output))?;
-        let (n, of_output) = (layout.elements, layout.of_grad().elements);
-        Softmax::new().run(context, layout, view(logits, n), view_mut(output, of_output))?;
+        let Distribution { context, layout, inputs: [logits], output } =
+            distribution(ctx, shape, [("logits", logits)], ("output", output))?;
+        Softmax::new().run(context, layout, logits, output)?;
         Ok(LK_OK)
     }
 
@@ -260,15 +273,9 @@ for_each_element_type! {
         grad_input: *mut T,
     ) {
         let inputs = [("grad_output", grad_output), ("output", output)];
-        let (layout, context) = distribution(ctx, shape, &inputs, ("grad_input", grad_input))?;
-        let n = layout.elements;
-        Softmax::new().run_backward(
-            context,
-            layout,
-            view(output, n),
-            view(grad_output, n),
-            view_mut(grad_input, layout.of_grad().elements),
-        )?;
+        let Distribution { context, layout, inputs: [grad_output, output], output: grad_input } =
+            distribution(ctx, shape, inputs, ("grad_input", grad_input))?;
+        Softmax::new().run_backward(context, layout, output, grad_output, grad_input)?;
         Ok(LK_OK)
     }
 
@@ -284,9 +291,9 @@ for_each_element_type! {
         logits: *const T,
         output: *mut T,
     ) {
-        let (layout, context) = distribution(ctx, shape, &[("logits", logits)], ("output", output))?;
-        let (n, of_output) = (layout.elements, layout.of_grad().elements);
-        LogSoftmax::new().run(context, layout, view(logits, n), view_mut(output, of_output))?;
+        let Distribution { context, layout, inputs: [logits], output } =
+            distribution(ctx, shape, [("logits", logits)], ("output", output))?;
+        LogSoftmax::new().run(context, layout, logits, output)?;
         Ok(LK_OK)
     }
 
@@ -303,15 +310,9 @@ for_each_element_type! {
         grad_input: *mut T,
     ) {
         let inputs = [("grad_output", grad_output), ("output", output)];
-        let (layout, context) = distribution(ctx, shape, &inputs, ("grad_input", grad_input))?;
-        let n = layout.elements;
-        LogSoftmax::new().run_backward(
-            context,
-            layout,
-            view(output, n),
-            view(grad_output, n),
-            view_mut(grad_input, layout.of_grad().elements),
-        )?;
+        let Distribution { context, layout, inputs: [grad_output, output], output: grad_input } =
+            distribution(ctx, shape, inputs, ("grad_input", grad_input))?;
+        LogSoftmax::new().run_backward(context, layout, output, grad_output, grad_input)?;
         Ok(LK_OK)
     }
 }

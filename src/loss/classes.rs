@@ -52,9 +52,17 @@ fn zeros<T>(_: usize, _: T) -> Result<Room<T>, Error> {
     Err(Error::UnsupportedOption { name: "this gradient with strides of its own without the feature std" })
 }
 
-/// Memory for a copy of an input, if the gradient has strides of its own; the copy has these strides. Call this before
-/// [`with_grad_strides`], so that nothing has been written if it returns an error.
-pub(crate) fn room_for<T: Real>(layout: Layout, room: &mut Room<T>) -> Result<Out<'_, T>, Error> {
+/// Where a copy of an input goes, if the gradient has strides of its own; the copy has these strides. It is `result`, the
+/// array that the result overwrites later, or else memory in `room`. Call this before [`with_grad_strides`], so that
+/// nothing has been written if it returns an error.
+pub(crate) fn place_for<'a, T: Real>(
+    layout: Layout,
+    result: Option<Out<'a, T>>,
+    room: &'a mut Room<T>,
+) -> Result<Out<'a, T>, Error> {
+    if let Some(result) = result {
+        return Ok(result);
+    }
     if layout.own_grad.is_some() {
         *room = zeros(layout.of_grad().elements, T::ZERO)?;
     }
@@ -62,7 +70,7 @@ pub(crate) fn room_for<T: Real>(layout: Layout, room: &mut Room<T>) -> Result<Ou
 }
 
 /// An input. If the gradient has strides of its own, this is a copy of the input with these strides in `place`: either
-/// memory from [`room_for`], or the array to which the result will be written.
+/// that of [`place_for`], or the array to which the result will be written.
 pub(crate) fn with_grad_strides<'a, T: Real>(
     here: Environment,
     context: &Context,

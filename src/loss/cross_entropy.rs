@@ -2,7 +2,7 @@
 
 use core::sync::atomic::AtomicUsize;
 
-use super::classes::{Room, checked_layout, checked_layout_in_place, room_for, with_grad_strides};
+use super::classes::{Room, checked_layout, checked_layout_in_place, place_for, with_grad_strides};
 use super::element::{Element, Work};
 use crate::context::Context;
 use crate::error::Error;
@@ -310,7 +310,7 @@ impl CrossEntropy {
                 }
                 TargetView::Probabilities(targets) => {
                     check_elements(&layout, "targets", targets.len())?;
-                    let place = room_for(layout, &mut target_room)?;
+                    let place = place_for(layout, None, &mut target_room)?;
                     let targets = with_grad_strides(here, context, layout, targets, place);
                     let divisor = targets::divisor(here, context, weights.row, layout.samples);
                     let (keep, base) = (hot.split()[0], base.split()[0]);
@@ -321,7 +321,7 @@ impl CrossEntropy {
             let correct = if sinks.wants_correct() { Some(Correct::new(&count, sinks.is_correct)) } else { None };
             let factor = options.factor(here, 1.0, divisor);
             let scale = Total::new(factor.value).split();
-            let place = sinks.place(options).map_or_else(|| room_for(layout, &mut room), Ok)?;
+            let place = place_for(layout, sinks.place(options), &mut room)?;
             let logits = with_grad_strides(here, context, layout, logits, place);
             let call = Softmax {
                 layout: layout.of_grad(),

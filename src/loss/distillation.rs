@@ -1,6 +1,6 @@
 //! The divergence between a teacher's and a student's distribution.
 
-use super::classes::{Room, checked_layout, checked_layout_in_place, room_for, with_grad_strides};
+use super::classes::{Room, checked_layout, checked_layout_in_place, place_for, with_grad_strides};
 use super::element::{Element, Work};
 use crate::context::Context;
 use crate::error::Error;
@@ -228,8 +228,8 @@ impl Distillation {
             let divisor = targets::divisor(here, context, row_weight, layout.samples);
             let scale = Total::new(options.factor(here, 1.0, divisor).to_f64()).over(Total::new(self.temperature));
             let (mut room, mut teacher_room) = (Room::default(), Room::default());
-            let teacher_place = room_for(layout, &mut teacher_room)?;
-            let place = sinks.place(options).map_or_else(|| room_for(layout, &mut room), Ok)?;
+            let teacher_place = place_for(layout, None, &mut teacher_room)?;
+            let place = place_for(layout, sinks.place(options), &mut room)?;
             let call = kernel::Distillation {
                 layout: layout.of_grad(),
                 teacher: with_grad_strides(here, context, layout, teacher, teacher_place),

@@ -1,6 +1,6 @@
 //! Log-probabilities of some classes, entropies, and the gradient of both.
 
-use super::classes::{Room, checked_layout, checked_layout_in_place, room_for, with_grad_strides};
+use super::classes::{Room, checked_layout, checked_layout_in_place, place_for, with_grad_strides};
 use super::element::{Element, Work};
 use crate::context::Context;
 use crate::error::Error;
@@ -184,7 +184,8 @@ impl SelectiveLogSoftmax {
             }
             if log_probs.is_some() || entropy.is_some() || lse.is_some() {
                 let mut room = Room::default();
-                rows.logits = with_grad_strides(here, context, layout, logits, room_for(layout, &mut room)?);
+                let place = place_for(layout, None, &mut room)?;
+                rows.logits = with_grad_strides(here, context, layout, logits, place);
                 T::reduce(here, context, Work::TokenStats(&TokenStats { rows, log_probs, entropy, lse }));
             }
             Ok(())
@@ -209,7 +210,7 @@ impl SelectiveLogSoftmax {
             }
             let accumulate = self.accumulate_grad;
             let mut room = Room::default();
-            let place = if accumulate { room_for(layout, &mut room)? } else { grad };
+            let place = place_for(layout, if accumulate { None } else { Some(grad) }, &mut room)?;
             rows.logits = with_grad_strides(here, context, layout, logits, place);
             let call = TokenGradient { rows, log_probs, entropy, lse, accumulate, grad };
             T::reduce(here, context, Work::TokenGradient(&call));

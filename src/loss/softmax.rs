@@ -1,6 +1,6 @@
 //! Softmax and its logarithm, forwards and backwards.
 
-use super::classes::{Room, checked_layout, checked_layout_in_place, room_for, with_grad_strides};
+use super::classes::{Room, checked_layout, checked_layout_in_place, place_for, with_grad_strides};
 use super::element::{Element, Work};
 use crate::context::Context;
 use crate::error::Error;
@@ -154,7 +154,7 @@ macro_rules! distribution_methods {
             ) -> Result<(), Error> {
                 in_environment(|here| {
                     let mut room = Room::default();
-                    let place = room_for(layout, &mut room)?;
+                    let place = place_for(layout, None, &mut room)?;
                     let call = Backward {
                         layout: layout.of_grad(),
                         output: with_grad_strides(here, context, layout, output, place),
